@@ -1,0 +1,294 @@
+//! File, environment and defaults put together; every mistake with its place.
+
+use super::{Config, Repository};
+use crate::safe_url::SafeUrl;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why a configuration can't be used; one sentence that says where and what.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: {source}: check the path given with --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file says something that can't be meant.
+    #[error("{path}:{line}:{column}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What is wrong and what to write instead.
+        message: String,
+    },
+    /// An environment variable says something that can't be meant.
+    #[error("environment variable {name}: {message}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong and what to write instead.
+        message: String,
+    },
+}
+
+/// Reads the configuration: defaults, then `file` if one is given, then those of `variables`
+/// that are named `OPAM_KEEP_SECTION__KEY`.
+///
+/// # Errors
+/// The first mistake found, with file, line and column, or the variable's name.
+pub fn load(
+    file: Option<&Path>,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?,
+        None => String::new(),
+    };
+    let path = file.unwrap_or(Path::new("mirror.toml"));
+    let mut config = read(&text).map_err(|mistake| mistake.in_file(path, &text))?;
+    let mut merged: Option<toml::Table> = None;
+    for (name, value) in overrides(variables) {
+        let environment = |mistake: Mistake| ConfigError::Environment {
+            name: name.clone(),
+            message: mistake.message,
+        };
+        let table = match merged.take() {
+            Some(table) => table,
+            None => toml::from_str(&text).map_err(|error| environment(error.into()))?,
+        };
+        let table = overlay(table, &name, &value).map_err(environment)?;
+        config = read(&table.to_string()).map_err(environment)?;
+        merged = Some(table);
+    }
+    if config.repository.is_empty() {
+        config.repository.push(default_repository());
+    }
+    Ok(config)
+}
+
+/// What is wrong, and which bytes of the text say it.
+struct Mistake {
+    message: String,
+    span: Option<Range<usize>>,
+}
+
+impl Mistake {
+    fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), span: Some(span) }
+    }
+
+    fn in_file(self, path: &Path, text: &str) -> ConfigError {
+        let start = self.span.map_or(0, |span| span.start).min(text.len());
+        let before = text.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        ConfigError::Invalid {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: self.message,
+        }
+    }
+}
+
+impl From<toml::de::Error> for Mistake {
+    fn from(error: toml::de::Error) -> Self {
+        Self { message: error.message().replace('\n', ", "), span: error.span() }
+    }
+}
+
+fn read(text: &str) -> Result<Config, Mistake> {
+    let config: Config = toml::from_str(text)?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// Checks what no single value can know.
+fn check(config: &Config) -> Result<(), Mistake> {
+    let mut names = BTreeSet::new();
+    for repository in &config.repository {
+        let upstream = &repository.upstream;
+        if !names.insert(&repository.name) {
+            return Err(Mistake::at(
+                upstream.span(),
+                format!("a second repository named \"{}\": names must differ", repository.name),
+            ));
+        }
+        if !UPSTREAM_SCHEMES.contains(&upstream.get_ref().expose().scheme()) {
+            return Err(Mistake::at(
+                upstream.span(),
+                "an upstream is https://…, git+https://…, git+file://… or file:///a/checkout",
+            ));
+        }
+    }
+    let files = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+    for file in files.chain(&config.upstream.extra_ca) {
+        if let Err(error) = std::fs::File::open(file.get_ref()) {
+            let path = file.get_ref().display();
+            return Err(Mistake::at(
+                file.span(),
+                format!("{path}: {error}: name a PEM file that this user may read"),
+            ));
+        }
+    }
+    for (name, count) in [
+        ("server.max_connections", config.server.max_connections),
+        ("server.max_connections_per_address", config.server.max_connections_per_address),
+        ("upstream.concurrency", config.upstream.concurrency),
+        ("upstream.per_host", config.upstream.per_host),
+    ] {
+        if count == 0 {
+            return Err(Mistake {
+                message: format!("{name} is 0, which lets nothing through: write 1 or more"),
+                span: None,
+            });
+        }
+    }
+    if config.server.listen.is_empty() && config.server.plain_http.is_empty() {
+        return Err(Mistake {
+            message: "server.listen is empty: name at least one address, such as \
+                      \"127.0.0.1:8443\""
+                .to_owned(),
+            span: None,
+        });
+    }
+    Ok(())
+}
+
+/// The variables meant for us, in a fixed order, with `section.key` still upper-case.
+fn overrides(variables: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
+    let mut found: Vec<_> = variables
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name.contains("__"))
+        .collect();
+    found.sort();
+    found
+}
+
+fn overlay(mut table: toml::Table, name: &str, value: &str) -> Result<toml::Table, Mistake> {
+    let key = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+    let mut parts = key.split("__").peekable();
+    let mut at = &mut table;
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            at.insert(part.to_owned(), toml_value(value));
+            break;
+        }
+        let section = at
+            .entry(part.to_owned())
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        at = section.as_table_mut().ok_or_else(|| Mistake {
+            message: format!("\"{part}\" is a list, which only mirror.toml can set"),
+            span: None,
+        })?;
+    }
+    Ok(table)
+}
+
+/// `value` as TOML when it is TOML (`["a"]`, `16`, `true`), as a plain string otherwise.
+fn toml_value(value: &str) -> toml::Value {
+    match toml::from_str::<toml::Table>(&format!("value = {value}")) {
+        Ok(mut table) => table
+            .remove("value")
+            .filter(|value| !value.is_datetime())
+            .unwrap_or_else(|| toml::Value::String(value.to_owned())),
+        Err(_) => toml::Value::String(value.to_owned()),
+    }
+}
+
+fn default_repository() -> Repository {
+    let upstream: SafeUrl = DEFAULT_UPSTREAM.parse().expect("the default upstream is a URL");
+    Repository {
+        name: "default".parse().expect("the default name is a name"),
+        upstream: toml::Spanned::new(0..0, upstream),
+        refresh: super::default_refresh(),
+        mode: super::Mode::Managed,
+    }
+}
+
+const DEFAULT_UPSTREAM: &str = "https://opam.ocaml.org";
+const ENVIRONMENT_PREFIX: &str = "OPAM_KEEP_";
+const UPSTREAM_SCHEMES: [&str; 5] = ["https", "http", "git+https", "git+file", "file"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        load(Some(file.path()), variables).map_err(|error| {
+            error.to_string().replace(&file.path().display().to_string(), "mirror.toml")
+        })
+    }
+
+    #[test]
+    fn nothing_at_all_mirrors_opams_own_repository() {
+        let config = load_text("", &[]).unwrap();
+        assert_eq!(config.repository.len(), 1);
+        assert_eq!(config.repository[0].upstream.get_ref().to_string(), "https://opam.ocaml.org/");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_line_and_column() {
+        for (text, expected) in [
+            (
+                "[server]\nlistn = []\n",
+                "mirror.toml:2:1: unknown field `listn`, expected one of `listen`",
+            ),
+            (
+                "[upstream]\ntimeout = \"30x\"\n",
+                "mirror.toml:2:11: invalid value: string \"30x\", expected a duration such as",
+            ),
+            (
+                "[[repository]]\nname = \"cache\"\nupstream = \"https://x\"",
+                "mirror.toml:2:8: invalid value: string \"cache\"",
+            ),
+            (
+                "[server]\ntls = { cert = \"/nowhere/a.pem\", key = \"/nowhere/b.pem\" }\n",
+                "mirror.toml:2:16: /nowhere/a.pem: No such file or directory",
+            ),
+            ("[[repository]]\nname = \"a\"\nupstream = \"gopher://x\"", "mirror.toml:3:12: an upstream"),
+            ("[server]\nlisten = []", "mirror.toml:1:1: server.listen is empty"),
+            ("[upstream]\nper_host = 0", "mirror.toml:1:1: upstream.per_host is 0"),
+        ] {
+            let error = load_text(text, &[]).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_outranks_the_file() {
+        let config = load_text(
+            "[upstream]\nper_host = 2\nconcurrency = 3\n",
+            &[
+                ("OPAM_KEEP_UPSTREAM__PER_HOST", "7"),
+                ("OPAM_KEEP_UPSTREAM__TIMEOUT", "5s"),
+                ("OPAM_KEEP_SERVER__LISTEN", "[\"127.0.0.1:1\"]"),
+            ],
+        )
+        .unwrap();
+        assert_eq!((config.upstream.per_host, config.upstream.concurrency), (7, 3));
+        assert_eq!(config.upstream.timeout.get().as_secs(), 5);
+        assert_eq!(config.server.listen[0].port(), 1);
+
+        let error = load_text("", &[("OPAM_KEEP_UPSTREAM__TIMEOUT", "x")]).unwrap_err();
+        assert!(error.starts_with("environment variable OPAM_KEEP_UPSTREAM__TIMEOUT: "), "{error}");
+        let error = load_text(
+            "[[repository]]\nname = \"a\"\nupstream = \"https://x\"",
+            &[("OPAM_KEEP_REPOSITORY__NAME", "b")],
+        )
+        .unwrap_err();
+        assert!(error.contains("only mirror.toml can set"), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! What mirror.toml says, as values that can't be wrong.
+//!
+//! One file per concern: [`value`] holds durations, sizes, names and address ranges as people
+//! write them, [`load`] puts file, environment and defaults together. A key that nobody knows
+//! is an error with its line and column.
+
+mod load;
+mod value;
+
+pub use load::{ConfigError, load};
+pub use value::{AddressRange, ByteSize, HumanDuration, RepositoryName};
+
+use crate::safe_url::SafeUrl;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All of mirror.toml.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where and how clients connect.
+    pub server: Server,
+    /// Where everything is kept.
+    pub store: Store,
+    /// The repositories that are mirrored; one, opam's own, when none is named.
+    pub repository: Vec<Repository>,
+    /// How opam-keep dials out.
+    pub upstream: Upstream,
+    /// What happens to archives that nothing, or only something weak, vouches for.
+    pub policy: Policy,
+}
+
+/// The `[server]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Addresses that speak HTTPS.
+    pub listen: Vec<SocketAddr>,
+    /// Names and addresses in the self-made certificate.
+    pub hostnames: Vec<String>,
+    /// Where clients reach this mirror, when that differs from `hostnames` and `listen`.
+    pub public_url: Option<SafeUrl>,
+    /// A certificate of one's own, instead of the self-made one.
+    pub tls: Option<TlsFiles>,
+    /// Addresses that speak plain HTTP: none unless named.
+    pub plain_http: Vec<SocketAddr>,
+    /// Most connections at one time.
+    pub max_connections: usize,
+    /// Most connections at one time from one address.
+    pub max_connections_per_address: usize,
+    /// How long running downloads may take once a stop was asked for.
+    pub shutdown_grace: HumanDuration,
+}
+
+/// Certificate chain and private key, both PEM.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, leaf first, then its chain.
+    pub cert: toml::Spanned<PathBuf>,
+    /// The leaf's private key.
+    pub key: toml::Spanned<PathBuf>,
+}
+
+/// The `[store]` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The data directory; see [`Config::data_directory`] for what holds without it.
+    pub path: Option<PathBuf>,
+}
+
+/// One `[[repository]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// The first path segment under which clients reach it.
+    pub name: RepositoryName,
+    /// `https://…`, `git+https://…`, `git+file://…` or `file:///a/checkout`.
+    pub upstream: toml::Spanned<SafeUrl>,
+    /// How often upstream is asked for changes.
+    #[serde(default = "default_refresh")]
+    pub refresh: HumanDuration,
+    /// Whether opam-keep writes the index or passes on upstream's own bytes.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// How a repository's index is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Written by opam-keep from what is admitted.
+    #[default]
+    Managed,
+    /// Upstream's bytes, for repositories whose files are signed as a whole.
+    Verbatim,
+}
+
+/// The `[upstream]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// Bound on each wait: to connect, for the first byte, and between two bytes.
+    pub timeout: HumanDuration,
+    /// How long a client waits for a first fetch before it is told 404 and the fetch goes on
+    /// without it.
+    pub patience: HumanDuration,
+    /// How long a failed fetch is remembered before upstream is asked again.
+    pub retry_after: HumanDuration,
+    /// Largest archive that is fetched.
+    pub max_archive_size: ByteSize,
+    /// Most fetches at one time.
+    pub concurrency: usize,
+    /// Most fetches at one time from one host.
+    pub per_host: usize,
+    /// A proxy for everything that goes out; `http://[user:password@]host:port`.
+    pub proxy: Option<SafeUrl>,
+    /// A PEM file of certificate authorities to trust beside the system's.
+    pub extra_ca: Option<toml::Spanned<PathBuf>>,
+    /// Other archive caches to ask after an archive's own sources, as opam writes them.
+    pub caches: Vec<SafeUrl>,
+    /// Private ranges that may be dialled.
+    pub allow_addresses: Vec<AddressRange>,
+    /// Fixed addresses for host names, like curl's `--resolve`.
+    pub resolve: BTreeMap<String, SocketAddr>,
+}
+
+/// The `[policy]` section.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Archives that only an md5 vouches for.
+    pub weak_checksum: ChecksumPolicy,
+    /// Archives that no checksum vouches for.
+    pub no_checksum: ChecksumPolicy,
+}
+
+/// What happens at the first fetch of an archive with a weak or missing checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChecksumPolicy {
+    /// Pinned and served; the pin says how little vouched for it.
+    Allow,
+    /// The same, and a warning in the log.
+    Warn,
+    /// Neither pinned nor served.
+    Refuse,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8443))],
+            hostnames: vec!["localhost".to_owned()],
+            public_url: None,
+            tls: None,
+            plain_http: Vec::new(),
+            max_connections: 16_384,
+            max_connections_per_address: 1_024,
+            shutdown_grace: Duration::from_secs(30).into(),
+        }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30).into(),
+            patience: Duration::from_secs(20).into(),
+            retry_after: Duration::from_secs(60).into(),
+            max_archive_size: ByteSize::gib(2),
+            concurrency: 16,
+            per_host: 4,
+            proxy: None,
+            extra_ca: None,
+            caches: Vec::new(),
+            allow_addresses: Vec::new(),
+            resolve: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { weak_checksum: ChecksumPolicy::Warn, no_checksum: ChecksumPolicy::Warn }
+    }
+}
+
+fn default_refresh() -> HumanDuration {
+    Duration::from_secs(15 * 60).into()
+}

@@ -1,0 +1,1 @@
+//! The decisions: pinning, admitting, filling misses.

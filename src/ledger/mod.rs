@@ -1,0 +1,1 @@
+//! The transparency log, as pure functions over bytes.

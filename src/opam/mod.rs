@@ -1,0 +1,1 @@
+//! opam's own formats, as pure functions over bytes.

@@ -1,0 +1,78 @@
+//! A URL that never prints the credentials it carries.
+
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::str::FromStr;
+use url::Url;
+
+/// A URL whose `Display` and `Debug` leave out user name and password.
+///
+/// Everything that is logged, stored or shown to a person goes through this type; only the code
+/// that authenticates asks for [`SafeUrl::expose`].
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SafeUrl(Url);
+
+impl SafeUrl {
+    /// The URL with its credentials, for the request itself and for nothing else.
+    pub fn expose(&self) -> &Url {
+        &self.0
+    }
+
+    /// The same URL without user name, password and fragment.
+    pub fn public(&self) -> Url {
+        let mut url = self.0.clone();
+        // Both calls only fail for URLs that can't have a user, such as `file:` ones.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_fragment(None);
+        url
+    }
+}
+
+impl From<Url> for SafeUrl {
+    fn from(url: Url) -> Self {
+        Self(url)
+    }
+}
+
+impl FromStr for SafeUrl {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Url::parse(text).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SafeUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // The text itself stays out of the message: it may hold a password.
+        text.parse().map_err(|error| {
+            serde::de::Error::custom(format!("not a URL ({error}): write it as https://host/path"))
+        })
+    }
+}
+
+impl fmt::Display for SafeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.public(), f)
+    }
+}
+
+impl fmt::Debug for SafeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_never_show() {
+        let url: SafeUrl = "https://user:secret@host.example/path".parse().unwrap();
+        assert_eq!(format!("{url} {url:?}"), "https://host.example/path https://host.example/path");
+        assert_eq!(url.expose().password(), Some("secret"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Listener, TLS and one file per endpoint.

@@ -1,0 +1,1 @@
+//! What is on disk: blobs, ledger files, catalog, and the one writer.
