@@ -11,11 +11,12 @@
 //! | 3 | [`upstream`] | everything that dials out |
 //! | 2 | [`store`] | blobs, ledger files, catalog, the one writer |
 //! | 1 | [`ledger`], [`opam`] | pure functions over bytes |
-//! | 0 | [`config`], [`clock`], [`safe_url`] | small shared things |
+//! | 0 | [`config`], [`clock`], [`digest`], [`safe_url`] | small shared things |
 
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod digest;
 pub mod keeper;
 pub mod ledger;
 pub mod opam;
