@@ -1,0 +1,392 @@
+//! The ledger's entries and their canonical form.
+//!
+//! A leaf is one JSON object in UTF-8 with sorted keys and no spaces, with `"v":1`, `"kind"` and
+//! `"at"` (RFC 3339, UTC, to the second), at most [`MAX_LEAF`] bytes long. A leaf that is read is
+//! held against what would be written, so that there is one form only.
+
+use super::tile::MAX_LEAF;
+use crate::digest::{Md5, Sha256, Sha512};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use thiserror::Error;
+
+/// One entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The key that signs the ledger's checkpoints; the first entry.
+    Key(KeyEntry),
+    /// A URL's bytes at their first fetch.
+    Pin(Pin),
+    /// One state of an upstream repository and what of it is served.
+    Snapshot(Snapshot),
+    /// Upstream said something else than what is pinned or declared.
+    Divergence(Divergence),
+    /// An entry of a kind that this version does not know.
+    Other(OtherEntry),
+}
+
+/// The key that signs the ledger's checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEntry {
+    /// When the key was made.
+    pub at: Timestamp,
+    /// The ledger's name, which is the key's name and the checkpoints' origin.
+    pub name: String,
+    /// The public key, as a signed-note verifier key.
+    pub vkey: String,
+}
+
+/// A URL's bytes at their first fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// When the bytes were fetched.
+    pub at: Timestamp,
+    /// The repository whose metadata declares the URL.
+    pub repository: String,
+    /// Packages that use it, as `name.version`; some of them when there are many.
+    pub packages: Vec<String>,
+    /// The declared URL, without credentials.
+    pub url: String,
+    /// Where the bytes came from, after redirects.
+    pub from: String,
+    /// The blob's name.
+    pub sha256: Sha256,
+    /// Its SHA-512.
+    pub sha512: Sha512,
+    /// Its MD5.
+    pub md5: Md5,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The declared checksums, all of which held, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<String>,
+    /// How much the declared checksums prove.
+    pub strength: Strength,
+    /// Other sources that gave the same bytes; asked only when little vouches for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreed: Vec<String>,
+}
+
+/// How much an archive's declared checksums prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strength {
+    /// A SHA-256 or SHA-512 is among them.
+    Strong,
+    /// Only MD5.
+    Weak,
+    /// There are none.
+    None,
+}
+
+/// One state of an upstream repository and what of it is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// When it was admitted.
+    pub at: Timestamp,
+    /// The repository's name.
+    pub repository: String,
+    /// Where it comes from, without credentials.
+    pub upstream: String,
+    /// What upstream calls this state: a commit, an ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// `managed` or `verbatim`.
+    pub mode: String,
+    /// The blob that lists upstream's files.
+    pub files: Sha256,
+    /// The blob that lists the files that are served.
+    pub admitted: Sha256,
+    /// The blob of upstream's own index, when that is what is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Sha256>,
+    /// How many package versions are served.
+    pub versions: u64,
+}
+
+/// Upstream said something else than what is pinned or declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Divergence {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// The repository whose metadata declares the URL.
+    pub repository: String,
+    /// Packages that use it, as `name.version`; some of them when there are many.
+    pub packages: Vec<String>,
+    /// The declared URL, without credentials.
+    pub url: String,
+    /// Who gave the answer, after redirects.
+    pub from: String,
+    /// What kind of divergence it is.
+    pub what: DivergenceKind,
+    /// The checksums that were expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<String>,
+    /// The bytes that came instead; none when it is not the bytes that diverge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// The blob with the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sha256>,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// Bytes that came instead of the expected ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Their SHA-256.
+    pub sha256: Sha256,
+    /// Their length.
+    pub size: u64,
+}
+
+/// What upstream did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DivergenceKind {
+    /// The bytes do not match the declared checksums.
+    Mismatch,
+    /// The bytes are others than the pinned ones.
+    Changed,
+    /// The bytes ended early.
+    Truncated,
+    /// There were more bytes than an archive may have.
+    TooLarge,
+    /// It redirected to where opam-keep must not go.
+    ForbiddenRedirect,
+    /// Two sources of an archive that no strong checksum vouches for differ.
+    Disagreement,
+}
+
+impl fmt::Display for DivergenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mismatch => "mismatch",
+            Self::Changed => "changed",
+            Self::Truncated => "truncated",
+            Self::TooLarge => "too-large",
+            Self::ForbiddenRedirect => "forbidden-redirect",
+            Self::Disagreement => "disagreement",
+        })
+    }
+}
+
+/// An entry of a kind that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherEntry {
+    at: Timestamp,
+    kind: String,
+    leaf: Vec<u8>,
+}
+
+/// Why an entry can't be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EntryError {
+    /// It is longer than a leaf may be.
+    #[error("an entry of {length} bytes is longer than the {MAX_LEAF} that a leaf may have")]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+    /// It is not what an entry of its kind has to be.
+    #[error("not an entry: {0}")]
+    Malformed(String),
+    /// It says something sensible in another form than the canonical one.
+    #[error("not in canonical form")]
+    NotCanonical,
+}
+
+impl Entry {
+    /// When what the entry says happened.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Key(entry) => entry.at,
+            Self::Pin(entry) => entry.at,
+            Self::Snapshot(entry) => entry.at,
+            Self::Divergence(entry) => entry.at,
+            Self::Other(entry) => entry.at,
+        }
+    }
+
+    /// The entry's kind, as the leaf names it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Pin(_) => "pin",
+            Self::Snapshot(_) => "snapshot",
+            Self::Divergence(_) => "divergence",
+            Self::Other(entry) => &entry.kind,
+        }
+    }
+
+    /// The leaf, in canonical form.
+    ///
+    /// # Errors
+    /// [`EntryError::TooLong`].
+    pub fn to_leaf(&self) -> Result<Vec<u8>, EntryError> {
+        let leaf = match self {
+            Self::Key(entry) => canonical(entry, self.kind())?,
+            Self::Pin(entry) => canonical(entry, self.kind())?,
+            Self::Snapshot(entry) => canonical(entry, self.kind())?,
+            Self::Divergence(entry) => canonical(entry, self.kind())?,
+            Self::Other(entry) => entry.leaf.clone(),
+        };
+        match leaf.len() {
+            length if length > MAX_LEAF => Err(EntryError::TooLong { length }),
+            _ => Ok(leaf),
+        }
+    }
+
+    /// Reads a leaf.
+    ///
+    /// # Errors
+    /// When it is no entry, or not in the one form in which entries are written.
+    pub fn from_leaf(leaf: &[u8]) -> Result<Self, EntryError> {
+        if leaf.len() > MAX_LEAF {
+            return Err(EntryError::TooLong { length: leaf.len() });
+        }
+        let value: Value = serde_json::from_slice(leaf).map_err(malformed)?;
+        if serde_json::to_vec(&value).map_err(malformed)? != leaf {
+            return Err(EntryError::NotCanonical);
+        }
+        let Value::Object(mut fields) = value else {
+            return Err(EntryError::Malformed("not an object".to_owned()));
+        };
+        if fields.remove("v") != Some(Value::from(VERSION)) {
+            return Err(EntryError::Malformed("\"v\" is not 1".to_owned()));
+        }
+        let Some(Value::String(kind)) = fields.remove("kind") else {
+            return Err(EntryError::Malformed("it has no \"kind\"".to_owned()));
+        };
+        let entry = match kind.as_str() {
+            "key" => Self::Key(read(fields)?),
+            "pin" => Self::Pin(read(fields)?),
+            "snapshot" => Self::Snapshot(read(fields)?),
+            "divergence" => Self::Divergence(read(fields)?),
+            _ => {
+                let at = fields.remove("at").unwrap_or_default();
+                let at = serde_json::from_value(at).map_err(malformed)?;
+                return Ok(Self::Other(OtherEntry { at, kind, leaf: leaf.to_vec() }));
+            }
+        };
+        if entry.to_leaf()? == leaf { Ok(entry) } else { Err(EntryError::NotCanonical) }
+    }
+
+    /// The entry as a JSON value, for those who list entries.
+    pub fn to_json(&self) -> Value {
+        let leaf = self.to_leaf().unwrap_or_default();
+        serde_json::from_slice(&leaf).unwrap_or_default()
+    }
+}
+
+const VERSION: u64 = 1;
+
+/// Objects of `serde_json` keep their keys sorted, and its compact form has no spaces.
+fn canonical(entry: &impl Serialize, kind: &str) -> Result<Vec<u8>, EntryError> {
+    let mut value = serde_json::to_value(entry).map_err(malformed)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("v".to_owned(), VERSION.into());
+        fields.insert("kind".to_owned(), kind.into());
+    }
+    serde_json::to_vec(&value).map_err(malformed)
+}
+
+fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, EntryError> {
+    serde_json::from_value(Value::Object(fields)).map_err(malformed)
+}
+
+fn malformed(error: serde_json::Error) -> EntryError {
+    EntryError::Malformed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digests;
+    use proptest::prelude::*;
+
+    fn pin(url: &str) -> Pin {
+        let digests = Digests::of(b"archive");
+        Pin {
+            at: "2026-11-22T22:47:26Z".parse().unwrap(),
+            repository: "default".to_owned(),
+            packages: vec!["a.1".to_owned()],
+            url: url.to_owned(),
+            from: url.to_owned(),
+            sha256: digests.sha256,
+            sha512: digests.sha512,
+            md5: digests.md5,
+            size: digests.size,
+            declared: Vec::new(),
+            strength: Strength::None,
+            agreed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_canonical_json() {
+        let leaf = Entry::Pin(pin("https://host.example/é\"")).to_leaf().unwrap();
+        let text = String::from_utf8(leaf).unwrap();
+        assert!(text.starts_with("{\"at\":\"2026-11-22T22:47:26Z\",\"from\":"), "{text}");
+        assert!(text.ends_with("\"strength\":\"none\",\"url\":\"https://host.example/é\\\"\",\"v\":1}"));
+    }
+
+    #[test]
+    fn any_other_form_is_refused() {
+        let entry = Entry::Pin(pin("https://host.example/"));
+        let leaf = entry.to_leaf().unwrap();
+        assert_eq!(Entry::from_leaf(&leaf), Ok(entry));
+        let text = String::from_utf8(leaf).unwrap();
+        for (from, to) in [
+            ("{\"at\"", "{ \"at\""),
+            ("22:47:26Z", "22:47:26.0Z"),
+            ("22:47:26Z", "22:47:26+00:00"),
+            ("\"v\":1", "\"v\":1.0"),
+            ("\"v\":1", "\"v\":2"),
+            ("\"size\":7", "\"size\":7,\"size\":7"),
+            ("\"size\":7", "\"size\":-7"),
+            ("\"v\":1", "\"unknown\":1,\"v\":1"),
+            ("https://host", "https:\\/\\/host"),
+        ] {
+            let other = text.replace(from, to);
+            assert_ne!(other, text);
+            assert!(Entry::from_leaf(other.as_bytes()).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_later_versions_are_kept_as_they_are() {
+        let leaf = br#"{"at":"2026-11-22T22:47:26Z","kind":"decision","v":1,"who":"me"}"#;
+        let entry = Entry::from_leaf(leaf).unwrap();
+        assert_eq!((entry.kind(), entry.to_leaf().unwrap()), ("decision", leaf.to_vec()));
+    }
+
+    #[test]
+    fn an_entry_that_no_leaf_can_hold_is_refused() {
+        let entry = Entry::Pin(pin(&"x".repeat(MAX_LEAF)));
+        assert!(matches!(entry.to_leaf(), Err(EntryError::TooLong { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn entries_read_back(url: String, packages: Vec<String>, size: u64) {
+            let entry = Entry::Pin(Pin { packages, size, ..pin(&url) });
+            prop_assert_eq!(Entry::from_leaf(&entry.to_leaf().unwrap()), Ok(entry));
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, text in "\\{\"[a-z\":{},\\[\\]0-9]*") {
+            let _ = Entry::from_leaf(&bytes);
+            let _ = Entry::from_leaf(text.as_bytes());
+        }
+    }
+}
