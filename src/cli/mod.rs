@@ -1,6 +1,152 @@
-//! The command line: one file per command, exit codes in one place.
+//! The command line: arguments, exit codes, and one file per command.
+//!
+//! Exit codes: 0 when all is well, 1 when a command failed or found something wrong, 2 when it
+//! was called or configured in a way that can't work.
+
+mod admin_client;
+mod check_config;
+mod client;
+mod commands;
+mod log;
+mod logging;
+mod output;
+mod prove;
+mod refresh;
+mod serve;
+mod status;
+mod verify;
+
+use crate::config::{self, Config};
+use crate::store::layout::Layout;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// A mirror for opam that pins every archive at its first fetch and says so when upstream changes.
+#[derive(Debug, Parser)]
+#[command(name = "opam-keep", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration; without one, the defaults mirror opam.ocaml.org on 127.0.0.1:8443
+    #[arg(long, global = true, value_name = "FILE", env = "OPAM_KEEP_CONFIG")]
+    config: Option<PathBuf>,
+    /// The data directory, in place of store.path
+    #[arg(long, global = true, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log: error, warn, info, debug or trace, or a filter such as "info,opam_keep=debug"
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "OPAM_KEEP_LOG",
+        default_value = "info"
+    )]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Mirror the configured repositories until stopped
+    Serve(serve::Arguments),
+    /// Read the configuration and say what is wrong with it, or what holds
+    CheckConfig,
+    /// Print the commands that point opam at this mirror
+    Client(client::Arguments),
+    /// Tell how fresh the repositories are and what is kept
+    Status,
+    /// Ask upstream for changes now
+    Refresh(refresh::Arguments),
+    /// List the ledger's entries
+    Log(log::Arguments),
+    /// Print the proof that the ledger has a pin of a file or checksum
+    Prove(prove::Arguments),
+    /// Check every signature, tile, entry and blob of the store
+    Verify(verify::Arguments),
+}
 
 /// Runs the program and returns its exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            output::failure(&failure.to_string(), json);
+            ExitCode::from(match failure {
+                Failure::Usage(_) => 2,
+                Failure::Failed(_) => 1,
+            })
+        }
+    }
 }
+
+/// Why a command ended early, in one sentence; which of the two decides the exit code.
+#[derive(Debug, Error)]
+enum Failure {
+    /// Called or configured in a way that can't work.
+    #[error("{0}")]
+    Usage(String),
+    /// Tried, and it did not work.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Failure {
+    fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    logging::start(&cli.global.log)?;
+    let mut config =
+        config::load(cli.global.config.as_deref(), std::env::vars()).map_err(Failure::usage)?;
+    if let Some(path) = cli.global.store {
+        config.store.path = Some(path);
+    }
+    let context = Context { config, file: cli.global.config, json: cli.global.json };
+    match cli.command {
+        Command::Serve(arguments) => serve::run(context, arguments),
+        Command::CheckConfig => check_config::run(&context),
+        Command::Client(arguments) => client::run(&context, &arguments),
+        Command::Status => status::run(&context),
+        Command::Refresh(arguments) => refresh::run(&context, &arguments),
+        Command::Log(arguments) => log::run(&context, &arguments),
+        Command::Prove(arguments) => prove::run(&context, &arguments),
+        Command::Verify(arguments) => verify::run(&context, &arguments),
+    }
+}
+
+/// What every command starts from.
+struct Context {
+    config: Config,
+    file: Option<PathBuf>,
+    json: bool,
+}
+
+impl Context {
+    fn layout(&self) -> Result<Layout, Failure> {
+        Ok(Layout::new(self.config.data_directory().map_err(Failure::usage)?))
+    }
+}
+
+const AFTER_HELP: &str = "\
+Start with:  opam-keep serve
+Any key of the configuration can also be set in the environment, as OPAM_KEEP_SECTION__KEY.
+Exit codes:  0 all is well, 1 a command failed or found something wrong, 2 it can't work as called
+or configured.";

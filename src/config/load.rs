@@ -182,9 +182,8 @@ fn overlay(mut table: toml::Table, name: &str, value: &str) -> Result<toml::Tabl
             at.insert(part.to_owned(), toml_value(value));
             break;
         }
-        let section = at
-            .entry(part.to_owned())
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let section =
+            at.entry(part.to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         at = section.as_table_mut().ok_or_else(|| Mistake {
             message: format!("\"{part}\" is a list, which only mirror.toml can set"),
             span: None,
@@ -257,7 +256,10 @@ mod tests {
                 "[server]\ntls = { cert = \"/nowhere/a.pem\", key = \"/nowhere/b.pem\" }\n",
                 "mirror.toml:2:16: /nowhere/a.pem: No such file or directory",
             ),
-            ("[[repository]]\nname = \"a\"\nupstream = \"gopher://x\"", "mirror.toml:3:12: an upstream"),
+            (
+                "[[repository]]\nname = \"a\"\nupstream = \"gopher://x\"",
+                "mirror.toml:3:12: an upstream",
+            ),
             ("[server]\nlisten = []", "mirror.toml:1:1: server.listen is empty"),
             ("[upstream]\nper_host = 0", "mirror.toml:1:1: upstream.per_host is 0"),
         ] {

@@ -151,6 +151,31 @@ pub enum ChecksumPolicy {
     Refuse,
 }
 
+impl Config {
+    /// The data directory: `store.path`, else systemd's `$STATE_DIRECTORY`, else
+    /// `opam-keep` in the XDG data directory.
+    ///
+    /// # Errors
+    /// When none of them says where.
+    pub fn data_directory(&self) -> Result<PathBuf, NoDataDirectory> {
+        if let Some(path) = &self.store.path {
+            return Ok(path.clone());
+        }
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(path) = variable("STATE_DIRECTORY") {
+            return Ok(path.into());
+        }
+        let data = variable("XDG_DATA_HOME").map(PathBuf::from);
+        let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        data.or_else(home).map(|data| data.join("opam-keep")).ok_or(NoDataDirectory)
+    }
+}
+
+/// Nothing says where the data directory is.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("nothing says where to keep data: set store.path, or the HOME variable")]
+pub struct NoDataDirectory;
+
 impl Default for Server {
     fn default() -> Self {
         Self {

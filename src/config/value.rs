@@ -159,8 +159,7 @@ impl FromStr for RepositoryName {
 impl<'de> Deserialize<'de> for RepositoryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|expected| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+        text.parse().map_err(|expected| D::Error::invalid_value(Unexpected::Str(&text), &expected))
     }
 }
 
@@ -172,8 +171,23 @@ impl fmt::Display for RepositoryName {
 
 /// First path segments that belong to the server, now or in a later version.
 const RESERVED_NAMES: [&str; 17] = [
-    "api", "archive", "assets", "at", "cache", "divergences", "git", "index.tar.gz", "ledger",
-    "livez", "metrics", "packages", "readyz", "repo", "snapshots", "status", "version",
+    "api",
+    "archive",
+    "assets",
+    "at",
+    "cache",
+    "divergences",
+    "git",
+    "index.tar.gz",
+    "ledger",
+    "livez",
+    "metrics",
+    "packages",
+    "readyz",
+    "repo",
+    "snapshots",
+    "status",
+    "version",
 ];
 
 /// A range of IP addresses, such as `10.0.0.0/8` or `::1`.

@@ -1,1 +1,289 @@
-//! The decisions: pinning, admitting, filling misses.
+//! The decisions: what is admitted, what is pinned, who is asked, and what a client is told.
+//!
+//! One [`Keeper`] owns the store and all repositories of a running server. It promises that only
+//! pinned bytes are given out (G1), that the first pin stands (G2), that whatever upstream says
+//! otherwise becomes a divergence (G4), and that upstreams in any state never stop what is kept
+//! from being served (G5). It knows nothing of HTTP on the clients' side.
+
+mod admit;
+mod attempt;
+mod file_list;
+mod fill;
+mod missing;
+mod raw_files;
+mod repository;
+mod schedule;
+mod sources;
+pub mod verify;
+
+pub use admit::AdmitError;
+pub use file_list::{FileList, FileListError};
+pub use fill::{Arrival, Progress};
+pub use missing::Missing;
+pub use repository::{Health, RefreshError, Refreshed, Repository, Served};
+
+use crate::clock::Clock;
+use crate::config::{Config, Policy};
+use crate::opam::Checksum;
+use crate::store::Store;
+use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
+use crate::upstream::repository::{RepositoryError, RepositorySource};
+use crate::upstream::{Client, SetupError};
+use fill::Fills;
+use missing::NegativeCache;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+/// Everything that a running server knows and decides.
+pub struct Keeper {
+    store: Store,
+    clock: Clock,
+    client: Client,
+    policy: Policy,
+    caches: Vec<Url>,
+    max_archive_size: u64,
+    patience: Duration,
+    repositories: Vec<Arc<Repository>>,
+    fills: Fills,
+    negative: NegativeCache,
+    tasks: TaskTracker,
+}
+
+/// Which repositories' metadata may name an archive.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// Any of them.
+    All,
+    /// The one of this name.
+    Repository(&'a str),
+}
+
+/// What there is of an archive.
+pub enum Answer {
+    /// It is pinned and in the store.
+    Kept(Kept),
+    /// It is being fetched, large, and may be read along.
+    Arriving(Arrival, watch::Receiver<Progress>),
+    /// It can't be had now.
+    Missing(Missing),
+}
+
+/// Why a keeper can't start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The HTTP client can't be set up.
+    #[error(transparent)]
+    Client(#[from] SetupError),
+    /// A repository's upstream can't be set up.
+    #[error("repository {name}: {source}")]
+    Source {
+        /// The repository.
+        name: String,
+        /// What is wrong.
+        source: RepositoryError,
+    },
+    /// What was admitted of a repository can't be read back.
+    #[error("repository {name}: {source}: run opam-keep verify")]
+    Repository {
+        /// The repository.
+        name: String,
+        /// What is wrong.
+        source: RefreshError,
+    },
+}
+
+impl Keeper {
+    /// Takes up every repository where the ledger left it; asks no upstream.
+    ///
+    /// # Errors
+    /// When the configuration can't be carried out or the store does not hold what the ledger
+    /// says.
+    pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
+        let client = Client::new(&config.upstream)?;
+        let mut repositories = Vec::new();
+        for settings in &config.repository {
+            let name = settings.name.to_string();
+            let directory = store.layout().git().join(&name);
+            let source = RepositorySource::new(settings, &client, &directory)
+                .map_err(|source| OpenError::Source { name: name.clone(), source })?;
+            let repository = Repository::open(settings.clone(), source, &store)
+                .map_err(|source| OpenError::Repository { name, source })?;
+            repositories.push(Arc::new(repository));
+        }
+        Ok(Arc::new(Self {
+            client,
+            clock,
+            store,
+            repositories,
+            policy: config.policy,
+            caches: config.upstream.caches.iter().map(|cache| cache.expose().clone()).collect(),
+            max_archive_size: config.upstream.max_archive_size.bytes(),
+            patience: config.upstream.patience.get(),
+            fills: Fills::default(),
+            negative: NegativeCache::new(config.upstream.retry_after.get()),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// All repositories, in the order of mirror.toml.
+    pub fn repositories(&self) -> &[Arc<Repository>] {
+        &self.repositories
+    }
+
+    /// The repository of a name.
+    pub fn repository(&self, name: &str) -> Option<&Arc<Repository>> {
+        self.repositories.iter().find(|repository| repository.name() == name)
+    }
+
+    /// How many first fetches are under way.
+    pub fn fills(&self) -> usize {
+        self.fills.count()
+    }
+
+    /// The pinned blob with this checksum, without asking anyone.
+    ///
+    /// # Errors
+    /// When the catalog fails and can't be rebuilt.
+    pub fn kept(&self, checksum: &Checksum) -> Result<Option<Kept>, IndexError> {
+        self.store.lookup(|catalog| catalog.kept(checksum))
+    }
+
+    /// An archive by one of its checksums, fetched from upstream if it is declared and not here.
+    ///
+    /// Takes as long as the configured patience at most.
+    pub async fn archive(self: &Arc<Self>, scope: Scope<'_>, checksum: &Checksum) -> Answer {
+        let archives = match self.kept(checksum) {
+            Ok(Some(kept)) => return Answer::Kept(kept),
+            Ok(None) => self.declared(scope, |repository| {
+                self.store.lookup(|catalog| catalog.declared(repository.name(), checksum))
+            }),
+            Err(error) => Err(error),
+        };
+        self.answer(archives).await
+    }
+
+    /// A package's main archive, for packages that no checksum leads to.
+    ///
+    /// Takes as long as the configured patience at most.
+    pub async fn main_archive(self: &Arc<Self>, scope: Scope<'_>, package: &str) -> Answer {
+        let archives = self.declared(scope, |repository| {
+            let archive =
+                self.store.lookup(|catalog| catalog.main_archive(repository.name(), package))?;
+            Ok(archive.into_iter().collect())
+        });
+        let url = match &archives {
+            Ok(Some((_, archives))) => archives.first().and_then(|archive| archive.urls.first()),
+            _ => None,
+        };
+        if let Some(url) = url
+            && let Ok(Some(kept)) = self.store.lookup(|catalog| catalog.pin(url))
+        {
+            return Answer::Kept(kept);
+        }
+        self.answer(archives).await
+    }
+
+    /// Asks a repository's upstream now.
+    ///
+    /// # Errors
+    /// Whatever went wrong; what was served before is served on.
+    pub async fn refresh(&self, repository: &Repository) -> Result<Refreshed, RefreshError> {
+        let refreshed = repository.refresh(&self.store, &self.clock).await;
+        match &refreshed {
+            Ok(Refreshed::Admitted { entry, versions }) => {
+                self.negative.clear();
+                tracing::info!(
+                    repository = repository.name(),
+                    entry,
+                    versions,
+                    "snapshot admitted"
+                );
+            }
+            Ok(Refreshed::Unchanged) => {
+                tracing::debug!(repository = repository.name(), "upstream has nothing new");
+            }
+            Err(error) => {
+                tracing::warn!(repository = repository.name(), %error, "refresh failed");
+            }
+        }
+        refreshed
+    }
+
+    /// The first repository in scope that declares an archive, with the archives.
+    fn declared(
+        &self,
+        scope: Scope<'_>,
+        find: impl Fn(&Repository) -> Result<Vec<DeclaredArchive>, IndexError>,
+    ) -> Result<Option<(Arc<Repository>, Vec<DeclaredArchive>)>, IndexError> {
+        for repository in &self.repositories {
+            let in_scope = match scope {
+                Scope::All => true,
+                Scope::Repository(name) => repository.name() == name,
+            };
+            let Some(served) = repository.served().filter(|_| in_scope) else { continue };
+            // After the catalog was rebuilt, its declarations have to be read again too.
+            if let Err(error) = repository.ensure_declared(&self.store, &served.snapshot) {
+                tracing::error!(repository = repository.name(), %error, "archives not known");
+                continue;
+            }
+            let archives = find(repository)?;
+            if !archives.is_empty() {
+                return Ok(Some((Arc::clone(repository), archives)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        declared: Result<Option<(Arc<Repository>, Vec<DeclaredArchive>)>, IndexError>,
+    ) -> Answer {
+        let (repository, archives) = match declared {
+            Ok(Some(declared)) => declared,
+            Ok(None) => return Answer::Missing(Missing::Undeclared),
+            Err(error) => {
+                tracing::error!(%error, "the catalog failed");
+                return Answer::Missing(Missing::Store("the catalog failed".to_owned()));
+            }
+        };
+        let progress = match self.fills.join(self, repository.name(), archives) {
+            Ok(progress) => progress,
+            Err(missing) => return Answer::Missing(missing),
+        };
+        wait(progress, self.patience).await
+    }
+}
+
+/// Waits until the archive is kept, until enough of a large one is here to begin, or until a
+/// client's patience is over.
+async fn wait(mut progress: watch::Receiver<Progress>, patience: Duration) -> Answer {
+    let settled = progress.wait_for(|progress| match progress {
+        Progress::Asking => false,
+        Progress::Arriving(arrival) => arrival.received >= STREAM_FROM,
+        Progress::Kept(_) | Progress::Missing(_) => true,
+    });
+    let settled = match tokio::time::timeout(patience, settled).await {
+        Ok(Ok(settled)) => settled.clone(),
+        Ok(Err(_)) => Progress::Missing(Missing::Store("the fetch was given up".to_owned())),
+        Err(_) => Progress::Missing(Missing::StillFetching),
+    };
+    match settled {
+        Progress::Kept(kept) => Answer::Kept(kept),
+        Progress::Arriving(arrival) => Answer::Arriving(arrival, progress),
+        Progress::Missing(missing) => Answer::Missing(missing),
+        Progress::Asking => Answer::Missing(Missing::StillFetching),
+    }
+}
+
+/// Smaller archives are answered only once they are verified, so that a source that lies costs
+/// the client nothing; of larger ones, bytes flow on as soon as this many are here.
+const STREAM_FROM: u64 = 8 << 20;

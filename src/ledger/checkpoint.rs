@@ -88,7 +88,9 @@ mod tests {
         let text = checkpoint.to_string();
         let extended = signer.sign(&format!("{text}extension\n"));
         assert_eq!(Checkpoint::open(&extended, &signer.verifier()), Ok(checkpoint));
-        for (from, to) in [("20852163", "020852163"), ("20852163", "+1"), ("20852163", "-1"), ("=", "")] {
+        for (from, to) in
+            [("20852163", "020852163"), ("20852163", "+1"), ("20852163", "-1"), ("=", "")]
+        {
             let odd = signer.sign(&text.replace(from, to));
             let opened = Checkpoint::open(&odd, &signer.verifier());
             assert_eq!(opened, Err(CheckpointError::Malformed), "{to}");

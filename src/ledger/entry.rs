@@ -337,7 +337,9 @@ mod tests {
         let leaf = Entry::Pin(pin("https://host.example/é\"")).to_leaf().unwrap();
         let text = String::from_utf8(leaf).unwrap();
         assert!(text.starts_with("{\"at\":\"2026-11-22T22:47:26Z\",\"from\":"), "{text}");
-        assert!(text.ends_with("\"strength\":\"none\",\"url\":\"https://host.example/é\\\"\",\"v\":1}"));
+        assert!(
+            text.ends_with("\"strength\":\"none\",\"url\":\"https://host.example/é\\\"\",\"v\":1}")
+        );
     }
 
     #[test]

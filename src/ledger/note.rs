@@ -136,7 +136,8 @@ impl Verifier {
             }
             let (name, hash, signature) = signature_line(line)?;
             if name == self.name && hash == self.hash() {
-                let signature = Signature::from_slice(&signature).map_err(|_| NoteError::Unsigned)?;
+                let signature =
+                    Signature::from_slice(&signature).map_err(|_| NoteError::Unsigned)?;
                 self.key
                     .verify_strict(text.as_bytes(), &signature)
                     .map_err(|_| NoteError::Unsigned)?;
@@ -175,7 +176,7 @@ impl FromStr for Verifier {
         };
         let key = STANDARD.decode(key).map_err(|_| NoteError::VerifierKey)?;
         let key: &[u8; 33] = key.as_slice().try_into().map_err(|_| NoteError::VerifierKey)?;
-        let (&[ED25519, ref key @ ..]) = key else { return Err(NoteError::VerifierKey) };
+        let &[ED25519, ref key @ ..] = key else { return Err(NoteError::VerifierKey) };
         let key = VerifyingKey::from_bytes(key).map_err(|_| NoteError::VerifierKey)?;
         let verifier = Self { name: check_name(name)?, key };
         let expected = format!("{:08x}", u32::from_be_bytes(verifier.hash()));

@@ -279,7 +279,8 @@ mod tests {
 
     fn tree(size: u64) -> TileTree<impl FnMut(&TilePath) -> Result<Vec<u8>, Infallible>> {
         let leaves: Vec<_> = (0..size).map(leaf).collect();
-        let tiles: HashMap<_, _> = Edge::default().grow(&leaves).unwrap().tiles.into_iter().collect();
+        let tiles: HashMap<_, _> =
+            Edge::default().grow(&leaves).unwrap().tiles.into_iter().collect();
         TileTree::new(size, move |path: &TilePath| Ok(tiles[path].clone()))
     }
 

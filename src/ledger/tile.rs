@@ -151,7 +151,9 @@ impl FromStr for TilePath {
         let (level, rest) = rest.split_once('/').ok_or(TileError::Path)?;
         let level = match level {
             "entries" => Level::Entries,
-            level => Level::Hashes(level.parse().ok().filter(|l| *l <= MAX_LEVEL).ok_or(TileError::Path)?),
+            level => Level::Hashes(
+                level.parse().ok().filter(|l| *l <= MAX_LEVEL).ok_or(TileError::Path)?,
+            ),
         };
         let (index, width) = match rest.split_once(".p/") {
             Some((index, width)) => (index, width.parse().map_err(|_| TileError::Path)?),
@@ -238,9 +240,21 @@ mod tests {
             assert_eq!(text.parse(), Ok(path));
         }
         for text in [
-            "", "tile/0/0", "tile/0/0000", "tile/8/000", "tile/00/000", "tile/0/000.p/0",
-            "tile/0/000.p/256", "tile/0/000.p/257", "tile/0/x000/001", "tile/0/001/", "tile/-1/000",
-            "tile/0/000.p/08", "tile/data/000", "/tile/0/000", "tile/0/+00",
+            "",
+            "tile/0/0",
+            "tile/0/0000",
+            "tile/8/000",
+            "tile/00/000",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/257",
+            "tile/0/x000/001",
+            "tile/0/001/",
+            "tile/-1/000",
+            "tile/0/000.p/08",
+            "tile/data/000",
+            "/tile/0/000",
+            "tile/0/+00",
         ] {
             assert_eq!(text.parse::<TilePath>(), Err(TileError::Path), "{text}");
         }

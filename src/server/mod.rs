@@ -1,1 +1,273 @@
-//! Listener, TLS and one file per endpoint.
+//! The server: listeners with their TLS, then one file per endpoint.
+//!
+//! It turns requests into questions to the keeper and answers into HTTP. What is kept is served
+//! whatever upstream does (G5); a response never carries bytes that are not pinned to the end
+//! (G1); no connection lives without progress; nobody's input ends in a panic.
+
+mod activity;
+pub mod admin;
+mod answer;
+mod archive;
+mod body;
+mod front;
+mod hot;
+mod ledger;
+mod listener;
+mod progress_io;
+mod repository;
+pub mod status;
+mod target;
+pub mod tls;
+
+use crate::clock::Clock;
+use crate::config;
+use crate::keeper::{Keeper, Scope};
+use body::Body;
+use bytes::Bytes;
+use hot::Hot;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use listener::Limits;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use target::Target;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A running server's state, shared by all its connections.
+pub(crate) struct Server {
+    keeper: Arc<Keeper>,
+    clock: Clock,
+    hot: Hot,
+    limits: Limits,
+    public_url: String,
+    ca: Option<Bytes>,
+    /// Request ids are this number, random at start, plus one each time.
+    requests: AtomicU64,
+}
+
+/// Why a server can't start.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// An address can't be listened on.
+    #[error("server.{key}: {address}: {source}: free the port, or name another address")]
+    Listen {
+        /// The key in mirror.toml.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The admin socket can't be made.
+    #[error("{path}: {source}")]
+    Admin {
+        /// The socket.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+}
+
+/// Listeners that are bound, so that nothing else can go wrong before serving.
+pub struct Bound {
+    listeners: Vec<(TcpListener, Option<TlsAcceptor>, SocketAddr)>,
+    public_url: String,
+    ca: Option<Bytes>,
+}
+
+/// Binds all addresses and sets up TLS; `tls_directory` holds what is self-made.
+///
+/// # Errors
+/// When an address is taken, or certificates can't be read or made.
+pub fn bind(
+    settings: &config::Server,
+    tls_directory: &std::path::Path,
+) -> Result<Bound, ServeError> {
+    let mut listeners = Vec::new();
+    let mut acceptor = None;
+    if !settings.listen.is_empty() {
+        acceptor = Some(TlsAcceptor::from(tls::server_config(settings, tls_directory)?));
+    }
+    let secure = settings.listen.iter().map(|address| ("listen", *address, acceptor.clone()));
+    let plain = settings.plain_http.iter().map(|address| ("plain_http", *address, None));
+    for (key, address, acceptor) in secure.chain(plain) {
+        let listen = |source| ServeError::Listen { key, address, source };
+        let listener = listen_on(address).map_err(listen)?;
+        let bound = listener.local_addr().map_err(listen)?;
+        listeners.push((listener, acceptor, bound));
+    }
+    let self_made = settings.tls.is_none() && acceptor.is_some();
+    let ca = match self_made {
+        true => std::fs::read(tls::ca_path(tls_directory)).ok().map(Bytes::from),
+        false => None,
+    };
+    let public_url = public_url(settings, listeners.first().map(|(_, _, address)| *address));
+    Ok(Bound { listeners, public_url, ca })
+}
+
+/// The URL under which clients reach the server.
+pub fn public_url(settings: &config::Server, bound: Option<SocketAddr>) -> String {
+    if let Some(url) = &settings.public_url {
+        return url.to_string().trim_end_matches('/').to_owned();
+    }
+    let scheme = if settings.listen.is_empty() { "http" } else { "https" };
+    let host = settings.hostnames.first().map_or("localhost", String::as_str);
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let first = settings.listen.iter().chain(&settings.plain_http).next().copied();
+    match (scheme, bound.or(first).map(|address| address.port())) {
+        ("https", Some(443)) | ("http", Some(80)) | (_, None) => format!("{scheme}://{host}"),
+        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+    }
+}
+
+impl Bound {
+    /// The URL under which clients reach the server.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Whether the certificate comes from the self-made CA.
+    pub fn is_self_made(&self) -> bool {
+        self.ca.is_some()
+    }
+
+    /// Serves until `stop`, then lets running responses finish for `grace` at most.
+    ///
+    /// # Errors
+    /// When the admin socket can't be made.
+    pub async fn serve(
+        self,
+        keeper: Arc<Keeper>,
+        clock: Clock,
+        settings: &config::Server,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let socket = keeper.store().layout().admin_socket();
+        admin::listen(&socket, Arc::clone(&keeper), clock.clone(), stop.clone())
+            .map_err(|source| ServeError::Admin { path: socket.display().to_string(), source })?;
+        let server = Arc::new(Server {
+            keeper: Arc::clone(&keeper),
+            clock,
+            hot: Hot::default(),
+            limits: Limits::new(settings.max_connections, settings.max_connections_per_address),
+            public_url: self.public_url,
+            ca: self.ca,
+            requests: AtomicU64::new(first_request_id()),
+        });
+        let connections = TaskTracker::new();
+        let mut accepting = Vec::new();
+        for (listener, tls, address) in self.listeners {
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            tracing::info!(%address, scheme, "listening");
+            let (server, connections) = (Arc::clone(&server), connections.clone());
+            let accept = listener::accept(server, listener, tls, stop.clone(), connections);
+            accepting.push(tokio::spawn(accept));
+        }
+        keeper.start(&stop);
+        stop.cancelled().await;
+        tracing::info!("stopping: running downloads are finished");
+        for accept in accepting {
+            let _ = accept.await;
+        }
+        connections.close();
+        let grace = settings.shutdown_grace.get();
+        let begun = Instant::now();
+        if tokio::time::timeout(grace, connections.wait()).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "connections cut short after the grace"
+            );
+        }
+        keeper.finish(grace.saturating_sub(begun.elapsed()).max(Duration::from_millis(100))).await;
+        let _ = std::fs::remove_file(socket);
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Answers one request.
+    async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
+        let begun = Instant::now();
+        let id = self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut response = self.route(&request).await;
+        let bytes = http_body::Body::size_hint(response.body()).exact();
+        if request.method() == http::Method::HEAD {
+            *response.body_mut() = Body::Empty;
+            if let Some(bytes) = bytes {
+                response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
+            }
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        answer::insert(headers, REQUEST_ID, &format!("{id:016x}"));
+        tracing::info!(
+            request = format_args!("{id:016x}"),
+            %client,
+            method = %request.method(),
+            path = request.uri().path(),
+            status = response.status().as_u16(),
+            bytes,
+            microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+        response
+    }
+
+    async fn route(&self, request: &Request<Incoming>) -> Response<Body> {
+        let headers = request.headers();
+        let hosts = headers.get_all(header::HOST).iter().count();
+        let target = target::parse(request.method(), request.uri(), request.version(), hosts);
+        match target {
+            Err(refusal) => answer::message(refusal.status, refusal.message),
+            Ok(Target::Front) => front::page(self, &self.clock),
+            Ok(Target::Style) => front::style(),
+            Ok(Target::Ca) => front::ca(self),
+            Ok(Target::Index(name)) => repository::index(self, name, headers),
+            Ok(Target::Repo(name)) => repository::repo(self, name, headers),
+            Ok(Target::Archive(name, checksum)) => {
+                archive::by_checksum(self, scope(name), checksum, headers).await
+            }
+            Ok(Target::MainArchive(name, package)) => {
+                archive::by_package(self, scope(name), &package, headers).await
+            }
+            Ok(Target::Checkpoint) => ledger::checkpoint(self).await,
+            Ok(Target::LedgerKey) => ledger::key(self),
+            Ok(Target::Tile(path)) => ledger::tile(self, path).await,
+        }
+    }
+}
+
+fn scope(repository: Option<&str>) -> Scope<'_> {
+    repository.map_or(Scope::All, Scope::Repository)
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn first_request_id() -> u64 {
+    let mut random = [0; 8];
+    // Without random numbers ids begin at zero, which only makes them easier to guess.
+    let _ = getrandom::fill(&mut random);
+    u64::from_be_bytes(random)
+}
+
+const BACKLOG: u32 = 4_096;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -1,1 +1,236 @@
-//! What is on disk: blobs, ledger files, catalog, and the one writer.
+//! What is on disk: blobs, ledger files, the catalog over both, and the one writer.
+//!
+//! Promises: nothing that was kept is changed or removed (G2); whatever is acknowledged is on
+//! disk (G3); the catalog can go at any time (G8). The floor knows opam's formats and the
+//! ledger's, and nothing of networks, repositories' policies or clients.
+
+pub mod blobs;
+pub mod catalog;
+pub mod durable;
+pub mod keys;
+pub mod layout;
+pub mod lock;
+pub mod log;
+pub mod medium;
+mod writer;
+
+pub use writer::{AppendError, Appended};
+
+use crate::clock::Clock;
+use crate::ledger::entry::{Entry, KeyEntry};
+use blobs::Blobs;
+use catalog::{Catalog, IndexError};
+use layout::Layout;
+use lock::{LockError, StoreLock};
+use log::{LogError, LogReader, LogWriter};
+use medium::{Directory, LedgerMedium};
+use std::io;
+use std::sync::Arc;
+use thiserror::Error;
+use writer::Writer;
+
+/// A store that this process owns.
+///
+/// Cheap to clone; the lock is held until the last clone is gone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    layout: Layout,
+    blobs: Blobs,
+    catalog: Arc<Catalog>,
+    log: LogReader,
+    writer: Writer,
+    _lock: StoreLock,
+}
+
+/// Why a store can't be opened.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process owns it, or its lock file can't be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The signing key can't be used.
+    #[error(transparent)]
+    Key(#[from] keys::KeyError),
+    /// The ledger is damaged.
+    #[error("{0}: nothing is served from a ledger that does not hold; run opam-keep verify")]
+    Log(#[from] LogError),
+    /// The first entry could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The file system failed.
+    #[error("{path}: {source}: the data directory must be writable by this user")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl Store {
+    /// Opens the store at `layout`, creating it if it is not there.
+    ///
+    /// # Errors
+    /// When another process owns it, when it can't be written, or when its ledger is damaged.
+    pub async fn open(layout: Layout, clock: &Clock) -> Result<Self, StoreError> {
+        let io = |path: &std::path::Path, source| StoreError::Io {
+            path: path.display().to_string(),
+            source,
+        };
+        durable::create_directory(layout.root()).map_err(|error| io(layout.root(), error))?;
+        let lock = StoreLock::take(&layout)?;
+        empty(&layout).map_err(|error| io(&layout.work(), error))?;
+        let blobs = Blobs::new(layout.clone()).map_err(|error| io(&layout.blobs(), error))?;
+        let signer = keys::load_or_create(&layout)?;
+        let medium: Arc<dyn LedgerMedium> = Arc::new(
+            Directory::create(layout.ledger()).map_err(|error| io(&layout.ledger(), error))?,
+        );
+        let log = LogWriter::open(Arc::clone(&medium), signer.clone())?;
+        let reader = log.reader().clone();
+        let catalog = Arc::new(Catalog::open(&layout, signer.name()));
+        replay(&catalog, &reader)?;
+        let empty = log.size() == 0;
+        let (writer, _) = Writer::start(log, medium, signer.clone(), Arc::clone(&catalog))
+            .map_err(|error| io(layout.root(), error))?;
+        if empty {
+            let key = KeyEntry {
+                at: clock.now(),
+                name: signer.name().to_owned(),
+                vkey: signer.verifier().to_string(),
+            };
+            writer.append(Entry::Key(key)).await?;
+        }
+        let inner = Inner { layout, blobs, catalog, log: reader, writer, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Where everything lies.
+    pub fn layout(&self) -> &Layout {
+        &self.inner.layout
+    }
+
+    /// The blobs.
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// The ledger, to be read.
+    pub fn log(&self) -> &LogReader {
+        &self.inner.log
+    }
+
+    /// Appends an entry; resolves once it is durable and the catalog knows it.
+    ///
+    /// A pin of a URL that is pinned already and a divergence that is known already are not
+    /// written again.
+    ///
+    /// # Errors
+    /// When the ledger fails; whether the entry is in it is then not known, and asking again is
+    /// safe.
+    pub async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
+        self.inner.writer.append(entry).await
+    }
+
+    /// Looks something up in the catalog, rebuilding the catalog once if it fails.
+    ///
+    /// # Errors
+    /// When the new catalog fails as well.
+    pub fn lookup<T>(
+        &self,
+        question: impl Fn(&Catalog) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        lookup(&self.inner.catalog, &self.inner.log, question)
+    }
+}
+
+/// Brings the catalog up to the ledger's head.
+fn replay(catalog: &Catalog, log: &LogReader) -> Result<(), LogError> {
+    match take_in(catalog, log) {
+        Ok(()) => Ok(()),
+        Err(TakeInError::Log(error)) => Err(error),
+        Err(TakeInError::Index(error)) => {
+            catalog.reset(log.verifier().name(), &error.to_string());
+            match take_in(catalog, log) {
+                Ok(()) => Ok(()),
+                Err(TakeInError::Log(error)) => Err(error),
+                Err(TakeInError::Index(error)) => {
+                    tracing::error!(%error, "the catalog can't be rebuilt");
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// Begins a new catalog and fills it from the ledger.
+fn rebuild(catalog: &Catalog, log: &LogReader, reason: &str) {
+    catalog.reset(log.verifier().name(), reason);
+    if let Err(error) = replay(catalog, log) {
+        tracing::error!(%error, "the catalog can't be rebuilt from the ledger");
+    }
+}
+
+fn lookup<T>(
+    catalog: &Catalog,
+    log: &LogReader,
+    question: impl Fn(&Catalog) -> Result<T, IndexError>,
+) -> Result<T, IndexError> {
+    question(catalog).or_else(|error| {
+        rebuild(catalog, log, &error.to_string());
+        question(catalog)
+    })
+}
+
+enum TakeInError {
+    Log(LogError),
+    Index(IndexError),
+}
+
+impl From<IndexError> for TakeInError {
+    fn from(error: IndexError) -> Self {
+        Self::Index(error)
+    }
+}
+
+impl From<LogError> for TakeInError {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+fn take_in(catalog: &Catalog, log: &LogReader) -> Result<(), TakeInError> {
+    let size = log.size()?;
+    let mut known = catalog.ledger_size()?;
+    if known > size {
+        // The catalog runs ahead of a ledger that was restored from a backup.
+        catalog.reset(log.verifier().name(), "it reflects more entries than the ledger has");
+        known = 0;
+    }
+    let mut batch = Vec::new();
+    let mut first = known;
+    for entry in log.entries(known, size) {
+        let (index, entry) = entry?;
+        batch.push(entry);
+        if batch.len() == REPLAY_BATCH || index + 1 == size {
+            catalog.apply(first, &batch)?;
+            first = index + 1;
+            batch.clear();
+        }
+    }
+    Ok(())
+}
+
+fn empty(layout: &Layout) -> io::Result<()> {
+    let work = layout.work();
+    match std::fs::remove_dir_all(&work) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    durable::create_directory(&work)
+}
+
+const REPLAY_BATCH: usize = 1_024;

@@ -1,0 +1,87 @@
+//! `client`: what to paste so that opam uses this mirror.
+
+use super::commands::{Mirror, Recipe};
+use super::{Context, Failure, output};
+use crate::digest::Sha256;
+use crate::server::{self, tls};
+use crate::store::layout::Layout;
+use clap::Args;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What `client` can be told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Where clients reach the mirror, in place of server.public_url
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let layout = context.layout()?;
+    let server = &context.config.server;
+    let url = match &arguments.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => server::public_url(server, None),
+    };
+    let ca = match (&server.tls, server.listen.is_empty()) {
+        (None, false) => Some(absolute(&tls::ca_path(&layout.tls()))),
+        _ => None,
+    };
+    let fingerprint = ca.as_deref().and_then(fingerprint);
+    let mirror = Mirror { url: &url, repository: repository(context), ca: ca.as_deref() };
+    if context.json {
+        output::json(&json!({
+            "url": url,
+            "ca": ca,
+            "ca_sha256": fingerprint,
+            "recipes": mirror.all(),
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(ca) = &ca {
+        match fingerprint {
+            Some(fingerprint) => {
+                anstream::println!("# {} is the CA of this mirror, SHA-256", ca.display());
+                anstream::println!("# {fingerprint}; give clients a copy.\n");
+            }
+            None => anstream::println!("# {} is made at the first start.\n", ca.display()),
+        }
+    }
+    mirror.all().iter().for_each(print);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `serve` says on a terminal when it starts.
+pub(super) fn greet(context: &Context, url: &str, self_made: bool, layout: &Layout) {
+    let ca = self_made.then(|| absolute(&tls::ca_path(&layout.tls())));
+    let mirror = Mirror { url, repository: repository(context), ca: ca.as_deref() };
+    anstream::println!("{}opam-keep{:#} serves {url}\n", output::GOOD, output::GOOD);
+    mirror.first_steps().iter().for_each(print);
+    anstream::println!("# More, for CI and containers:  opam-keep client\n");
+}
+
+fn print(recipe: &Recipe) {
+    anstream::println!("{}# {}{:#}", output::HEADING, recipe.title, output::HEADING);
+    recipe.lines.iter().for_each(|line| anstream::println!("{line}"));
+    anstream::println!();
+}
+
+fn repository(context: &Context) -> &str {
+    context.config.repository.first().map_or("default", |repository| repository.name.as_str())
+}
+
+/// The SHA-256 of the certificate itself, as browsers and openssl show it.
+fn fingerprint(ca: &Path) -> Option<String> {
+    let certificate = CertificateDer::from_pem_file(ca).ok()?;
+    let hash = Sha256::of(&certificate);
+    let bytes = hash.as_bytes().iter().map(|byte| format!("{byte:02X}"));
+    Some(bytes.collect::<Vec<_>>().join(":"))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,165 @@
+//! The commands that point clients at a mirror, as data: a title and the lines to paste.
+
+use serde::Serialize;
+use std::path::Path;
+
+/// Commands for one purpose.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Recipe {
+    /// A short name, unique among all.
+    pub id: &'static str,
+    /// What it is for.
+    pub title: &'static str,
+    /// The lines to paste.
+    pub lines: Vec<String>,
+}
+
+/// The mirror that clients are pointed at.
+#[derive(Clone, Debug)]
+pub(super) struct Mirror<'a> {
+    /// Where clients reach it, without a slash at the end.
+    pub url: &'a str,
+    /// The first repository's name.
+    pub repository: &'a str,
+    /// The self-made CA's certificate, when that is what vouches for the server.
+    pub ca: Option<&'a Path>,
+}
+
+impl Mirror<'_> {
+    /// What to paste to start with opam, or to go on with it, on this machine.
+    pub(super) fn first_steps(&self) -> Vec<Recipe> {
+        let mut recipes = Vec::new();
+        if let Some(ca) = self.ca {
+            let export = format!("export CURL_CA_BUNDLE={}", quote(&ca.display().to_string()));
+            recipes.push(recipe("trust-shell", "Trust the certificate, in this shell", [export]));
+        }
+        let url = self.repository_url();
+        recipes.push(recipe(
+            "init",
+            "A new opam, 2.0 or later",
+            [format!("opam init --bare --no-setup default {url}")],
+        ));
+        recipes.push(recipe(
+            "set-url",
+            "An opam that is set up already, 2.0 or later",
+            [format!("opam repository set-url default {url}"), "opam update".to_owned()],
+        ));
+        recipes
+    }
+
+    /// Everything there is to paste.
+    pub(super) fn all(&self) -> Vec<Recipe> {
+        let mut recipes = self.first_steps();
+        if let Some(ca) = self.ca {
+            let ca = quote(&ca.display().to_string());
+            recipes.extend(trust(&ca));
+        }
+        let (url, repository) = (self.url, self.repository_url());
+        recipes.push(recipe(
+            "archives-2.2",
+            "Only archives, for a repository that comes from git; opam 2.2 and later",
+            [format!("opam option --global 'archive-mirrors=[\"{url}/cache\"]'")],
+        ));
+        recipes.push(recipe(
+            "archives-2.0",
+            "The same, opam 2.0 and 2.1: a line for the file config in the opam root",
+            [format!("archive-mirrors: [\"{url}/cache\"]")],
+        ));
+        let mut github = vec![
+            "- uses: ocaml/setup-ocaml@v3".to_owned(),
+            "  with:".to_owned(),
+            "    ocaml-compiler: 5".to_owned(),
+            "    opam-repositories: |".to_owned(),
+            format!("      default: {repository}"),
+        ];
+        let mut gitlab = vec![
+            "before_script:".to_owned(),
+            format!("  - opam repository set-url default {repository}"),
+            "  - opam update".to_owned(),
+        ];
+        let mut docker = vec![format!("RUN opam repository set-url default {repository}")];
+        if self.ca.is_some() {
+            github.push("  env:".to_owned());
+            github.push("    CURL_CA_BUNDLE: ${{ github.workspace }}/opam-keep-ca.pem".to_owned());
+            gitlab.insert(0, "variables:".to_owned());
+            gitlab.insert(1, "  CURL_CA_BUNDLE: $CI_PROJECT_DIR/opam-keep-ca.pem".to_owned());
+            docker.insert(0, "COPY opam-keep-ca.pem /etc/opam-keep-ca.pem".to_owned());
+            docker.insert(1, "ENV CURL_CA_BUNDLE=/etc/opam-keep-ca.pem".to_owned());
+        }
+        recipes.push(recipe("github", "GitHub Actions", github));
+        recipes.push(recipe("gitlab", "GitLab CI", gitlab));
+        recipes.push(recipe("docker", "Dockerfile", docker));
+        recipes
+    }
+
+    fn repository_url(&self) -> String {
+        format!("{}/{}", self.url, self.repository)
+    }
+}
+
+/// How each system comes to trust a CA for good.
+fn trust(ca: &str) -> Vec<Recipe> {
+    vec![
+        recipe(
+            "trust-debian",
+            "Trust it for good, Debian, Ubuntu and Alpine",
+            [
+                format!("sudo cp {ca} /usr/local/share/ca-certificates/opam-keep.crt"),
+                "sudo update-ca-certificates".to_owned(),
+            ],
+        ),
+        recipe(
+            "trust-fedora",
+            "Trust it for good, Fedora and Red Hat",
+            [
+                format!("sudo cp {ca} /etc/pki/ca-trust/source/anchors/opam-keep.pem"),
+                "sudo update-ca-trust".to_owned(),
+            ],
+        ),
+        recipe(
+            "trust-macos",
+            "Trust it for good, macOS",
+            [format!(
+                "sudo security add-trusted-cert -d -r trustRoot -k \
+                 /Library/Keychains/System.keychain {ca}"
+            )],
+        ),
+    ]
+}
+
+fn recipe(
+    id: &'static str,
+    title: &'static str,
+    lines: impl IntoIterator<Item = String>,
+) -> Recipe {
+    Recipe { id, title, lines: lines.into_iter().collect() }
+}
+
+/// A word as a POSIX shell reads it back.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("/var/lib/ca.pem"), "/var/lib/ca.pem");
+        assert_eq!(quote("/a b/it's"), "'/a b/it'\\''s'");
+    }
+
+    #[test]
+    fn a_known_certificate_needs_no_trust() {
+        let mirror = Mirror { url: "https://opam.corp", repository: "default", ca: None };
+        let recipes = mirror.all();
+        assert!(recipes.iter().all(|recipe| !recipe.lines.join("\n").contains("CURL_CA_BUNDLE")));
+        let init = recipes.iter().find(|recipe| recipe.id == "init").unwrap();
+        assert_eq!(init.lines, ["opam init --bare --no-setup default https://opam.corp/default"]);
+    }
+}

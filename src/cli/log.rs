@@ -1,0 +1,118 @@
+//! `log`: the ledger's entries.
+
+use super::{Context, Failure, output};
+use crate::keeper::verify;
+use crate::ledger::entry::Entry;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// What `log` can be told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Only entries about this package (name or name.version), URL, or part of a URL
+    about: Option<String>,
+    /// Only entries of this kind
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// Only the last so many of them
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    last: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Key,
+    Pin,
+    Snapshot,
+    Divergence,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Pin => "pin",
+            Self::Snapshot => "snapshot",
+            Self::Divergence => "divergence",
+        }
+    }
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
+    let size = reader.size().map_err(Failure::failed)?;
+    let mut entries = std::collections::VecDeque::new();
+    for entry in reader.entries(0, size) {
+        let (index, entry) = entry.map_err(Failure::failed)?;
+        if !arguments.wants(&entry) {
+            continue;
+        }
+        match arguments.last {
+            None => print(index, &entry, context.json),
+            Some(count) => {
+                entries.push_back((index, entry));
+                if entries.len() > count {
+                    entries.pop_front();
+                }
+            }
+        }
+    }
+    entries.iter().for_each(|(index, entry)| print(*index, entry, context.json));
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    fn wants(&self, entry: &Entry) -> bool {
+        self.kind.is_none_or(|kind| kind.name() == entry.kind())
+            && self.about.as_ref().is_none_or(|about| is_about(entry, about))
+    }
+}
+
+fn is_about(entry: &Entry, about: &str) -> bool {
+    let (url, packages) = match entry {
+        Entry::Pin(pin) => (&pin.url, &pin.packages[..]),
+        Entry::Divergence(divergence) => (&divergence.url, &divergence.packages[..]),
+        Entry::Snapshot(snapshot) => (&snapshot.upstream, &[][..]),
+        Entry::Key(_) | Entry::Other(_) => return false,
+    };
+    let named = |package: &String| {
+        package == about || package.split_once('.').is_some_and(|(name, _)| name == about)
+    };
+    packages.iter().any(named) || (about.contains(['/', ':']) && url.contains(about))
+}
+
+fn print(index: u64, entry: &Entry, as_json: bool) {
+    if as_json {
+        return output::json(&json!({ "index": index, "entry": entry.to_json() }));
+    }
+    let (heading, bad) = (output::HEADING, output::BAD);
+    let at = entry.at();
+    match entry {
+        Entry::Pin(pin) => {
+            anstream::println!("{index:>7}  {at}  {heading}pin{heading:#} {}", pin.url);
+            anstream::println!("         {} bytes, sha256 {}", pin.size, pin.sha256);
+        }
+        Entry::Snapshot(snapshot) => {
+            let (name, versions) = (&snapshot.repository, snapshot.versions);
+            anstream::println!(
+                "{index:>7}  {at}  {heading}snapshot{heading:#} {name}, {versions} versions"
+            );
+        }
+        Entry::Divergence(divergence) => {
+            let what = divergence.what;
+            anstream::println!(
+                "{index:>7}  {at}  {bad}divergence{bad:#} {what}: {}",
+                divergence.url
+            );
+            anstream::println!("         from {}", divergence.from);
+            anstream::println!("         {}", divergence.detail);
+        }
+        Entry::Key(key) => {
+            anstream::println!("{index:>7}  {at}  {heading}key{heading:#} {}", key.vkey);
+        }
+        Entry::Other(_) => {
+            anstream::println!("{index:>7}  {at}  {heading}{}{heading:#}", entry.kind());
+        }
+    }
+}

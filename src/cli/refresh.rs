@@ -1,0 +1,76 @@
+//! `refresh`: ask upstream for changes now.
+
+use super::{Context, Failure, admin_client, output};
+use crate::clock::Clock;
+use crate::keeper::{Keeper, Refreshed};
+use crate::server::admin::{self, RefreshReport};
+use crate::store::Store;
+use crate::store::layout::Layout;
+use clap::Args;
+use http::Method;
+use std::process::ExitCode;
+
+/// What `refresh` can be told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The repository to ask for; all of them without a name
+    repository: Option<crate::config::RepositoryName>,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let layout = context.layout()?;
+    let path = match &arguments.repository {
+        Some(name) => format!("/refresh/{name}"),
+        None => "/refresh".to_owned(),
+    };
+    let reports = match admin_client::ask(&layout, Method::POST, &path)? {
+        Some(reports) => reports,
+        None => refresh_here(context, arguments, layout)?,
+    };
+    let failed = reports.iter().any(|report: &RefreshReport| report.problem.is_some());
+    if context.json {
+        output::json(&reports);
+    } else {
+        reports.iter().for_each(print);
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// No server runs, so this process takes the store.
+fn refresh_here(
+    context: &Context,
+    arguments: &Arguments,
+    layout: Layout,
+) -> Result<Vec<RefreshReport>, Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    runtime.block_on(async {
+        let clock = Clock::system();
+        let store = Store::open(layout, &clock).await.map_err(Failure::usage)?;
+        let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
+        match &arguments.repository {
+            None => Ok(admin::refresh(&keeper, keeper.repositories()).await),
+            Some(name) => match keeper.repository(name.as_str()) {
+                Some(repository) => {
+                    Ok(admin::refresh(&keeper, std::slice::from_ref(repository)).await)
+                }
+                None => Err(Failure::Usage(format!(
+                    "no repository \"{name}\" is configured: name one that check-config lists"
+                ))),
+            },
+        }
+    })
+}
+
+fn print(report: &RefreshReport) {
+    let name = &report.repository;
+    match (&report.refreshed, &report.problem) {
+        (Some(Refreshed::Admitted { entry, versions }), _) => {
+            anstream::println!("{name}: admitted, {versions} versions, ledger entry {entry}");
+        }
+        (Some(Refreshed::Unchanged), _) => anstream::println!("{name}: nothing new"),
+        (None, problem) => {
+            let problem = problem.as_deref().unwrap_or("no reason given");
+            anstream::println!("{}{name}: {problem}{:#}", output::BAD, output::BAD);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `serve`: mirror until stopped.
+
+use super::{Context, Failure, client};
+use crate::clock::Clock;
+use crate::keeper::Keeper;
+use crate::server;
+use crate::store::Store;
+use clap::Args;
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// What `serve` can be told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Address that speaks HTTPS, in place of server.listen; may be given several times
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<SocketAddr>,
+}
+
+pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode, Failure> {
+    if !arguments.listen.is_empty() {
+        context.config.server.listen = arguments.listen;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?;
+    runtime.block_on(serve(&context))?;
+    // What still blocks a thread is work for nobody; it must not hold up the end.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(context: &Context) -> Result<(), Failure> {
+    let (config, clock) = (&context.config, Clock::system());
+    let layout = context.layout()?;
+    let store = Store::open(layout.clone(), &clock).await.map_err(Failure::usage)?;
+    let bound = server::bind(&config.server, &layout.tls()).map_err(Failure::usage)?;
+    let keeper = Keeper::open(config, store, clock.clone()).map_err(Failure::usage)?;
+    if std::io::stdout().is_terminal() {
+        client::greet(context, bound.public_url(), bound.is_self_made(), &layout);
+    }
+    let stop = stop_on_signal()?;
+    bound.serve(keeper, clock, &config.server, stop).await.map_err(Failure::failed)
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
+fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stopping.is_cancelled() {
+                tracing::warn!("stopped at once");
+                std::process::exit(1);
+            }
+            stopping.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,101 @@
+//! `status`: how fresh the repositories are and what is kept.
+
+use super::{Context, Failure, admin_client, output};
+use crate::clock::Clock;
+use crate::keeper::verify;
+use crate::ledger::entry::Entry;
+use crate::server::status::{RepositoryStatus, Status};
+use crate::store::layout::Layout;
+use http::Method;
+use std::collections::{BTreeMap, HashSet};
+use std::process::ExitCode;
+
+pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
+    let layout = context.layout()?;
+    let status = match admin_client::ask(&layout, Method::GET, "/status")? {
+        Some(status) => status,
+        None => at_rest(&layout)?,
+    };
+    if context.json {
+        output::json(&status);
+    } else {
+        print(&status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the ledger of a store tells when no server runs on it.
+fn at_rest(layout: &Layout) -> Result<Status, Failure> {
+    let reader = verify::reader(layout).map_err(Failure::Usage)?;
+    let size = reader.size().map_err(Failure::failed)?;
+    let (mut pins, mut divergences, mut snapshots) = (HashSet::new(), 0, BTreeMap::new());
+    for entry in reader.entries(0, size) {
+        match entry.map_err(Failure::failed)? {
+            (_, Entry::Pin(pin)) => drop(pins.insert(pin.url)),
+            (_, Entry::Divergence(_)) => divergences += 1,
+            (index, Entry::Snapshot(snapshot)) => {
+                snapshots.insert(snapshot.repository.clone(), (index, snapshot));
+            }
+            (_, Entry::Key(_) | Entry::Other(_)) => {}
+        }
+    }
+    let repositories = snapshots.into_values().map(|(index, snapshot)| RepositoryStatus {
+        name: snapshot.repository,
+        upstream: snapshot.upstream,
+        versions: Some(snapshot.versions),
+        entry: Some(index),
+        admitted_at: Some(snapshot.at),
+        fresh_at: None,
+        problem: None,
+        refused: Vec::new(),
+    });
+    Ok(Status {
+        running: false,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: Clock::system().now(),
+        ledger: reader.verifier().name().to_owned(),
+        entries: size,
+        pins: pins.len(),
+        divergences,
+        fetching: 0,
+        repositories: repositories.collect(),
+    })
+}
+
+fn print(status: &Status) {
+    let (heading, good, bad) = (output::HEADING, output::GOOD, output::BAD);
+    let running = match status.running {
+        true => format!("{good}running{good:#}, version {}", status.version),
+        false => "not running; this is what the ledger tells".to_owned(),
+    };
+    anstream::println!("server       {running}");
+    let counts = format!("{} entries, {} pinned URLs", status.entries, status.pins);
+    anstream::println!("ledger       {}: {counts}", status.ledger);
+    match status.divergences {
+        0 => anstream::println!("divergences  {good}none{good:#}"),
+        some => anstream::println!(
+            "divergences  {bad}{some}{bad:#}, see opam-keep log --kind divergence"
+        ),
+    }
+    if status.fetching > 0 {
+        anstream::println!("fetching     {} archives", status.fetching);
+    }
+    for repository in &status.repositories {
+        anstream::println!("\n{heading}{}{heading:#}  {}", repository.name, repository.upstream);
+        match (repository.versions, repository.admitted_at) {
+            (Some(versions), Some(at)) => {
+                anstream::println!("  serving    {versions} versions, admitted {at}");
+            }
+            _ => anstream::println!("  serving    nothing yet: upstream has not answered well"),
+        }
+        if let Some(at) = repository.fresh_at {
+            anstream::println!("  fresh      upstream last answered well at {at}");
+        }
+        if let Some(problem) = &repository.problem {
+            anstream::println!("  {bad}problem{bad:#}    {problem}");
+        }
+        for (package, reason) in &repository.refused {
+            anstream::println!("  {bad}left out{bad:#}   {package}: {reason}");
+        }
+    }
+}

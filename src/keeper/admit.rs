@@ -1,0 +1,222 @@
+//! From what upstream said to what is served: a snapshot's files, archives and index.
+//!
+//! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
+
+use super::file_list::FileList;
+use crate::config::Mode;
+use crate::digest::Sha256;
+use crate::opam::Package;
+use crate::opam::RepoPath;
+use crate::opam::Tree;
+use crate::opam::rewrite_repo_file;
+use crate::opam::syntax::OpamFile;
+use crate::opam::write_index;
+use crate::opam::{Role, archive_sources};
+use crate::store::blobs::{BlobError, Blobs};
+use crate::store::catalog::DeclaredArchive;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use thiserror::Error;
+use url::Url;
+
+/// A repository's metadata, ready to be written to the ledger and served.
+pub(super) struct Admission {
+    /// Upstream's files.
+    pub files: FileList,
+    /// The files that are served.
+    pub admitted: FileList,
+    /// The index that is served.
+    pub index: Bytes,
+    /// The `repo` file that is served.
+    pub repo: Bytes,
+    /// Upstream's own `repo` file.
+    pub upstream_repo: Option<Bytes>,
+    /// The archives that the served files declare.
+    pub archives: Declarations,
+    /// How many package versions are served.
+    pub versions: u64,
+    /// Versions that upstream has and that are not served, each with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+/// The archives of a set of opam files.
+#[derive(Default)]
+pub(super) struct Declarations {
+    archives: BTreeMap<Sha256, DeclaredArchive>,
+    main: BTreeMap<String, Sha256>,
+}
+
+/// Why a snapshot can't be built or rebuilt.
+#[derive(Debug, Error)]
+pub enum AdmitError {
+    /// A blob of the snapshot can't be had.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The served index can't be written.
+    #[error("the index can't be written: {0}")]
+    Index(String),
+    /// A list of files can't be read back.
+    #[error(transparent)]
+    List(#[from] super::file_list::FileListError),
+}
+
+impl Admission {
+    /// Admits all of `tree` but the versions that no client should see.
+    ///
+    /// In verbatim mode `upstream_index` is what is served, and every version with it.
+    ///
+    /// # Errors
+    /// When the index can't be written.
+    pub(super) fn of(tree: &Tree, upstream_index: Option<Bytes>) -> Result<Self, AdmitError> {
+        let mut archives = Declarations::default();
+        let mut refused = Vec::new();
+        let mut refused_directories = Vec::new();
+        let mut versions = 0;
+        for (package, directory) in tree.versions() {
+            let name = package.to_string();
+            match tree.opam_file(package).map(|bytes| archives.add(&name, bytes)) {
+                Some(Err(reason)) => {
+                    refused.push((name, reason));
+                    refused_directories.push(format!("{directory}/"));
+                }
+                Some(Ok(())) | None => versions += 1,
+            }
+        }
+        let upstream_repo = tree.repo_file().cloned();
+        let files: FileList =
+            tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
+        if let Some(index) = upstream_index {
+            versions += refused.len() as u64;
+            return Ok(Self {
+                admitted: files.clone(),
+                files,
+                index,
+                repo: upstream_repo.clone().unwrap_or_default(),
+                upstream_repo,
+                archives,
+                versions,
+                refused: Vec::new(),
+            });
+        }
+        let repo = rewrite_repo_file(upstream_repo.as_deref());
+        let served = |path: &RepoPath| {
+            !refused_directories.iter().any(|directory| path.as_str().starts_with(directory))
+        };
+        let mut admitted = files.clone();
+        admitted.0.retain(|path, _| served(path));
+        let repo_path = repo_path();
+        admitted.0.insert(repo_path.clone(), Sha256::of(&repo));
+        let packages = tree.files().filter(|(path, _)| **path != repo_path && served(path));
+        let index = write_index(
+            std::iter::once((&repo_path, &repo[..]))
+                .chain(packages.map(|(path, bytes)| (path, &bytes[..]))),
+        )
+        .map_err(|error| AdmitError::Index(error.to_string()))?;
+        let index = Bytes::from(index);
+        Ok(Self { files, admitted, index, repo, upstream_repo, archives, versions, refused })
+    }
+
+    /// How the snapshot's index came to be, in the ledger's words.
+    pub(super) fn mode_name(mode: Mode) -> &'static str {
+        match mode {
+            Mode::Managed => "managed",
+            Mode::Verbatim => "verbatim",
+        }
+    }
+}
+
+impl FromIterator<(RepoPath, Sha256)> for FileList {
+    fn from_iter<T: IntoIterator<Item = (RepoPath, Sha256)>>(files: T) -> Self {
+        Self(files.into_iter().collect())
+    }
+}
+
+impl Declarations {
+    /// Takes in the archives of one version's opam file.
+    ///
+    /// A file that can't be parsed declares nothing; the clients that read it say why.
+    ///
+    /// # Errors
+    /// The reason why no client should see this version.
+    fn add(&mut self, package: &str, opam: &[u8]) -> Result<(), String> {
+        let Ok(file) = OpamFile::parse(opam) else { return Ok(()) };
+        for source in archive_sources(&file).map_err(|error| error.to_string())? {
+            let urls: Vec<String> = source.urls.iter().filter_map(|url| public_url(url)).collect();
+            if urls.is_empty() {
+                continue;
+            }
+            let checksums = source.checksums.as_slice().to_vec();
+            let archive = DeclaredArchive { packages: Vec::new(), urls, checksums };
+            let id = archive.id();
+            if source.role == Role::Main {
+                self.main.insert(package.to_owned(), id);
+            }
+            let packages = &mut self.archives.entry(id).or_insert(archive).packages;
+            if packages.len() < DeclaredArchive::MAX_PACKAGES
+                && packages.last().is_none_or(|last| last != package)
+            {
+                packages.push(package.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the archives again from the blobs of an admitted snapshot.
+    ///
+    /// # Errors
+    /// When a blob is missing or damaged.
+    pub(super) fn of_list(blobs: &Blobs, list: &FileList) -> Result<Self, AdmitError> {
+        let mut declarations = Self::default();
+        for (path, name) in &list.0 {
+            if let Some(package) = package_of(path) {
+                let bytes = blobs.read(name, MAX_FILE_SIZE)?;
+                // It was admitted, so there is no reason to refuse it now.
+                let _ = declarations.add(&package.to_string(), &bytes);
+            }
+        }
+        Ok(declarations)
+    }
+
+    pub(super) fn archives(&self) -> Vec<DeclaredArchive> {
+        self.archives.values().cloned().collect()
+    }
+
+    pub(super) fn main(&self) -> &BTreeMap<String, Sha256> {
+        &self.main
+    }
+}
+
+/// Builds a served index again from the blobs of an admitted snapshot.
+///
+/// # Errors
+/// When a blob is missing or damaged.
+pub(super) fn index_of_list(blobs: &Blobs, list: &FileList) -> Result<Bytes, AdmitError> {
+    let mut files = Vec::with_capacity(list.0.len());
+    for (path, name) in &list.0 {
+        files.push((path, blobs.read(name, MAX_FILE_SIZE)?));
+    }
+    write_index(files.iter().map(|(path, bytes)| (*path, &bytes[..])))
+        .map(Bytes::from)
+        .map_err(|error| AdmitError::Index(error.to_string()))
+}
+
+/// Where the `repo` file lies.
+pub(super) fn repo_path() -> RepoPath {
+    "repo".parse().expect("repo is a path")
+}
+
+/// The package whose opam file this is, if it is one.
+fn package_of(path: &RepoPath) -> Option<Package> {
+    let directory = path.parent().filter(|_| path.file_name() == "opam")?;
+    let package = directory.file_name().parse().ok()?;
+    path.as_str().starts_with("packages/").then_some(package)
+}
+
+/// A declared URL as it is compared and pinned: normal form, no credentials, no fragment.
+fn public_url(url: &str) -> Option<String> {
+    let url = crate::safe_url::SafeUrl::from(Url::parse(url).ok()?);
+    matches!(url.expose().scheme(), "http" | "https").then(|| url.public().to_string())
+}
+
+/// Longest file of a repository, in bytes.
+const MAX_FILE_SIZE: u64 = 64 << 20;

@@ -1,0 +1,214 @@
+//! One source asked for one archive: its bytes hashed as they arrive and held against every
+//! declared checksum.
+
+use super::Keeper;
+use super::fill::Arrival;
+use crate::ledger::entry::{DivergenceKind, Observed};
+use crate::opam::Checksum;
+use crate::safe_url::SafeUrl;
+use crate::store::blobs::{BlobWriter, Hashed};
+use crate::upstream::{FetchError, FetchErrorKind, Request, Response};
+use bytes::Bytes;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use url::Url;
+
+/// What one source gave.
+pub(super) enum Attempt {
+    /// Bytes that match every declared checksum.
+    Sound {
+        /// The bytes, not kept yet.
+        hashed: Hashed,
+        /// The URL that they came from, after redirects.
+        from: String,
+    },
+    /// Something that is not the archive.
+    Diverged(Observation),
+    /// Nothing, for a reason that says nothing of the archive.
+    Unavailable(String),
+    /// Our own store failed.
+    Failed(String),
+}
+
+/// What a source gave instead of the archive.
+pub(super) struct Observation {
+    pub what: DivergenceKind,
+    pub from: String,
+    pub observed: Option<Observed>,
+    pub evidence: Option<Hashed>,
+    pub detail: String,
+}
+
+/// Fetches `source` and tells `follow` how far the bytes have come.
+pub(super) async fn fetch(
+    keeper: &Keeper,
+    source: &Url,
+    declared: &[Checksum],
+    follow: impl Fn(Arrival),
+) -> Attempt {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let outcome = fetch_once(keeper, source, declared, &follow).await;
+        // A cut connection is worth one more try before it counts as what upstream says.
+        let cut = matches!(
+            &outcome,
+            Attempt::Diverged(Observation { what: DivergenceKind::Truncated, .. })
+        );
+        if !cut || tries == MAX_TRIES {
+            return outcome;
+        }
+    }
+}
+
+async fn fetch_once(
+    keeper: &Keeper,
+    source: &Url,
+    declared: &[Checksum],
+    follow: &impl Fn(Arrival),
+) -> Attempt {
+    let source = SafeUrl::from(source.clone());
+    let request = Request::new(source.clone(), keeper.max_archive_size);
+    let mut response = match keeper.client.get(request).await {
+        Ok(response) => response,
+        Err(error) => return judge_error(&error, &source, None, keeper).await,
+    };
+    let from = response.url.to_string();
+    let (hashed, error) = match receive(keeper, &mut response, follow).await {
+        Ok(received) => received,
+        Err(error) => return Attempt::Failed(error.to_string()),
+    };
+    match error {
+        None => judge(hashed, from, declared),
+        Some(error) => judge_error(&error, &source, Some((hashed, from)), keeper).await,
+    }
+}
+
+/// Writes and hashes the body off the reactor; the error is what cut it short.
+async fn receive(
+    keeper: &Keeper,
+    response: &mut Response,
+    follow: &impl Fn(Arrival),
+) -> io::Result<(Hashed, Option<FetchError>)> {
+    let store = keeper.store.clone();
+    let writer = tokio::task::spawn_blocking(move || store.blobs().writer())
+        .await
+        .map_err(io::Error::other)??;
+    let file = writer.file();
+    let (chunks, inbox) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (written, mut progress) = tokio::sync::watch::channel(0);
+    let hashing = tokio::task::spawn_blocking(move || hash_all(writer, inbox, &written));
+    let length = response.content_length;
+    let mut told = 0;
+    let error = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                if chunks.send(chunk).await.is_err() {
+                    // The writer ended early; its own error is told below.
+                    break None;
+                }
+            }
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+        let received = *progress.borrow_and_update();
+        if received >= told + FOLLOW_EVERY {
+            told = received;
+            follow(arrival(&file, received, length));
+        }
+    };
+    drop(chunks);
+    let hashed = hashing.await.map_err(io::Error::other)??;
+    Ok((hashed, error))
+}
+
+fn hash_all(
+    mut writer: BlobWriter,
+    mut inbox: mpsc::Receiver<Bytes>,
+    written: &tokio::sync::watch::Sender<u64>,
+) -> io::Result<Hashed> {
+    while let Some(chunk) = inbox.blocking_recv() {
+        writer.write(&chunk)?;
+        written.send_replace(writer.size());
+    }
+    Ok(writer.finish())
+}
+
+fn arrival(file: &Arc<File>, received: u64, length: Option<u64>) -> Arrival {
+    Arrival { file: Arc::clone(file), received, length, source: 0 }
+}
+
+/// Every declared checksum must hold, not just one.
+fn judge(hashed: Hashed, from: String, declared: &[Checksum]) -> Attempt {
+    let digests = *hashed.digests();
+    let wrong: Vec<String> = declared
+        .iter()
+        .filter(|checksum| !checksum.matches(&digests))
+        .map(|checksum| checksum.kind().to_string())
+        .collect();
+    if wrong.is_empty() {
+        return Attempt::Sound { hashed, from };
+    }
+    Attempt::Diverged(Observation {
+        what: DivergenceKind::Mismatch,
+        from,
+        observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
+        evidence: evidence(hashed),
+        detail: format!("{} differs", wrong.join(" and ")),
+    })
+}
+
+async fn judge_error(
+    error: &FetchError,
+    source: &SafeUrl,
+    partial: Option<(Hashed, String)>,
+    keeper: &Keeper,
+) -> Attempt {
+    let what = match &error.kind {
+        FetchErrorKind::Truncated { .. } => DivergenceKind::Truncated,
+        FetchErrorKind::TooLarge { .. } => DivergenceKind::TooLarge,
+        FetchErrorKind::InsecureRedirect { .. } => DivergenceKind::ForbiddenRedirect,
+        // Of its own host this says nothing about the archive; after a redirect it does.
+        FetchErrorKind::ForbiddenAddress { .. } if *error.url != *source => {
+            DivergenceKind::ForbiddenRedirect
+        }
+        kind => return Attempt::Unavailable(kind.to_string()),
+    };
+    let (evidence, from) = match partial {
+        Some((hashed, from)) => (evidence(hashed), from),
+        None => (redirect_evidence(keeper, error).await, source.to_string()),
+    };
+    // Where the bytes were cut is chance, so they are evidence but do not tell two cuts apart.
+    Attempt::Diverged(Observation {
+        what,
+        from,
+        observed: None,
+        evidence,
+        detail: error.to_string(),
+    })
+}
+
+/// A refused redirect has no bytes; what was refused is the evidence, in words.
+async fn redirect_evidence(keeper: &Keeper, error: &FetchError) -> Option<Hashed> {
+    let (store, text) = (keeper.store.clone(), format!("{error}\n"));
+    let written = tokio::task::spawn_blocking(move || -> io::Result<Hashed> {
+        let mut writer = store.blobs().writer()?;
+        writer.write(text.as_bytes())?;
+        Ok(writer.finish())
+    });
+    written.await.ok()?.ok()
+}
+
+fn evidence(hashed: Hashed) -> Option<Hashed> {
+    (hashed.digests().size > 0 && hashed.digests().size <= MAX_EVIDENCE).then_some(hashed)
+}
+
+/// How often one source is asked when its connection is cut.
+const MAX_TRIES: u32 = 2;
+const CHUNKS_IN_FLIGHT: usize = 16;
+/// Followers hear of every so many bytes.
+const FOLLOW_EVERY: u64 = 256 * 1024;
+/// Largest evidence that is kept, in bytes.
+const MAX_EVIDENCE: u64 = 64 << 20;

@@ -1,0 +1,373 @@
+//! First fetches: one upstream request however many clients wait, and a durable pin before any
+//! of them gets the last byte.
+
+use super::attempt::{self, Attempt};
+use super::missing::Missing;
+use super::{Keeper, sources};
+use crate::config::ChecksumPolicy;
+use crate::digest::Sha256;
+use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
+use crate::opam::{Checksum, DeclaredChecksums, Strength};
+use crate::store::blobs::Hashed;
+use crate::store::catalog::{DeclaredArchive, Kept};
+use crate::store::{AppendError, Appended};
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+use url::Url;
+
+/// How far a first fetch has come.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// No source has answered yet.
+    Asking,
+    /// Bytes arrive from one source; they are not verified.
+    Arriving(Arrival),
+    /// The archive is pinned and kept.
+    Kept(Kept),
+    /// It can't be had.
+    Missing(Missing),
+}
+
+/// Unverified bytes on their way in from one source.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The file that they are written to.
+    pub file: Arc<File>,
+    /// How many there are so far.
+    pub received: u64,
+    /// How many there will be, if the source said so.
+    pub length: Option<u64>,
+    /// Counts the sources, so that those who read along notice when one has failed.
+    pub source: u32,
+}
+
+/// The fetches that are under way.
+///
+/// Owned by the keeper. A fetch lives until it is done, whoever waits for it or hangs up.
+#[derive(Default)]
+pub(super) struct Fills {
+    running: Mutex<HashMap<Sha256, watch::Receiver<Progress>>>,
+}
+
+impl Fills {
+    /// Joins the fetch of an archive or begins it.
+    pub(super) fn join(
+        &self,
+        keeper: &Arc<Keeper>,
+        repository: &str,
+        archives: Vec<DeclaredArchive>,
+    ) -> Result<watch::Receiver<Progress>, Missing> {
+        let Some(id) = archives.first().map(DeclaredArchive::id) else {
+            return Err(Missing::Undeclared);
+        };
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(progress) = running.get(&id) {
+            return Ok(progress.clone());
+        }
+        if let Some(missing) = keeper.negative.find(&id) {
+            return Err(missing);
+        }
+        if running.len() >= MAX_FILLS {
+            return Err(Missing::Busy);
+        }
+        let (sender, receiver) = watch::channel(Progress::Asking);
+        running.insert(id, receiver.clone());
+        let fill = Fill {
+            keeper: Arc::clone(keeper),
+            repository: repository.to_owned(),
+            progress: sender,
+        };
+        let keeper = Arc::clone(keeper);
+        keeper.tasks.clone().spawn(async move {
+            let outcome = fill.run(&archives).await;
+            if let Progress::Missing(missing) = &outcome {
+                keeper.negative.remember(id, missing.clone());
+            }
+            let mut running = keeper.fills.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.remove(&id);
+            fill.progress.send_replace(outcome);
+        });
+        Ok(receiver)
+    }
+
+    /// How many fetches are under way.
+    pub(super) fn count(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// One first fetch; owned by its task.
+struct Fill {
+    keeper: Arc<Keeper>,
+    repository: String,
+    progress: watch::Sender<Progress>,
+}
+
+impl Fill {
+    /// Tries one declaration of the archive after the other.
+    async fn run(&self, archives: &[DeclaredArchive]) -> Progress {
+        let mut missing = Missing::Undeclared;
+        for archive in archives {
+            match self.try_sources(archive).await {
+                Ok(kept) => return Progress::Kept(kept),
+                Err(next) => missing = next,
+            }
+        }
+        tracing::info!(repository = self.repository, reason = %missing, "archive not to be had");
+        Progress::Missing(missing)
+    }
+
+    async fn try_sources(&self, archive: &DeclaredArchive) -> Result<Kept, Missing> {
+        let strength = DeclaredChecksums::new(archive.checksums.clone()).strength();
+        self.follow_policy(archive, strength)?;
+        let sources = sources::in_order(&self.keeper, &self.repository, archive);
+        let mut answers = Answers::default();
+        for (number, source) in (0..).zip(&sources) {
+            match self.attempt(archive, number, source).await {
+                Attempt::Sound { hashed, from } => {
+                    let others = &sources[number as usize + 1..];
+                    let agreed = match strength {
+                        Strength::Strong => Vec::new(),
+                        _ => self.second_opinions(archive, hashed.digests().sha256, others).await?,
+                    };
+                    return self.pin(archive, strength, hashed, from, agreed).await;
+                }
+                Attempt::Diverged(observation) => {
+                    let summary = format!("{} gave something else", host(source));
+                    self.diverge(archive, observation).await.map_err(store_failed)?;
+                    answers.diverged.push(summary);
+                }
+                Attempt::Unavailable(reason) => {
+                    answers.unavailable.push(format!("{}: {reason}", host(source)));
+                }
+                Attempt::Failed(problem) => return Err(Missing::Store(problem)),
+            }
+        }
+        Err(answers.into_missing())
+    }
+
+    fn follow_policy(&self, archive: &DeclaredArchive, strength: Strength) -> Result<(), Missing> {
+        let policy = &self.keeper.policy;
+        let (policy, refusal, what) = match strength {
+            Strength::Strong => return Ok(()),
+            Strength::Weak => (
+                policy.weak_checksum,
+                "policy.weak_checksum: only an md5 vouches for it",
+                "md5 only",
+            ),
+            Strength::None => (
+                policy.no_checksum,
+                "policy.no_checksum: no checksum vouches for it",
+                "no checksum",
+            ),
+        };
+        match policy {
+            ChecksumPolicy::Refuse => Err(Missing::Refused(refusal)),
+            ChecksumPolicy::Warn => {
+                let (packages, url) = (&archive.packages, archive.urls.first());
+                tracing::warn!(?packages, ?url, vouches = what, "fetching what little vouches for");
+                Ok(())
+            }
+            ChecksumPolicy::Allow => Ok(()),
+        }
+    }
+
+    async fn attempt(&self, archive: &DeclaredArchive, number: u32, source: &Url) -> Attempt {
+        let attempt = attempt::fetch(&self.keeper, source, &archive.checksums, |arrival| {
+            self.progress.send_replace(Progress::Arriving(Arrival { source: number, ..arrival }));
+        });
+        let result = attempt.await;
+        if !matches!(result, Attempt::Sound { .. }) {
+            self.progress.send_replace(Progress::Asking);
+        }
+        result
+    }
+
+    /// Asks other sources of a weakly declared archive for the same bytes.
+    async fn second_opinions(
+        &self,
+        archive: &DeclaredArchive,
+        first: Sha256,
+        others: &[Url],
+    ) -> Result<Vec<String>, Missing> {
+        let mut agreed = Vec::new();
+        for source in others.iter().take(MAX_SECOND_OPINIONS) {
+            match attempt::fetch(&self.keeper, source, &archive.checksums, |_| {}).await {
+                Attempt::Sound { hashed, from } if hashed.digests().sha256 == first => {
+                    agreed.push(from);
+                }
+                Attempt::Sound { hashed, from } => {
+                    let observed =
+                        Observed { sha256: hashed.digests().sha256, size: hashed.digests().size };
+                    let detail = format!("another source gave sha256={first}");
+                    let what = DivergenceKind::Disagreement;
+                    let observation = attempt::Observation {
+                        what,
+                        from,
+                        observed: Some(observed),
+                        evidence: Some(hashed),
+                        detail: detail.clone(),
+                    };
+                    self.diverge(archive, observation).await.map_err(store_failed)?;
+                    return Err(Missing::Diverged(format!(
+                        "its sources disagree and no strong checksum decides: {detail}"
+                    )));
+                }
+                Attempt::Diverged(observation) => {
+                    self.diverge(archive, observation).await.map_err(store_failed)?;
+                }
+                Attempt::Unavailable(_) => {}
+                Attempt::Failed(problem) => return Err(Missing::Store(problem)),
+            }
+        }
+        Ok(agreed)
+    }
+
+    /// Blob first, then the ledger, then the answer.
+    async fn pin(
+        &self,
+        archive: &DeclaredArchive,
+        strength: Strength,
+        hashed: Hashed,
+        from: String,
+        agreed: Vec<String>,
+    ) -> Result<Kept, Missing> {
+        let digests = *hashed.digests();
+        self.keep(hashed).await.map_err(store_failed)?;
+        let pin = Pin {
+            at: self.keeper.clock.now(),
+            repository: self.repository.clone(),
+            packages: archive.packages.clone(),
+            url: archive.urls.first().cloned().unwrap_or_else(|| from.clone()),
+            from: from.clone(),
+            sha256: digests.sha256,
+            sha512: digests.sha512,
+            md5: digests.md5,
+            size: digests.size,
+            declared: archive.checksums.iter().map(Checksum::to_string).collect(),
+            strength: match strength {
+                Strength::Strong => entry::Strength::Strong,
+                Strength::Weak => entry::Strength::Weak,
+                Strength::None => entry::Strength::None,
+            },
+            agreed,
+        };
+        let url = pin.url.clone();
+        let appended = self.keeper.store.append(Entry::Pin(pin)).await.map_err(store_failed)?;
+        match appended {
+            Appended::New(entry) => {
+                tracing::info!(url, from, sha256 = %digests.sha256, size = digests.size, entry, "pinned");
+                Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
+            }
+            Appended::Known(entry) => {
+                Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
+            }
+            Appended::PinnedOtherwise(first) => {
+                let divergence = Divergence {
+                    at: self.keeper.clock.now(),
+                    repository: self.repository.clone(),
+                    packages: archive.packages.clone(),
+                    url: url.clone(),
+                    from,
+                    what: DivergenceKind::Changed,
+                    expected: vec![format!("sha256={}", first.sha256)],
+                    observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
+                    evidence: Some(digests.sha256),
+                    detail: format!("pinned by ledger entry {}", first.entry),
+                };
+                self.append_divergence(divergence).await.map_err(store_failed)?;
+                Err(Missing::Diverged(format!(
+                    "ledger entry {} pinned {url} to other bytes, and the first pin stands",
+                    first.entry
+                )))
+            }
+        }
+    }
+
+    /// Records what a source gave, with its bytes as evidence.
+    async fn diverge(
+        &self,
+        archive: &DeclaredArchive,
+        observation: attempt::Observation,
+    ) -> Result<(), AppendError> {
+        let evidence = match observation.evidence {
+            Some(hashed) => {
+                let name = hashed.digests().sha256;
+                match self.keep(hashed).await {
+                    Ok(()) => Some(name),
+                    Err(error) => {
+                        tracing::error!(%error, "evidence can't be kept");
+                        None
+                    }
+                }
+            }
+            None => None,
+        };
+        let divergence = Divergence {
+            at: self.keeper.clock.now(),
+            repository: self.repository.clone(),
+            packages: archive.packages.clone(),
+            url: archive.urls.first().cloned().unwrap_or_default(),
+            from: observation.from,
+            what: observation.what,
+            expected: archive.checksums.iter().map(Checksum::to_string).collect(),
+            observed: observation.observed,
+            evidence,
+            detail: observation.detail,
+        };
+        self.append_divergence(divergence).await
+    }
+
+    async fn append_divergence(&self, divergence: Divergence) -> Result<(), AppendError> {
+        let (what, url, from) = (divergence.what, divergence.url.clone(), divergence.from.clone());
+        if let Appended::New(entry) =
+            self.keeper.store.append(Entry::Divergence(divergence)).await?
+        {
+            tracing::error!(%what, url, from, entry, "upstream diverged");
+        }
+        Ok(())
+    }
+
+    async fn keep(&self, hashed: Hashed) -> std::io::Result<()> {
+        let store = self.keeper.store.clone();
+        tokio::task::spawn_blocking(move || store.blobs().keep(hashed))
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    }
+}
+
+/// What the sources of one archive said, until one gives the right bytes.
+#[derive(Default)]
+struct Answers {
+    diverged: Vec<String>,
+    unavailable: Vec<String>,
+}
+
+impl Answers {
+    fn into_missing(self) -> Missing {
+        if self.diverged.is_empty() {
+            return Missing::Unavailable(match self.unavailable.is_empty() {
+                true => "it has no source that can be asked".to_owned(),
+                false => self.unavailable.join(", "),
+            });
+        }
+        let all: Vec<String> = self.diverged.into_iter().chain(self.unavailable).collect();
+        Missing::Diverged(all.join(", "))
+    }
+}
+
+fn store_failed(error: impl std::fmt::Display) -> Missing {
+    tracing::error!(%error, "the store failed during a first fetch");
+    Missing::Store("our store could not keep it; see the server's log".to_owned())
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or("a source without host")
+}
+
+/// Most first fetches at one time, running or waiting for a place.
+const MAX_FILLS: usize = 4_096;
+/// Most other sources that are asked about a weakly declared archive.
+const MAX_SECOND_OPINIONS: usize = 3;

@@ -1,0 +1,422 @@
+//! One mirrored repository: what is served of it, and how its upstream has been doing.
+
+use super::admit::{self, Admission, AdmitError, Declarations};
+use super::file_list::FileList;
+use super::sources;
+use crate::clock::Clock;
+use crate::config::{self, Mode};
+use crate::digest::Sha256;
+use crate::ledger::entry::{Entry, Snapshot};
+use crate::opam::{Tree, TreeLimits};
+use crate::store::catalog::IndexError;
+use crate::store::{AppendError, Appended, Store};
+use crate::upstream::repository::{Fetched, RepositoryError, RepositorySource, Revision, Watch};
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+use thiserror::Error;
+use url::Url;
+
+/// A repository that is mirrored; lives as long as the keeper.
+pub struct Repository {
+    settings: config::Repository,
+    source: RepositorySource,
+    served: ArcSwapOption<Served>,
+    health: Mutex<Health>,
+    /// Held while upstream is asked, so that two refreshes never run at once.
+    refreshing: tokio::sync::Mutex<()>,
+}
+
+/// What clients get of a repository; never changes, only gets replaced as a whole.
+pub struct Served {
+    /// `index.tar.gz`.
+    pub index: Bytes,
+    /// The SHA-256 of the index.
+    pub index_name: Sha256,
+    /// The `repo` file.
+    pub repo: Bytes,
+    /// The SHA-256 of the `repo` file.
+    pub repo_name: Sha256,
+    /// The snapshot that it is made of.
+    pub snapshot: Snapshot,
+    /// The snapshot's index in the ledger.
+    pub entry: u64,
+    /// Upstream's own archive caches, as its `repo` file names them.
+    pub caches: Vec<Url>,
+}
+
+/// How a repository's upstream has been doing.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Health {
+    /// When upstream last answered with something that could be admitted or was no change.
+    pub fresh_at: Option<Timestamp>,
+    /// When upstream was last asked.
+    pub asked_at: Option<Timestamp>,
+    /// Why the last attempt failed, if it did.
+    pub problem: Option<String>,
+    /// Versions of the last snapshot that are not served, with the reason.
+    pub refused: Vec<(String, String)>,
+    /// What upstream called its last good answer.
+    #[serde(skip)]
+    revision: Option<Revision>,
+}
+
+/// What a refresh did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Refreshed {
+    /// Upstream has nothing new.
+    Unchanged,
+    /// A new snapshot is served.
+    Admitted {
+        /// Its index in the ledger.
+        entry: u64,
+        /// How many package versions it has.
+        versions: u64,
+    },
+}
+
+/// Why a refresh left the last good snapshot in service.
+#[derive(Debug, Error)]
+pub enum RefreshError {
+    /// Upstream could not be asked.
+    #[error("{0}")]
+    Upstream(#[from] RepositoryError),
+    /// What upstream gave is no repository.
+    #[error("upstream's repository is not taken: {0}")]
+    Refused(String),
+    /// The new snapshot can't be built.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// The new snapshot can't be kept.
+    #[error("the snapshot can't be kept: {0}")]
+    Store(String),
+}
+
+impl From<AppendError> for RefreshError {
+    fn from(error: AppendError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<IndexError> for RefreshError {
+    fn from(error: IndexError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for RefreshError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl Repository {
+    /// Takes up a repository where the ledger left it, without asking upstream.
+    ///
+    /// # Errors
+    /// When the admitted snapshot can't be read from the store.
+    pub(super) fn open(
+        settings: config::Repository,
+        source: RepositorySource,
+        store: &Store,
+    ) -> Result<Self, RefreshError> {
+        let repository = Self {
+            served: ArcSwapOption::empty(),
+            health: Mutex::default(),
+            refreshing: tokio::sync::Mutex::default(),
+            settings,
+            source,
+        };
+        let name = repository.name();
+        if let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? {
+            // A change of mode shows with the next snapshot.
+            let served = load(name, &repository.settings, store, entry, snapshot)?;
+            repository.ensure_declared(store, &served.snapshot)?;
+            repository.served.store(Some(Arc::new(served)));
+        }
+        Ok(repository)
+    }
+
+    /// The repository's name.
+    pub fn name(&self) -> &str {
+        self.settings.name.as_str()
+    }
+
+    /// What mirror.toml says of it.
+    pub fn settings(&self) -> &config::Repository {
+        &self.settings
+    }
+
+    /// What is served; `None` until the first snapshot was admitted.
+    pub fn served(&self) -> Option<Arc<Served>> {
+        self.served.load_full()
+    }
+
+    /// How upstream has been doing.
+    pub fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells when upstream changes, where that can be known: in a directory.
+    pub(super) fn watch(&self) -> Option<Watch> {
+        self.source.watch()
+    }
+
+    /// Asks upstream and admits what is new.
+    ///
+    /// # Errors
+    /// Whatever went wrong; what was served before is served on.
+    pub(super) async fn refresh(
+        &self,
+        store: &Store,
+        clock: &Clock,
+    ) -> Result<Refreshed, RefreshError> {
+        let _alone = self.refreshing.lock().await;
+        let known = self.health().revision.filter(|_| self.served().is_some());
+        let result = self.fetch_and_admit(known, store, clock).await;
+        let now = clock.now();
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.asked_at = Some(now);
+        match result {
+            Ok((refreshed, news)) => {
+                health.fresh_at = Some(now);
+                health.problem = None;
+                if let Some((revision, refused)) = news {
+                    health.revision = Some(revision);
+                    health.refused = refused;
+                }
+                Ok(refreshed)
+            }
+            Err(error) => {
+                health.problem = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the catalog know the archives of the snapshot that is served.
+    ///
+    /// # Errors
+    /// When the snapshot or the catalog can't be read.
+    pub(super) fn ensure_declared(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+    ) -> Result<(), RefreshError> {
+        let name = self.name();
+        if store.lookup(|catalog| catalog.declared_state(name))? == Some(snapshot.admitted) {
+            return Ok(());
+        }
+        let list = read_list(store, &snapshot.admitted)?;
+        let declarations = Declarations::of_list(store.blobs(), &list)?;
+        self.declare(store, snapshot.admitted, &declarations)
+    }
+
+    async fn fetch_and_admit(
+        &self,
+        known: Option<Revision>,
+        store: &Store,
+        clock: &Clock,
+    ) -> Result<(Refreshed, Option<News>), RefreshError> {
+        let fetched = self.source.fetch(known.as_ref()).await?;
+        let (tree, index, revision) = match fetched {
+            Fetched::Unchanged => return Ok((Refreshed::Unchanged, None)),
+            Fetched::Index { bytes, revision } => {
+                let index = bytes.clone();
+                let tree = blocking(move || Tree::from_index(&bytes, &TreeLimits::default()))
+                    .await?
+                    .map_err(|error| RefreshError::Refused(error.to_string()))?;
+                (tree, Some(index), revision)
+            }
+            Fetched::Files { files, revision } => {
+                let tree = blocking(move || super::raw_files::tree(files))
+                    .await?
+                    .map_err(|error| RefreshError::Refused(error.to_string()))?;
+                (tree, None, revision)
+            }
+        };
+        let verbatim = match self.settings.mode {
+            Mode::Managed => None,
+            Mode::Verbatim => index,
+        };
+        let (store_clone, previous) = (store.clone(), self.served());
+        let admission = blocking(move || -> Result<_, RefreshError> {
+            let admission = Admission::of(&tree, verbatim.clone())?;
+            let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
+            let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
+            let index_name = verbatim.as_ref().map(|index| Sha256::of(index));
+            let unchanged = previous.is_some_and(|served| {
+                served.snapshot.files == files_name
+                    && served.snapshot.admitted == admitted_name
+                    && served.snapshot.index == index_name
+            });
+            if !unchanged {
+                let contents = admission.files.0.values().zip(tree.files());
+                let blobs = contents
+                    .map(|(name, (_, bytes))| (*name, &bytes[..]))
+                    .chain([
+                        (Sha256::of(&admission.repo), &admission.repo[..]),
+                        (files_name, &files[..]),
+                        (admitted_name, &admitted[..]),
+                    ])
+                    .chain(
+                        index_name.iter().zip(&verbatim).map(|(name, index)| (*name, &index[..])),
+                    );
+                store_clone.blobs().put_all(blobs)?;
+            }
+            Ok((!unchanged).then_some((admission, files_name, admitted_name, index_name)))
+        })
+        .await??;
+        let Some((admission, files, admitted, index)) = admission else {
+            let refused = self.health().refused;
+            return Ok((Refreshed::Unchanged, Some((revision, refused))));
+        };
+        let snapshot = Snapshot {
+            at: clock.now(),
+            repository: self.name().to_owned(),
+            upstream: self.settings.upstream.get_ref().to_string(),
+            revision: Some(revision.to_string()),
+            mode: Admission::mode_name(self.settings.mode).to_owned(),
+            files,
+            admitted,
+            index,
+            versions: admission.versions,
+        };
+        self.admit(snapshot, admission, revision, store).await
+    }
+
+    async fn admit(
+        &self,
+        snapshot: Snapshot,
+        admission: Admission,
+        revision: Revision,
+        store: &Store,
+    ) -> Result<(Refreshed, Option<News>), RefreshError> {
+        let entry = match store.append(Entry::Snapshot(snapshot.clone())).await? {
+            Appended::New(entry) | Appended::Known(entry) => entry,
+            Appended::PinnedOtherwise(kept) => kept.entry,
+        };
+        self.declare(store, snapshot.admitted, &admission.archives)?;
+        let versions = snapshot.versions;
+        for (package, reason) in &admission.refused {
+            tracing::warn!(repository = self.name(), package, reason, "version not served");
+        }
+        let caches = caches(&self.settings, admission.upstream_repo.as_deref());
+        let served = Served::new(admission.index, admission.repo, snapshot, entry, caches);
+        keep_built(store, self.name(), &served);
+        self.served.store(Some(Arc::new(served)));
+        Ok((Refreshed::Admitted { entry, versions }, Some((revision, admission.refused))))
+    }
+
+    fn declare(
+        &self,
+        store: &Store,
+        state: Sha256,
+        declarations: &Declarations,
+    ) -> Result<(), RefreshError> {
+        let archives = declarations.archives();
+        let (name, main) = (self.name(), declarations.main());
+        Ok(store.lookup(|catalog| catalog.declare(name, state, &archives, main))?)
+    }
+}
+
+type News = (Revision, Vec<(String, String)>);
+
+impl Served {
+    fn new(index: Bytes, repo: Bytes, snapshot: Snapshot, entry: u64, caches: Vec<Url>) -> Self {
+        let (index_name, repo_name) = (Sha256::of(&index), Sha256::of(&repo));
+        Self { index, index_name, repo, repo_name, snapshot, entry, caches }
+    }
+}
+
+/// Reads what is served of a snapshot from the store.
+fn load(
+    name: &str,
+    settings: &config::Repository,
+    store: &Store,
+    entry: u64,
+    snapshot: Snapshot,
+) -> Result<Served, RefreshError> {
+    let blobs = store.blobs();
+    let admitted = read_list(store, &snapshot.admitted)?;
+    let read_repo = |list: &FileList| -> Result<Option<Bytes>, RefreshError> {
+        let repo = list.0.get(&admit::repo_path()).map(|name| blobs.read(name, MAX_REPO_FILE));
+        Ok(repo.transpose().map_err(AdmitError::from)?.map(Bytes::from))
+    };
+    let repo = read_repo(&admitted)?.unwrap_or_default();
+    let upstream_repo = match snapshot.files == snapshot.admitted {
+        true => Some(repo.clone()),
+        false => read_repo(&read_list(store, &snapshot.files)?)?,
+    };
+    let index = match (&snapshot.index, find_built(store, name, &snapshot)) {
+        (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
+        (None, Some(built)) => built,
+        (None, None) => admit::index_of_list(blobs, &admitted)?,
+    };
+    let caches = caches(settings, upstream_repo.as_deref());
+    let served = Served::new(index, repo, snapshot, entry, caches);
+    keep_built(store, name, &served);
+    Ok(served)
+}
+
+fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {
+    let bytes = store.blobs().read(name, FileList::MAX_SIZE).map_err(AdmitError::from)?;
+    Ok(FileList::parse(&bytes).map_err(AdmitError::from)?)
+}
+
+fn caches(settings: &config::Repository, upstream_repo: Option<&[u8]>) -> Vec<Url> {
+    let upstream = settings.upstream.get_ref().expose();
+    upstream_repo.map(|repo| sources::caches_of(upstream, repo)).unwrap_or_default()
+}
+
+/// A built index names its state and its own hash, so that a damaged or stale one is not found.
+fn built_path(store: &Store, name: &str, served: &Served) -> std::path::PathBuf {
+    let file = format!("{name} {} {}.tar.gz", served.snapshot.admitted, served.index_name);
+    store.layout().built_indexes().join(file)
+}
+
+fn keep_built(store: &Store, name: &str, served: &Served) {
+    let path = built_path(store, name, served);
+    if served.snapshot.index.is_some() || path.exists() {
+        return;
+    }
+    let directory = store.layout().built_indexes();
+    let others = std::fs::read_dir(&directory).into_iter().flatten().flatten();
+    let stale =
+        others.filter(|file| file.file_name().to_string_lossy().starts_with(&format!("{name} ")));
+    for file in stale {
+        // A stale index is never read; removing it only saves space.
+        let _ = std::fs::remove_file(file.path());
+    }
+    let kept = std::fs::create_dir_all(&directory)
+        .and_then(|()| crate::store::durable::write(&path, &served.index, 0o600));
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the next start will build the index anew");
+    }
+}
+
+fn find_built(store: &Store, name: &str, snapshot: &Snapshot) -> Option<Bytes> {
+    let prefix = format!("{name} {} ", snapshot.admitted);
+    let directory = std::fs::read_dir(store.layout().built_indexes()).ok()?;
+    for file in directory.flatten() {
+        let file_name = file.file_name().into_string().unwrap_or_default();
+        let hash = file_name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tar.gz"));
+        if let Some(Ok(expected)) = hash.map(str::parse::<Sha256>) {
+            let bytes = std::fs::read(file.path()).ok()?;
+            return (Sha256::of(&bytes) == expected).then(|| Bytes::from(bytes));
+        }
+    }
+    None
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RefreshError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| RefreshError::Store(error.to_string()))
+}
+
+const MAX_REPO_FILE: u64 = 1 << 20;
+const MAX_INDEX: u64 = 1 << 30;

@@ -1,0 +1,129 @@
+//! `admin.sock`: how commands talk to the server that owns the store.
+//!
+//! HTTP/1.1 with JSON over a Unix socket in the data directory, mode 0600: whoever may connect
+//! owns the files anyway.
+
+use super::status;
+use crate::clock::Clock;
+use crate::keeper::{Keeper, Refreshed};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+/// What became of one repository's refresh.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefreshReport {
+    /// The repository.
+    pub repository: String,
+    /// What the refresh did, when it succeeded.
+    pub refreshed: Option<Refreshed>,
+    /// Why it did not succeed.
+    pub problem: Option<String>,
+}
+
+/// Answers commands on `path` until `stop`.
+///
+/// # Errors
+/// When the socket can't be made.
+pub(super) fn listen(
+    path: &Path,
+    keeper: Arc<Keeper>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    // The store's lock is ours, so a socket that is there was left by a process that is gone.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    tokio::spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let (keeper, clock) = (Arc::clone(&keeper), clock.clone());
+            let service = hyper::service::service_fn(move |request| {
+                let (keeper, clock) = (Arc::clone(&keeper), clock.clone());
+                async move { Ok::<_, Infallible>(respond(request, &keeper, &clock).await) }
+            });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_PATIENCE)
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), service),
+            );
+        }
+    });
+    Ok(())
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    keeper: &Arc<Keeper>,
+    clock: &Clock,
+) -> Response<Full<Bytes>> {
+    let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+    match (request.method(), &path[..]) {
+        (&Method::GET, ["status"]) => json(StatusCode::OK, &status::of(keeper, clock)),
+        (&Method::POST, ["refresh"]) => {
+            json(StatusCode::OK, &refresh(keeper, keeper.repositories()).await)
+        }
+        (&Method::POST, ["refresh", name]) => match keeper.repository(name) {
+            Some(repository) => {
+                json(StatusCode::OK, &refresh(keeper, std::slice::from_ref(repository)).await)
+            }
+            None => json(
+                StatusCode::NOT_FOUND,
+                &format!("no repository \"{name}\" is configured in the running server"),
+            ),
+        },
+        _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
+    }
+}
+
+/// Asks the upstreams of `repositories`, one after the other.
+pub async fn refresh(
+    keeper: &Keeper,
+    repositories: &[Arc<crate::keeper::Repository>],
+) -> Vec<RefreshReport> {
+    let mut reports = Vec::new();
+    for repository in repositories {
+        let result = keeper.refresh(repository).await;
+        let (refreshed, problem) = match result {
+            Ok(refreshed) => (Some(refreshed), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let repository = repository.name().to_owned();
+        reports.push(RefreshReport { repository, refreshed, problem });
+    }
+    reports
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);

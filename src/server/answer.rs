@@ -1,0 +1,242 @@
+//! Responses: conditional requests, ranges and errors, the same for whatever is served.
+
+use super::body::{Body, FilePart};
+use crate::digest::Sha256;
+use crate::store::blobs::CheckedBlob;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use std::ops::Range;
+
+/// Bytes that can be served whole or in part.
+pub(super) enum Content {
+    Memory(Bytes),
+    File(CheckedBlob),
+}
+
+/// How long others may keep an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// The name says what the bytes are: they never change.
+    Immutable,
+    /// It has to be asked for again each time; the ETag saves sending it again.
+    Revalidate,
+}
+
+impl Content {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(blob) => blob.size,
+        }
+    }
+
+    fn part(self, range: Range<u64>) -> Body {
+        match self {
+            // A part of bytes in memory fits memory.
+            Self::Memory(bytes) => {
+                Body::Full(bytes.slice(range.start as usize..range.end as usize))
+            }
+            Self::File(blob) => {
+                Body::File(FilePart::new(blob.file, range.start, range.end - range.start))
+            }
+        }
+    }
+}
+
+/// Content named by its hash: 200, 206, 304 or 416, as the request's headers ask.
+///
+/// RFC 9110 sections 13 (conditions) and 14 (ranges; one range, more are answered whole).
+pub(super) fn content(
+    request: &HeaderMap,
+    name: &Sha256,
+    content: Content,
+    content_type: &'static str,
+    freshness: Freshness,
+) -> Response<Body> {
+    let size = content.size();
+    let etag = etag(name);
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    describe(headers, name, &etag, freshness);
+    if matches_etag(request, header::IF_NONE_MATCH, &etag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let range = match requested_range(request, &etag, size) {
+        Requested::Whole => 0..size,
+        Requested::Part(range) => {
+            let value = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+            insert(headers, header::CONTENT_RANGE, &value);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            range
+        }
+        Requested::Unsatisfiable => {
+            insert(headers, header::CONTENT_RANGE, &format!("bytes */{size}"));
+            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+            return response;
+        }
+    };
+    *response.body_mut() = content.part(range);
+    response
+}
+
+/// The headers that say what the bytes are.
+pub(super) fn describe(
+    headers: &mut HeaderMap,
+    name: &Sha256,
+    etag: &HeaderValue,
+    freshness: Freshness,
+) {
+    headers.insert(header::ETAG, etag.clone());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static(match freshness {
+            Freshness::Immutable => "public, max-age=31536000, immutable",
+            Freshness::Revalidate => "no-cache",
+        }),
+    );
+    insert(headers, REPR_DIGEST, &format!("sha-256=:{}:", STANDARD.encode(name.as_bytes())));
+}
+
+/// A short text for a person, with the status that machines read.
+pub(super) fn message(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::Full(Bytes::from(format!("{text}\n"))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+/// Bytes that need no conditions: small texts and tiles.
+pub(super) fn plain(
+    bytes: Bytes,
+    content_type: &'static str,
+    cache: &'static str,
+) -> Response<Body> {
+    let mut response = Response::new(Body::Full(bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    response
+}
+
+/// The strong entity tag of bytes with this hash.
+pub(super) fn etag(name: &Sha256) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"sha256-{name}\"")).expect("hexadecimal digits are a header")
+}
+
+/// Inserts a header unless its value has bytes that no header may have.
+pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// Whether the request asks for a part.
+pub(super) fn wants_range(request: &HeaderMap) -> bool {
+    request.contains_key(header::RANGE)
+}
+
+fn matches_etag(request: &HeaderMap, name: HeaderName, etag: &HeaderValue) -> bool {
+    let Ok(etag) = etag.to_str() else { return false };
+    request.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        let mut tags = value.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
+        tags.any(|tag| tag == etag || tag == "*")
+    })
+}
+
+enum Requested {
+    Whole,
+    Part(Range<u64>),
+    Unsatisfiable,
+}
+
+fn requested_range(request: &HeaderMap, etag: &HeaderValue, size: u64) -> Requested {
+    let mut values = request.get_all(header::RANGE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Requested::Whole };
+    if request.get(header::IF_RANGE).is_some_and(|condition| condition != etag) {
+        return Requested::Whole;
+    }
+    let Some(spec) = value.to_str().ok().and_then(|value| value.strip_prefix("bytes=")) else {
+        return Requested::Whole;
+    };
+    let Some((first, last)) = spec.split_once('-') else { return Requested::Whole };
+    let number = |text: &str| -> Option<u64> {
+        (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let range = match (number(first), number(last), first.is_empty(), last.is_empty()) {
+        (Some(first), Some(last), _, _) if first > last => return Requested::Whole,
+        (Some(first), Some(last), _, _) => first..last.saturating_add(1).min(size),
+        (Some(first), None, _, true) => first..size,
+        (None, Some(last), true, _) => size.saturating_sub(last)..size,
+        _ => return Requested::Whole,
+    };
+    if range.start >= range.end { Requested::Unsatisfiable } else { Requested::Part(range) }
+}
+
+/// RFC 9530.
+const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(headers: &[(HeaderName, &str)]) -> (u16, String, u64) {
+        let mut request = HeaderMap::new();
+        for (name, value) in headers {
+            request.append(name, value.parse().unwrap());
+        }
+        let bytes = Bytes::from_static(b"0123456789");
+        let name = Sha256::of(&bytes);
+        let response = content(&request, &name, Content::Memory(bytes), TEXT, Freshness::Immutable);
+        let range = response.headers().get(header::CONTENT_RANGE);
+        let range = range.map_or("", |range| range.to_str().unwrap()).to_owned();
+        let size = http_body::Body::size_hint(response.body()).exact().unwrap();
+        (response.status().as_u16(), range, size)
+    }
+
+    #[test]
+    fn one_range_is_answered_in_part_and_anything_odd_whole() {
+        for (value, expected) in [
+            ("bytes=0-0", (206, "bytes 0-0/10", 1)),
+            ("bytes=3-", (206, "bytes 3-9/10", 7)),
+            ("bytes=-4", (206, "bytes 6-9/10", 4)),
+            ("bytes=8-99999999999999999999999", (206, "bytes 8-9/10", 2)),
+            ("bytes=10-", (416, "bytes */10", 0)),
+            ("bytes=-0", (416, "bytes */10", 0)),
+            ("bytes=5-3", (200, "", 10)),
+            ("bytes=0-1,3-4", (200, "", 10)),
+            ("bytes=-", (200, "", 10)),
+            ("lines=0-1", (200, "", 10)),
+            ("bytes=+1-2", (200, "", 10)),
+        ] {
+            let expected = (expected.0, expected.1.to_owned(), expected.2);
+            assert_eq!(ask(&[(header::RANGE, value)]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_held_against_the_hash() {
+        let etag = etag(&Sha256::of(b"0123456789"));
+        let etag = etag.to_str().unwrap();
+        let weak = format!("\"x\", W/{etag}");
+        for value in [etag, &weak, "*"] {
+            assert_eq!(ask(&[(header::IF_NONE_MATCH, value)]).0, 304, "{value}");
+        }
+        assert_eq!(ask(&[(header::IF_NONE_MATCH, "\"x\"")]).0, 200);
+        let part = (header::RANGE, "bytes=1-2");
+        assert_eq!(ask(&[part.clone(), (header::IF_RANGE, etag)]).0, 206);
+        assert_eq!(ask(&[part, (header::IF_RANGE, "\"x\"")]).0, 200);
+    }
+}

@@ -1,0 +1,203 @@
+//! Archives: from memory, from the store, or still arriving from upstream.
+
+use super::Server;
+use super::answer::{self, Content, Freshness};
+use super::body::{Body, ByteStream, read_chunk};
+use super::hot::Hot;
+use crate::keeper::{Answer, Arrival, Missing, Progress, Scope};
+use crate::opam::Checksum;
+use crate::opam::Package;
+use crate::store::blobs::CheckedBlob;
+use crate::store::catalog::Kept;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use std::io;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Answers a request for an archive by checksum.
+pub(super) async fn by_checksum(
+    server: &Server,
+    scope: Scope<'_>,
+    checksum: Checksum,
+    request: &HeaderMap,
+) -> Response<Body> {
+    if let Some(hot) = server.hot.find(&checksum) {
+        return found(request, &hot.kept, Content::Memory(hot.bytes.clone()));
+    }
+    match server.keeper.archive(scope, &checksum).await {
+        Answer::Kept(kept) => from_store(server, Some(checksum), kept, request).await,
+        answer => arriving_or_missing(server, answer, request).await,
+    }
+}
+
+/// Answers a request for a package's main archive.
+pub(super) async fn by_package(
+    server: &Server,
+    scope: Scope<'_>,
+    package: &Package,
+    request: &HeaderMap,
+) -> Response<Body> {
+    match server.keeper.main_archive(scope, &package.to_string()).await {
+        Answer::Kept(kept) => from_store(server, None, kept, request).await,
+        answer => arriving_or_missing(server, answer, request).await,
+    }
+}
+
+async fn arriving_or_missing(
+    server: &Server,
+    answer: Answer,
+    request: &HeaderMap,
+) -> Response<Body> {
+    match answer {
+        Answer::Kept(kept) => from_store(server, None, kept, request).await,
+        // Part of an archive is only given out once all of it is verified.
+        Answer::Arriving(..) if answer::wants_range(request) => missing(&Missing::StillFetching),
+        Answer::Arriving(arrival, progress) => arriving(arrival, progress),
+        Answer::Missing(reason) => missing(&reason),
+    }
+}
+
+async fn from_store(
+    server: &Server,
+    checksum: Option<Checksum>,
+    kept: Kept,
+    request: &HeaderMap,
+) -> Response<Body> {
+    let checked = match server.keeper.store().blobs().open_if_checked(&kept.sha256) {
+        Some(blob) => Ok(blob),
+        None => {
+            let store = server.keeper.store().clone();
+            let open = move || store.blobs().open(&kept.sha256);
+            match tokio::task::spawn_blocking(open).await {
+                Ok(opened) => opened.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    };
+    let blob = match checked {
+        Ok(blob) => blob,
+        Err(problem) => {
+            tracing::error!(problem, "a pinned archive can't be served");
+            return missing(&Missing::Store("our copy can't be served; see the log".to_owned()));
+        }
+    };
+    match checksum.filter(|_| Hot::takes(kept.size)) {
+        Some(checksum) => match read_whole(&blob).await {
+            Ok(bytes) => {
+                server.hot.keep(checksum, kept, bytes.clone());
+                found(request, &kept, Content::Memory(bytes))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a pinned archive can't be read");
+                missing(&Missing::Store("our copy can't be read; see the log".to_owned()))
+            }
+        },
+        None => found(request, &kept, Content::File(blob)),
+    }
+}
+
+async fn read_whole(blob: &CheckedBlob) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < blob.size {
+        let position = bytes.len() as u64;
+        let chunk = read_chunk(&blob.file, position, blob.size - position).await?;
+        if chunk.is_empty() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}
+
+fn found(request: &HeaderMap, kept: &Kept, content: Content) -> Response<Body> {
+    answer::content(request, &kept.sha256, content, ARCHIVE, Freshness::Immutable)
+}
+
+/// opam asks elsewhere at once after a 404; any 5xx would cost its user six seconds first.
+fn missing(reason: &Missing) -> Response<Body> {
+    let text = reason.to_string();
+    let mut response = answer::message(StatusCode::NOT_FOUND, &text);
+    let printable: String = text
+        .chars()
+        .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
+        .take(MAX_REASON)
+        .collect();
+    answer::insert(response.headers_mut(), REASON, &printable);
+    response
+}
+
+/// Sends what arrives, all but its end; the end follows once the whole is verified and pinned.
+fn arriving(arrival: Arrival, progress: watch::Receiver<Progress>) -> Response<Body> {
+    let length = arrival.length;
+    let stream = follow(arrival, progress);
+    let mut response = Response::new(Body::Stream { stream, length });
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ARCHIVE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// One client's way through an arriving archive.
+struct Follower {
+    arrival: Arrival,
+    progress: watch::Receiver<Progress>,
+    sent: u64,
+}
+
+fn follow(arrival: Arrival, progress: watch::Receiver<Progress>) -> ByteStream {
+    let follower = Follower { arrival, progress, sent: 0 };
+    Box::pin(futures_util::stream::try_unfold(follower, |mut follower| async move {
+        let chunk = follower.next().await?;
+        Ok(chunk.map(|chunk| (chunk, follower)))
+    }))
+}
+
+impl Follower {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let (available, verified) = self.available()?;
+            if self.sent < available {
+                let file = &self.arrival.file;
+                let chunk = read_chunk(file, self.sent, available - self.sent).await?;
+                if chunk.is_empty() {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+                self.sent += chunk.len() as u64;
+                return Ok(Some(chunk));
+            }
+            if verified {
+                return Ok(None);
+            }
+            self.progress.changed().await.map_err(|_| given_up())?;
+        }
+    }
+
+    /// How many bytes may be sent by now, and whether that is all of them.
+    fn available(&mut self) -> io::Result<(u64, bool)> {
+        match &*self.progress.borrow_and_update() {
+            Progress::Kept(kept)
+                if self.arrival.length.is_none_or(|length| length == kept.size) =>
+            {
+                Ok((kept.size, true))
+            }
+            Progress::Arriving(now) if Arc::ptr_eq(&now.file, &self.arrival.file) => {
+                Ok((now.received.saturating_sub(WITHHELD), false))
+            }
+            // The source that these bytes came from has failed; another one begins at zero.
+            _ => Err(given_up()),
+        }
+    }
+}
+
+fn given_up() -> io::Error {
+    io::Error::other("the source of this archive failed, so its end is not sent")
+}
+
+const ARCHIVE: &str = "application/octet-stream";
+/// Says why an archive can't be had.
+const REASON: HeaderName = HeaderName::from_static("x-opam-keep-reason");
+const MAX_REASON: usize = 400;
+/// How many bytes of an unverified archive are held back.
+const WITHHELD: u64 = 64 * 1024;

@@ -1,0 +1,155 @@
+//! Response bodies: nothing, bytes at hand, a file, or a stream of an archive still arriving.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use rustix::io::{Errno, ReadWriteFlags};
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::task::JoinHandle;
+
+/// The body of a response.
+pub(super) enum Body {
+    /// No bytes.
+    Empty,
+    /// Bytes that are all at hand.
+    Full(Bytes),
+    /// A part of a checked file.
+    File(FilePart),
+    /// Bytes as they come; an error cuts the connection short.
+    Stream { stream: ByteStream, length: Option<u64> },
+}
+
+pub(super) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Part of a file that is read as the client takes it.
+pub(super) struct FilePart {
+    file: Arc<File>,
+    position: u64,
+    remaining: u64,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl FilePart {
+    /// The `length` bytes of `file` from `position` on.
+    pub(super) fn new(file: Arc<File>, position: u64, length: u64) -> Self {
+        Self { file, position, remaining: length, reading: None }
+    }
+
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.remaining == 0 {
+            return Poll::Ready(None);
+        }
+        let chunk = match &mut self.reading {
+            Some(reading) => {
+                let chunk = ready!(Pin::new(reading).poll(context));
+                self.reading = None;
+                chunk.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+            None => {
+                let length = chunk_length(self.remaining);
+                match read_cached(&self.file, self.position, length) {
+                    Some(chunk) => chunk,
+                    None => {
+                        let (file, position) = (Arc::clone(&self.file), self.position);
+                        let read = move || read_at(&file, position, length);
+                        self.reading = Some(tokio::task::spawn_blocking(read));
+                        return self.poll_chunk(context);
+                    }
+                }
+            }
+        };
+        Poll::Ready(Some(chunk.and_then(|chunk| {
+            if chunk.is_empty() {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            self.position += chunk.len() as u64;
+            self.remaining -= chunk.len() as u64;
+            Ok(chunk)
+        })))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let chunk = match self.get_mut() {
+            Self::Empty => None,
+            Self::Full(bytes) if bytes.is_empty() => None,
+            Self::Full(bytes) => Some(Ok(std::mem::take(bytes))),
+            Self::File(part) => ready!(part.poll_chunk(context)),
+            Self::Stream { stream, .. } => ready!(stream.as_mut().poll_next(context)),
+        };
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::File(part) => part.remaining == 0,
+            Self::Stream { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(part) => SizeHint::with_exact(part.remaining),
+            Self::Stream { length: Some(length), .. } => SizeHint::with_exact(*length),
+            Self::Stream { length: None, .. } => SizeHint::default(),
+        }
+    }
+}
+
+/// Reads up to one chunk, without blocking the reactor when the disk has to be asked.
+pub(super) async fn read_chunk(file: &Arc<File>, position: u64, length: u64) -> io::Result<Bytes> {
+    let length = chunk_length(length);
+    if let Some(chunk) = read_cached(file, position, length) {
+        return chunk;
+    }
+    let file = Arc::clone(file);
+    tokio::task::spawn_blocking(move || read_at(&file, position, length))
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn chunk_length(remaining: u64) -> usize {
+    // A chunk always fits.
+    remaining.min(CHUNK as u64) as usize
+}
+
+/// Reads what the page cache has; `None` when the disk would have to be waited for.
+fn read_cached(file: &File, position: u64, length: usize) -> Option<io::Result<Bytes>> {
+    let mut buffer = BytesMut::zeroed(length);
+    let slices = &mut [IoSliceMut::new(&mut buffer)];
+    match rustix::io::preadv2(file, slices, position, ReadWriteFlags::NOWAIT) {
+        Ok(read) => {
+            buffer.truncate(read);
+            Some(Ok(buffer.freeze()))
+        }
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => None,
+        Err(error) => Some(Err(error.into())),
+    }
+}
+
+fn read_at(file: &File, position: u64, length: usize) -> io::Result<Bytes> {
+    let mut buffer = BytesMut::zeroed(length);
+    let read = file.read_at(&mut buffer, position)?;
+    buffer.truncate(read);
+    Ok(buffer.freeze())
+}
+
+/// Bytes read at a time: four TLS records. Small enough that hundreds of clients at once stay
+/// within tens of MiB.
+const CHUNK: usize = 64 * 1024;

@@ -1,0 +1,79 @@
+//! What `status` tells of a running server.
+
+use crate::clock::Clock;
+use crate::keeper::Keeper;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The state of a running server, or of a store that no server runs on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether a server runs on the store.
+    pub running: bool,
+    /// The server's version.
+    pub version: String,
+    /// When this was told.
+    pub at: Timestamp,
+    /// The ledger's name.
+    pub ledger: String,
+    /// How many entries the ledger has.
+    pub entries: u64,
+    /// How many URLs are pinned.
+    pub pins: usize,
+    /// How many divergences are recorded.
+    pub divergences: usize,
+    /// How many first fetches are under way.
+    pub fetching: usize,
+    /// The repositories, in the order of mirror.toml.
+    pub repositories: Vec<RepositoryStatus>,
+}
+
+/// The state of one repository.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RepositoryStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from.
+    pub upstream: String,
+    /// How many package versions are served; `None` before the first snapshot.
+    pub versions: Option<u64>,
+    /// The ledger entry of the snapshot that is served.
+    pub entry: Option<u64>,
+    /// When that snapshot was admitted.
+    pub admitted_at: Option<Timestamp>,
+    /// When upstream last answered well.
+    pub fresh_at: Option<Timestamp>,
+    /// Why the last attempt failed, if it did.
+    pub problem: Option<String>,
+    /// Versions that upstream has and that are not served, each with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
+    let store = keeper.store();
+    let repositories = keeper.repositories().iter().map(|repository| {
+        let (health, served) = (repository.health(), repository.served());
+        let snapshot = served.as_ref().map(|served| &served.snapshot);
+        RepositoryStatus {
+            name: repository.name().to_owned(),
+            upstream: repository.settings().upstream.get_ref().to_string(),
+            versions: snapshot.map(|snapshot| snapshot.versions),
+            entry: served.as_ref().map(|served| served.entry),
+            admitted_at: snapshot.map(|snapshot| snapshot.at),
+            fresh_at: health.fresh_at,
+            problem: health.problem,
+            refused: health.refused,
+        }
+    });
+    Status {
+        running: true,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: clock.now(),
+        ledger: store.log().verifier().name().to_owned(),
+        entries: store.log().size().unwrap_or_default(),
+        pins: store.lookup(|catalog| catalog.pins()).unwrap_or_default(),
+        divergences: store.lookup(|catalog| catalog.divergences()).unwrap_or_default(),
+        fetching: keeper.fills(),
+        repositories: repositories.collect(),
+    }
+}

@@ -1,0 +1,166 @@
+//! TLS: a certificate of the operator's, or one from a CA that opam-keep makes once for itself.
+
+use crate::config::{Server, TlsFiles};
+use crate::store::durable;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use thiserror::Error;
+
+/// Why TLS can't be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file can't be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file holds no certificate or key.
+    #[error("{path}: {problem}: it must hold {expected} in PEM form")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// Certificate and key do not go together, or rustls refuses them.
+    #[error("{path}: {problem}: check that certificate and key belong together")]
+    Refused {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What rustls said.
+        problem: String,
+    },
+    /// The self-made certificate can't be made.
+    #[error("no certificate can be made for server.hostnames: {0}")]
+    Make(#[from] rcgen::Error),
+}
+
+/// The TLS configuration that `settings` ask for; `directory` holds what is self-made.
+///
+/// # Errors
+/// When a certificate or key can't be read, made or used.
+pub fn server_config(settings: &Server, directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let (cert, key) = match &settings.tls {
+        Some(TlsFiles { cert, key }) => (cert.get_ref().clone(), key.get_ref().clone()),
+        None => self_made(&settings.hostnames, directory)?,
+    };
+    let unreadable = |path: &Path, expected, error: rustls_pki_types::pem::Error| {
+        TlsError::Unreadable { path: path.to_owned(), problem: error.to_string(), expected }
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable(&cert, "a certificate chain", error))?;
+    let private = PrivateKeyDer::from_pem_file(&key)
+        .map_err(|error| unreadable(&key, "a private key", error))?;
+    let refused =
+        |error: rustls::Error| TlsError::Refused { path: cert.clone(), problem: error.to_string() };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(refused)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(refused)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(refused)?;
+    Ok(Arc::new(config))
+}
+
+/// Where clients find the self-made CA's certificate.
+pub fn ca_path(directory: &Path) -> PathBuf {
+    directory.join("ca.pem")
+}
+
+/// A certificate for `hostnames` from our own CA, renewed when names change or time runs out.
+fn self_made(hostnames: &[String], directory: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
+    let io = |path: &Path, source| TlsError::Io { path: path.to_owned(), source };
+    durable::create_directory(directory).map_err(|error| io(directory, error))?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+        .map_err(|error| io(directory, error))?;
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    let names = directory.join("names");
+    let wanted = format!("{}\n", hostnames.join("\n"));
+    let fresh = std::fs::metadata(&cert)
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|made| made.elapsed().is_ok_and(|age| age < RENEW_AFTER));
+    if fresh && key.exists() && std::fs::read_to_string(&names).is_ok_and(|names| names == wanted) {
+        return Ok((cert, key));
+    }
+    let issuer = ca(directory)?;
+    let leaf_key = KeyPair::generate()?;
+    let mut leaf = CertificateParams::new(hostnames.to_vec())?;
+    leaf.distinguished_name = name(hostnames.first().map_or("opam-keep", String::as_str));
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.use_authority_key_identifier_extension = true;
+    valid_for(&mut leaf, LEAF_LIFETIME);
+    let leaf = leaf.signed_by(&leaf_key, &issuer)?;
+    for (path, text, mode) in [
+        (&key, leaf_key.serialize_pem(), 0o600),
+        (&cert, leaf.pem(), 0o644),
+        (&names, wanted, 0o644),
+    ] {
+        durable::write(path, text.as_bytes(), mode).map_err(|error| io(path, error))?;
+    }
+    Ok((cert, key))
+}
+
+/// Our CA, made at the first start and never again.
+fn ca(directory: &Path) -> Result<Issuer<'static, KeyPair>, TlsError> {
+    let (cert, key) = (ca_path(directory), directory.join("ca.key"));
+    let io = |path: &Path, source| TlsError::Io { path: path.to_owned(), source };
+    match (std::fs::read_to_string(&cert), std::fs::read_to_string(&key)) {
+        (Ok(cert), Ok(key)) => {
+            return Ok(Issuer::from_ca_cert_pem(&cert, KeyPair::from_pem(&key)?)?);
+        }
+        (Err(error), _) if error.kind() != io::ErrorKind::NotFound => return Err(io(&cert, error)),
+        (_, Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(io(&key, error)),
+        _ => {}
+    }
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name("opam-keep's own CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    valid_for(&mut params, CA_LIFETIME);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+    durable::write(&key, issuer.key().serialize_pem().as_bytes(), 0o600)
+        .map_err(|error| io(&key, error))?;
+    durable::write(&cert, issuer.pem().as_bytes(), 0o644).map_err(|error| io(&cert, error))?;
+    Ok(Issuer::from_ca_cert_pem(&issuer.pem(), KeyPair::from_pem(&issuer.key().serialize_pem())?)?)
+}
+
+fn name(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "opam-keep");
+    name.push(DnType::CommonName, common);
+    name
+}
+
+fn valid_for(params: &mut CertificateParams, lifetime: Duration) {
+    let now = SystemTime::now();
+    params.not_before = (now - CLOCK_SKEW).into();
+    params.not_after = (now + lifetime).into();
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const CA_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
+/// Below the 398 days that some clients accept at most.
+const LEAF_LIFETIME: Duration = Duration::from_secs(397 * 24 * 60 * 60);
+const RENEW_AFTER: Duration = Duration::from_secs(300 * 24 * 60 * 60);
+const CLOCK_SKEW: Duration = DAY;

@@ -1,0 +1,371 @@
+//! Blobs: bytes named by their SHA-256, written once and never changed.
+
+use super::durable;
+use super::layout::Layout;
+use crate::digest::{Digests, Hasher, Sha256};
+use std::collections::HashMap;
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use tempfile::TempPath;
+use thiserror::Error;
+
+/// The blobs of one store.
+///
+/// Owned by the store; lives as long as it. Reading needs no lock.
+#[derive(Debug)]
+pub struct Blobs {
+    layout: Layout,
+    checked: RwLock<HashMap<Sha256, FileState>>,
+}
+
+/// A blob whose bytes were hashed and found to be what their name says.
+#[derive(Debug, Clone)]
+pub struct CheckedBlob {
+    /// The open file; positioned reads only.
+    pub file: Arc<File>,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+/// Why a blob can't be had.
+#[derive(Debug, Error)]
+pub enum BlobError {
+    /// There is no such blob.
+    #[error("blob {0} is missing")]
+    Missing(Sha256),
+    /// The file holds other bytes than its name says.
+    #[error("blob {name} is damaged: its bytes hash to {found}")]
+    Damaged {
+        /// The blob's name.
+        name: Sha256,
+        /// What the bytes really hash to.
+        found: Sha256,
+    },
+    /// The file system failed.
+    #[error("blob {name}: {source}")]
+    Io {
+        /// The blob's name.
+        name: Sha256,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// Which bytes a file held when it was hashed; any write to the file changes `changed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Blobs {
+    /// The blobs of a store that is only read.
+    pub fn at(layout: Layout) -> Self {
+        Self { layout, checked: RwLock::default() }
+    }
+
+    pub(super) fn new(layout: Layout) -> io::Result<Self> {
+        durable::create_directory(&layout.blobs())?;
+        for first in 0..=255u8 {
+            durable::create_directory(&layout.blobs().join(format!("{first:02x}")))?;
+        }
+        Ok(Self::at(layout))
+    }
+
+    /// Starts a blob whose bytes are still to come.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn writer(&self) -> io::Result<BlobWriter> {
+        let file = tempfile::Builder::new()
+            .prefix("blob-")
+            .permissions(Permissions::from_mode(0o444))
+            .tempfile_in(self.layout.work())?;
+        let (file, path) = file.into_parts();
+        Ok(BlobWriter { file: Arc::new(file), path, hasher: Hasher::default() })
+    }
+
+    /// Keeps a hashed file under its name; on disk, file and name, before this returns.
+    ///
+    /// Bytes that are already kept stay as they are.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn keep(&self, blob: Hashed) -> io::Result<()> {
+        let path = self.layout.blob(&blob.digests.sha256);
+        if self.holds(&blob.digests.sha256) {
+            return Ok(());
+        }
+        blob.file.sync_all()?;
+        durable::rename(blob.path, &path)
+    }
+
+    /// Keeps bytes that are all at hand and returns their name.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn put(&self, bytes: &[u8]) -> io::Result<Sha256> {
+        let name = Sha256::of(bytes);
+        if !self.holds(&name) {
+            durable::write(&self.layout.blob(&name), bytes, 0o444)?;
+        }
+        Ok(name)
+    }
+
+    /// Keeps many small blobs and makes them durable together.
+    ///
+    /// # Errors
+    /// Whatever the file system says; blobs that were written by then stay.
+    pub fn put_all<'a>(
+        &self,
+        blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
+    ) -> io::Result<usize> {
+        let mut staged = Vec::new();
+        for (name, bytes) in blobs.filter(|(name, _)| !self.holds(name)) {
+            let mut temporary = tempfile::Builder::new()
+                .permissions(Permissions::from_mode(0o444))
+                .tempfile_in(self.layout.work())?;
+            temporary.write_all(bytes)?;
+            staged.push((name, temporary.into_temp_path()));
+        }
+        let written = staged.len();
+        if written > 0 {
+            // Bytes first, names second: no crash can leave a name on bytes that are not there.
+            durable::sync_file_system(&self.layout.blobs())?;
+            for (name, temporary) in staged {
+                temporary.persist(self.layout.blob(&name)).map_err(|error| error.error)?;
+            }
+            durable::sync_file_system(&self.layout.blobs())?;
+        }
+        Ok(written)
+    }
+
+    /// Whether a blob of this name is there; its bytes are not looked at.
+    pub fn holds(&self, name: &Sha256) -> bool {
+        self.layout.blob(name).exists()
+    }
+
+    /// Opens a blob for serving, hashing it first unless this very file was hashed before.
+    ///
+    /// Blocks for as long as hashing takes; a file that is unchanged since is opened at once.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`] when the bytes are not what the name says: they are never served.
+    pub fn open(&self, name: &Sha256) -> Result<CheckedBlob, BlobError> {
+        let (file, state) = self.open_unchecked(name)?;
+        if !self.was_checked(name, state) {
+            self.check(name, &file)?;
+            let mut checked = self.checked.write().unwrap_or_else(PoisonError::into_inner);
+            checked.insert(*name, state);
+        }
+        Ok(CheckedBlob { file: Arc::new(file), size: state.size })
+    }
+
+    /// Opens a blob only if that needs no hashing; for callers that must not block.
+    pub fn open_if_checked(&self, name: &Sha256) -> Option<CheckedBlob> {
+        let (file, state) = self.open_unchecked(name).ok()?;
+        self.was_checked(name, state)
+            .then(|| CheckedBlob { file: Arc::new(file), size: state.size })
+    }
+
+    /// Reads a blob of metadata whole, checking it on the way.
+    ///
+    /// # Errors
+    /// As [`Blobs::open`], and an I/O error when it is longer than `limit` bytes.
+    pub fn read(&self, name: &Sha256, limit: u64) -> Result<Vec<u8>, BlobError> {
+        let (file, state) = self.open_unchecked(name)?;
+        let io = |source| BlobError::Io { name: *name, source };
+        if state.size > limit {
+            return Err(io(io::Error::other(format!("longer than {limit} bytes"))));
+        }
+        // The size was just bounded.
+        let mut bytes = Vec::with_capacity(state.size as usize);
+        file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+        match Sha256::of(&bytes) {
+            found if found == *name => Ok(bytes),
+            found => Err(BlobError::Damaged { name: *name, found }),
+        }
+    }
+
+    /// What a blob's bytes hash to now, whatever is remembered of them.
+    ///
+    /// # Errors
+    /// When the blob is missing or can't be read.
+    pub fn sha256(&self, name: &Sha256) -> Result<Sha256, BlobError> {
+        let (file, _) = self.open_unchecked(name)?;
+        sha256_of_file(&file).map_err(|source| BlobError::Io { name: *name, source })
+    }
+
+    fn check(&self, name: &Sha256, file: &File) -> Result<(), BlobError> {
+        let found = sha256_of_file(file).map_err(|source| BlobError::Io { name: *name, source })?;
+        if found == *name { Ok(()) } else { Err(BlobError::Damaged { name: *name, found }) }
+    }
+
+    fn open_unchecked(&self, name: &Sha256) -> Result<(File, FileState), BlobError> {
+        let io = |source| BlobError::Io { name: *name, source };
+        let file = match File::open(self.layout.blob(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BlobError::Missing(*name));
+            }
+            Err(error) => return Err(io(error)),
+        };
+        let metadata = file.metadata().map_err(io)?;
+        let state = FileState {
+            inode: metadata.ino(),
+            size: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        };
+        Ok((file, state))
+    }
+
+    fn was_checked(&self, name: &Sha256, state: FileState) -> bool {
+        let checked = self.checked.read().unwrap_or_else(PoisonError::into_inner);
+        checked.get(name) == Some(&state)
+    }
+}
+
+/// A blob that is being written; its file is removed unless it is finished and kept.
+#[derive(Debug)]
+pub struct BlobWriter {
+    file: Arc<File>,
+    path: TempPath,
+    hasher: Hasher,
+}
+
+impl BlobWriter {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        (&*self.file).write_all(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// The file, for those who read along.
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// How many bytes there are so far.
+    pub fn size(&self) -> u64 {
+        self.hasher.size()
+    }
+
+    /// The written bytes with their hashes.
+    pub fn finish(self) -> Hashed {
+        Hashed { file: self.file, path: self.path, digests: self.hasher.finish() }
+    }
+}
+
+/// Bytes that were hashed while they were written; only these can be kept.
+#[derive(Debug)]
+pub struct Hashed {
+    file: Arc<File>,
+    path: TempPath,
+    digests: Digests,
+}
+
+impl Hashed {
+    /// What the bytes hash to.
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+}
+
+/// Hashes a whole file with all three hashes.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn hash_file(mut file: &File) -> io::Result<Digests> {
+    let mut hasher = Hasher::default();
+    read_chunks(&mut file, |chunk| hasher.update(chunk))?;
+    Ok(hasher.finish())
+}
+
+/// The files of all blobs in a store, in no order; what can't be listed is left out.
+pub fn files(layout: &Layout) -> impl Iterator<Item = PathBuf> {
+    let directories = std::fs::read_dir(layout.blobs()).into_iter().flatten().flatten();
+    directories
+        .flat_map(|directory| std::fs::read_dir(directory.path()).into_iter().flatten().flatten())
+        .map(|file| file.path())
+}
+
+fn sha256_of_file(mut file: &File) -> io::Result<Sha256> {
+    use sha2::Digest as _;
+    let mut hasher = sha2::Sha256::new();
+    read_chunks(&mut file, |chunk| hasher.update(chunk))?;
+    Ok(Sha256::from_bytes(hasher.finalize().into()))
+}
+
+fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; READ_SIZE];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => each(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+const READ_SIZE: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blobs() -> (tempfile::TempDir, Blobs) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        std::fs::create_dir(layout.work()).unwrap();
+        let blobs = Blobs::new(layout).unwrap();
+        (directory, blobs)
+    }
+
+    #[test]
+    fn g2_bytes_that_are_kept_stay_as_they_are() {
+        let (_directory, blobs) = blobs();
+        let name = blobs.put(b"archive").unwrap();
+        let mut writer = blobs.writer().unwrap();
+        writer.write(b"arch").unwrap();
+        writer.write(b"ive").unwrap();
+        let again = writer.finish();
+        assert_eq!(again.digests().sha256, name);
+        blobs.keep(again).unwrap();
+        assert_eq!(blobs.read(&name, 100).unwrap(), b"archive");
+        assert_eq!(blobs.open(&name).unwrap().size, 7);
+        assert_eq!(std::fs::read_dir(blobs.layout.work()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_blob_is_never_opened_even_if_it_was_sound_before() {
+        let (_directory, blobs) = blobs();
+        let name = blobs.put(b"archive").unwrap();
+        blobs.open(&name).unwrap();
+        assert!(blobs.open_if_checked(&name).is_some());
+        let path = blobs.layout.blob(&name);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"brchive").unwrap();
+        assert!(blobs.open_if_checked(&name).is_none());
+        assert!(matches!(blobs.open(&name), Err(BlobError::Damaged { .. })));
+        assert!(matches!(blobs.read(&name, 100), Err(BlobError::Damaged { .. })));
+    }
+
+    #[test]
+    fn many_blobs_are_kept_at_once_and_only_new_ones_are_written() {
+        let (_directory, blobs) = blobs();
+        let files: Vec<Vec<u8>> = (0..20).map(|i| vec![b'a' + i; 10]).collect();
+        let named = || files.iter().map(|bytes| (Sha256::of(bytes), &bytes[..]));
+        assert_eq!(blobs.put_all(named()).unwrap(), 20);
+        assert_eq!(blobs.put_all(named()).unwrap(), 0);
+        assert!(named().all(|(name, _)| blobs.holds(&name)));
+    }
+}

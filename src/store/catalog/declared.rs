@@ -1,0 +1,141 @@
+//! Which archives the admitted metadata declares, found by checksum or by package.
+
+use super::index::{Change, IndexError, Table};
+use super::{Catalog, checksum_key, put};
+use crate::digest::Sha256;
+use crate::opam::Checksum;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An archive as the admitted metadata of one repository declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredArchive {
+    /// Packages that use it, as `name.version`, at most [`DeclaredArchive::MAX_PACKAGES`].
+    pub packages: Vec<String>,
+    /// Where it is to be had, `src` first, then `mirrors`, without credentials or fragments.
+    pub urls: Vec<String>,
+    /// The declared checksums in their order; empty when none is declared.
+    pub checksums: Vec<Checksum>,
+}
+
+impl DeclaredArchive {
+    /// How many packages of one archive are named.
+    pub const MAX_PACKAGES: usize = 16;
+
+    /// What tells this archive from others: its URLs and checksums, whoever uses it.
+    pub fn id(&self) -> Sha256 {
+        let checksums = self.checksums.iter().map(Checksum::to_string);
+        let parts: Vec<String> = self.urls.iter().cloned().chain(checksums).collect();
+        Sha256::of(parts.join("\n").as_bytes())
+    }
+}
+
+impl Catalog {
+    /// Which admitted state of `repository` the declared archives are of.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn declared_state(&self, repository: &str) -> Result<Option<Sha256>, IndexError> {
+        let state = self.get(Table::Meta, &state_key(repository))?;
+        Ok(state.and_then(|value| Some(Sha256::from_bytes(value.try_into().ok()?))))
+    }
+
+    /// The archives that `repository` declares under a checksum.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn declared(
+        &self,
+        repository: &str,
+        checksum: &Checksum,
+    ) -> Result<Vec<DeclaredArchive>, IndexError> {
+        self.archives(repository, Table::DeclaredChecksum, &checksum_key(checksum))
+    }
+
+    /// The main archive of a package, given as `name.version`.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn main_archive(
+        &self,
+        repository: &str,
+        package: &str,
+    ) -> Result<Option<DeclaredArchive>, IndexError> {
+        Ok(self.archives(repository, Table::Package, package.as_bytes())?.pop())
+    }
+
+    /// Replaces what `repository` declares; only what differs is written.
+    ///
+    /// `main` maps packages to their main archives, all of which are in `archives` too.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn declare(
+        &self,
+        repository: &str,
+        state: Sha256,
+        archives: &[DeclaredArchive],
+        main: &BTreeMap<String, Sha256>,
+    ) -> Result<(), IndexError> {
+        let mut wanted: BTreeMap<(Table, Vec<u8>), Vec<u8>> = BTreeMap::new();
+        for archive in archives {
+            let id = archive.id();
+            let value = serde_json::to_vec(archive).unwrap_or_default();
+            wanted.insert((Table::Archive, key(repository, id.as_bytes())), value);
+            for checksum in &archive.checksums {
+                let key = key(repository, &checksum_key(checksum));
+                let ids = wanted.entry((Table::DeclaredChecksum, key)).or_default();
+                // A record holds up to 64 archives of one checksum.
+                if ids.len() < 64 * 32 {
+                    ids.extend_from_slice(id.as_bytes());
+                }
+            }
+        }
+        for (package, id) in main {
+            let key = key(repository, package.as_bytes());
+            wanted.insert((Table::Package, key), id.as_bytes().to_vec());
+        }
+        let mut changes = Vec::new();
+        let mut unchanged = BTreeSet::new();
+        for table in [Table::Archive, Table::DeclaredChecksum, Table::Package] {
+            for (key, value) in self.index().scan(table, &key(repository, &[]))? {
+                let key = (table, key);
+                match wanted.get(&key) {
+                    Some(new) if *new == value => drop(unchanged.insert(key)),
+                    Some(_) => {}
+                    None => changes.push(Change::Remove(key.0, key.1)),
+                }
+            }
+        }
+        for ((table, key), value) in wanted {
+            if !unchanged.contains(&(table, key.clone())) {
+                changes.push(Change::Put(table, key, value));
+            }
+        }
+        changes.push(put(Table::Meta, &state_key(repository), state.as_bytes().to_vec()));
+        self.index().apply(changes)
+    }
+
+    fn archives(
+        &self,
+        repository: &str,
+        table: Table,
+        subject: &[u8],
+    ) -> Result<Vec<DeclaredArchive>, IndexError> {
+        let ids = self.get(table, &key(repository, subject))?.unwrap_or_default();
+        let mut archives = Vec::new();
+        for id in ids.chunks_exact(32) {
+            let value = self.get(Table::Archive, &key(repository, id))?;
+            archives.extend(value.and_then(|value| serde_json::from_slice(&value).ok()));
+        }
+        Ok(archives)
+    }
+}
+
+fn key(repository: &str, subject: &[u8]) -> Vec<u8> {
+    [repository.as_bytes(), &[0], subject].concat()
+}
+
+fn state_key(repository: &str) -> Vec<u8> {
+    [b"declared ", repository.as_bytes()].concat()
+}

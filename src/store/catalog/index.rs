@@ -1,0 +1,180 @@
+//! The key-value index under the catalog: sled in earnest, a map in memory for comparison.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+use thiserror::Error;
+
+/// Tables of the index; each key starts with its table's byte, so that one batch can change
+/// several tables atomically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Table {
+    Meta = b'm',
+    Pin = b'p',
+    Blob = b'b',
+    Divergence = b'd',
+    Snapshot = b's',
+    DeclaredChecksum = b'c',
+    Archive = b'a',
+    Package = b'n',
+}
+
+/// One change of the index.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Put(Table, Vec<u8>, Vec<u8>),
+    Remove(Table, Vec<u8>),
+}
+
+/// The index failed; its content is derived, so the answer is to rebuild it.
+#[derive(Clone, Debug, Error)]
+#[error("the catalog's index: {0}")]
+pub struct IndexError(String);
+
+/// Sorted keys and small values; nothing in it is the only copy of anything.
+pub(super) trait Index: Send + Sync {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
+    /// Applies all changes or none.
+    fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError>;
+    /// All entries of a table whose keys start with `prefix`, in order, without the table's byte.
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError>;
+}
+
+/// The index on disk.
+pub(super) struct SledIndex(sled::Db);
+
+impl SledIndex {
+    /// Opens or creates the index in `directory`.
+    ///
+    /// sled reports most damage as an error and might report some by a panic in the opening
+    /// thread; both come back as an error.
+    pub(super) fn open(directory: &Path) -> Result<Self, IndexError> {
+        let config = sled::Config::new()
+            .path(directory)
+            .mode(sled::Mode::LowSpace)
+            .cache_capacity(CACHE_CAPACITY)
+            .flush_every_ms(Some(FLUSH_EVERY_MS));
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
+            Ok(opened) => Ok(Self(opened?)),
+            Err(_) => Err(IndexError("opening it panicked".to_owned())),
+        }
+    }
+}
+
+impl From<sled::Error> for IndexError {
+    fn from(error: sled::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Index for SledIndex {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        Ok(self.0.get(whole_key(table, key))?.map(|value| value.to_vec()))
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for change in changes {
+            match change {
+                Change::Put(table, key, value) => batch.insert(whole_key(table, &key), value),
+                Change::Remove(table, key) => batch.remove(whole_key(table, &key)),
+            }
+        }
+        Ok(self.0.apply_batch(batch)?)
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+        self.0
+            .scan_prefix(whole_key(table, prefix))
+            .map(|entry| entry.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
+            .collect::<Result<_, _>>()
+            .map_err(IndexError::from)
+    }
+}
+
+/// The index in memory: what a catalog falls back to when its directory can't be used at all.
+#[derive(Default)]
+pub(super) struct MemoryIndex(RwLock<BTreeMap<Vec<u8>, Vec<u8>>>);
+
+impl Index for MemoryIndex {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.get(&whole_key(table, key)).cloned())
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        for change in changes {
+            match change {
+                Change::Put(table, key, value) => map.insert(whole_key(table, &key), value),
+                Change::Remove(table, key) => map.remove(&whole_key(table, &key)),
+            };
+        }
+        Ok(())
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let start = whole_key(table, prefix);
+        Ok(map
+            .range(start.clone()..)
+            .take_while(|(key, _)| key.starts_with(&start))
+            .map(|(key, value)| (key[1..].to_vec(), value.clone()))
+            .collect())
+    }
+}
+
+fn whole_key(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(1 + key.len());
+    whole.push(table as u8);
+    whole.extend_from_slice(key);
+    whole
+}
+
+const CACHE_CAPACITY: u64 = 16 << 20;
+const FLUSH_EVERY_MS: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn change() -> impl Strategy<Value = Change> {
+        let table = prop_oneof![Just(Table::Pin), Just(Table::Blob), Just(Table::Meta)];
+        (table, proptest::collection::vec(0u8..4, 0..3), any::<Option<u8>>()).prop_map(
+            |(table, key, value)| match value {
+                Some(value) => Change::Put(table, key, vec![value]),
+                None => Change::Remove(table, key),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn sled_and_a_plain_map_never_differ(
+            batches in proptest::collection::vec(proptest::collection::vec(change(), 0..8), 0..8),
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let sled = SledIndex::open(directory.path()).unwrap();
+            let memory = MemoryIndex::default();
+            for batch in batches {
+                sled.apply(batch.clone()).unwrap();
+                memory.apply(batch).unwrap();
+            }
+            for table in [Table::Pin, Table::Blob, Table::Meta, Table::Archive] {
+                for prefix in [&[][..], &[1], &[3, 3]] {
+                    prop_assert_eq!(
+                        sled.scan(table, prefix).unwrap(),
+                        memory.scan(table, prefix).unwrap()
+                    );
+                    prop_assert_eq!(
+                        sled.get(table, prefix).unwrap(),
+                        memory.get(table, prefix).unwrap()
+                    );
+                }
+            }
+        }
+    }
+}

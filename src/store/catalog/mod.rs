@@ -1,0 +1,297 @@
+//! The catalog: answers found quickly that ledger and blobs could also give slowly.
+//!
+//! Everything in it can be rebuilt, so it may be deleted, and it is set aside and rebuilt as soon
+//! as it fails. It knows which ledger size it reflects; whatever comes after is replayed at
+//! start.
+
+mod declared;
+mod index;
+
+pub use declared::DeclaredArchive;
+pub use index::IndexError;
+
+use super::layout::Layout;
+use crate::digest::Sha256;
+use crate::ledger::entry::{Divergence, Entry, Pin, Snapshot};
+use crate::opam::Checksum;
+use index::{Change, Index, MemoryIndex, SledIndex, Table};
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The index over ledger and store.
+pub struct Catalog {
+    layout: Layout,
+    index: RwLock<Arc<dyn Index>>,
+}
+
+/// What a pin says about its blob, and where the pin stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The blob.
+    pub sha256: Sha256,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The ledger index of the first pin with these bytes (by checksum) or of the URL's pin.
+    pub entry: u64,
+}
+
+impl Catalog {
+    /// Opens the catalog of a store, empty when there is none or when it is damaged.
+    ///
+    /// `origin` names the ledger; a catalog of another ledger counts as damaged.
+    pub(super) fn open(layout: &Layout, origin: &str) -> Self {
+        let opened = open_sled(layout).and_then(|index| {
+            let expected = format!("{FORMAT} {origin}");
+            match index.get(Table::Meta, META_ORIGIN)? {
+                Some(found) if found == expected.as_bytes() => Ok(index),
+                Some(_) => Err(CatalogProblem::Foreign),
+                None => {
+                    index.apply(vec![put(Table::Meta, META_ORIGIN, expected.into_bytes())])?;
+                    Ok(index)
+                }
+            }
+        });
+        let catalog =
+            Self { layout: layout.clone(), index: RwLock::new(Arc::new(MemoryIndex::default())) };
+        match opened {
+            Ok(index) => catalog.replace(Arc::new(index)),
+            Err(problem) => catalog.reset(origin, &problem.to_string()),
+        }
+        catalog
+    }
+
+    /// Sets a failed index aside and begins an empty one.
+    pub(super) fn reset(&self, origin: &str, reason: &str) {
+        tracing::warn!(reason, "the catalog is set aside and rebuilt from the ledger");
+        // sled keeps its lock until the last user is gone, so the old one is let go of first.
+        self.replace(Arc::new(MemoryIndex::default()));
+        let fresh = set_aside(&self.layout)
+            .map_err(CatalogProblem::from)
+            .and_then(|()| open_sled(&self.layout))
+            .and_then(|index| {
+                let origin = format!("{FORMAT} {origin}").into_bytes();
+                index.apply(vec![put(Table::Meta, META_ORIGIN, origin)])?;
+                Ok(index)
+            });
+        match fresh {
+            Ok(index) => self.replace(Arc::new(index)),
+            Err(problem) => {
+                tracing::error!(%problem, "the catalog stays in memory until the next start");
+            }
+        }
+    }
+
+    /// How many ledger entries the catalog reflects.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub(super) fn ledger_size(&self) -> Result<u64, IndexError> {
+        Ok(self.get(Table::Meta, META_SIZE)?.and_then(|value| number(&value)).unwrap_or(0))
+    }
+
+    /// Takes in ledger entries, the first of which has index `first`.
+    ///
+    /// # Errors
+    /// When the index fails; then none of the entries was taken in.
+    pub(super) fn apply(&self, first: u64, entries: &[Entry]) -> Result<(), IndexError> {
+        let mut changes = Vec::new();
+        for (index, entry) in (first..).zip(entries) {
+            match entry {
+                Entry::Pin(pin) => self.apply_pin(index, pin, &mut changes)?,
+                Entry::Divergence(divergence) => {
+                    let key = divergence_key(divergence);
+                    changes.push(put(
+                        Table::Divergence,
+                        key.as_bytes(),
+                        index.to_be_bytes().into(),
+                    ));
+                }
+                Entry::Snapshot(snapshot) => {
+                    let value = index.to_be_bytes().into_iter().chain(snapshot_value(snapshot));
+                    let key = snapshot.repository.as_bytes();
+                    changes.push(put(Table::Snapshot, key, value.collect()));
+                }
+                Entry::Key(_) | Entry::Other(_) => {}
+            }
+        }
+        let size = first + entries.len() as u64;
+        changes.push(put(Table::Meta, META_SIZE, size.to_be_bytes().into()));
+        self.index().apply(changes)
+    }
+
+    /// The pin of a URL.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn pin(&self, url: &str) -> Result<Option<Kept>, IndexError> {
+        Ok(self.get(Table::Pin, url.as_bytes())?.and_then(|value| kept(&value)))
+    }
+
+    /// The pinned blob that has this checksum.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn kept(&self, checksum: &Checksum) -> Result<Option<Kept>, IndexError> {
+        Ok(self.get(Table::Blob, &checksum_key(checksum))?.and_then(|value| kept(&value)))
+    }
+
+    /// The ledger index of a divergence that is the same as this one.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn divergence(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
+        let value = self.get(Table::Divergence, divergence_key(divergence).as_bytes())?;
+        Ok(value.and_then(|value| number(&value)))
+    }
+
+    /// How many divergences there are.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn divergences(&self) -> Result<usize, IndexError> {
+        Ok(self.index().scan(Table::Divergence, &[])?.len())
+    }
+
+    /// How many URLs are pinned.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn pins(&self) -> Result<usize, IndexError> {
+        Ok(self.index().scan(Table::Pin, &[])?.len())
+    }
+
+    /// A repository's newest snapshot and its ledger index.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn snapshot(&self, repository: &str) -> Result<Option<(u64, Snapshot)>, IndexError> {
+        let Some(value) = self.get(Table::Snapshot, repository.as_bytes())? else {
+            return Ok(None);
+        };
+        Ok(value.split_at_checked(8).and_then(|(index, leaf)| {
+            match (number(index), Entry::from_leaf(leaf)) {
+                (Some(index), Ok(Entry::Snapshot(snapshot))) => Some((index, snapshot)),
+                _ => None,
+            }
+        }))
+    }
+
+    fn apply_pin(
+        &self,
+        index: u64,
+        pin: &Pin,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), IndexError> {
+        let value = kept_value(&Kept { sha256: pin.sha256, size: pin.size, entry: index });
+        if self.pin(&pin.url)?.is_none() {
+            changes.push(put(Table::Pin, pin.url.as_bytes(), value.clone()));
+        }
+        for checksum in
+            [Checksum::Md5(pin.md5), Checksum::Sha256(pin.sha256), Checksum::Sha512(pin.sha512)]
+        {
+            if self.kept(&checksum)?.is_none() {
+                changes.push(put(Table::Blob, &checksum_key(&checksum), value.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.index().get(table, key)
+    }
+
+    fn index(&self) -> Arc<dyn Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, index: Arc<dyn Index>) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+    }
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("directory", &self.layout.catalog()).finish()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum CatalogProblem {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it belongs to another ledger or another version of opam-keep")]
+    Foreign,
+}
+
+fn open_sled(layout: &Layout) -> Result<SledIndex, CatalogProblem> {
+    std::fs::create_dir_all(layout.catalog())?;
+    Ok(SledIndex::open(&sled_directory(layout))?)
+}
+
+/// Moves the index away, keeping the newest failed one for whoever wants to know why.
+fn set_aside(layout: &Layout) -> io::Result<()> {
+    let bad = layout.catalog().join("sled.bad");
+    for result in [std::fs::remove_dir_all(&bad), std::fs::rename(sled_directory(layout), &bad)] {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn sled_directory(layout: &Layout) -> std::path::PathBuf {
+    layout.catalog().join("sled")
+}
+
+/// What makes two divergences the same: kind, subject, and the bytes or, without any, the words.
+pub(super) fn divergence_key(divergence: &Divergence) -> Sha256 {
+    let observed = match &divergence.observed {
+        Some(observed) => observed.sha256.to_string(),
+        None => format!("{} {}", divergence.from, divergence.detail),
+    };
+    Sha256::of(format!("{}\n{}\n{observed}", divergence.what, divergence.url).as_bytes())
+}
+
+fn snapshot_value(snapshot: &Snapshot) -> Vec<u8> {
+    // It was a leaf already, so it can be one again.
+    Entry::Snapshot(snapshot.clone()).to_leaf().unwrap_or_default()
+}
+
+fn checksum_key(checksum: &Checksum) -> Vec<u8> {
+    let (kind, bytes): (u8, &[u8]) = match checksum {
+        Checksum::Md5(digest) => (b'm', digest.as_bytes()),
+        Checksum::Sha256(digest) => (b's', digest.as_bytes()),
+        Checksum::Sha512(digest) => (b'S', digest.as_bytes()),
+    };
+    std::iter::once(kind).chain(bytes.iter().copied()).collect()
+}
+
+fn kept_value(kept: &Kept) -> Vec<u8> {
+    [&kept.sha256.as_bytes()[..], &kept.size.to_be_bytes(), &kept.entry.to_be_bytes()].concat()
+}
+
+fn kept(value: &[u8]) -> Option<Kept> {
+    let (sha256, rest) = value.split_first_chunk::<32>()?;
+    let (size, entry) = rest.split_first_chunk::<8>()?;
+    Some(Kept {
+        sha256: Sha256::from_bytes(*sha256),
+        size: u64::from_be_bytes(*size),
+        entry: number(entry)?,
+    })
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(value.try_into().ok()?))
+}
+
+fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
+    Change::Put(table, key.to_vec(), value)
+}
+
+/// Changes whenever the index's content or form does; another one is rebuilt.
+const FORMAT: &str = "1";
+const META_ORIGIN: &[u8] = b"origin";
+const META_SIZE: &[u8] = b"ledger-size";

@@ -1,0 +1,102 @@
+//! Writes that are on disk, file and directory entry alike, before they return.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+/// Writes `bytes` to `path` so that after a crash the file is either as before or complete.
+///
+/// The steps are write to a temporary name, fsync, rename, fsync of the directory. When an fsync
+/// fails the kernel may have dropped the pages while calling them clean, so nothing is tried
+/// again on the same file: the caller gets the error, and what `path` held before still stands.
+///
+/// # Errors
+/// Whatever the file system says; the temporary file is removed.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let directory = parent(path)?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    sync_directory(directory)
+}
+
+/// Renames a complete, already synced file to its final name and makes the name durable.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename(from: tempfile::TempPath, to: &Path) -> io::Result<()> {
+    from.persist(to).map_err(|error| error.error)?;
+    sync_directory(parent(to)?)
+}
+
+/// Makes the names in `directory` durable.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Makes everything that was written to the file system of `directory` durable at once.
+///
+/// One call is far cheaper than an fsync per file when there are thousands of files.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sync_file_system(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
+
+/// Creates `directory` and its parents, each name durable.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = parent(directory)?;
+    create_directory(parent)?;
+    match std::fs::create_dir(directory) {
+        Ok(()) => sync_directory(parent),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens `path` for appending or locking, creating it for its owner alone.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(parent) => Ok(parent),
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a path without a directory")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        write(&path, b"one, and longer", 0o600).unwrap();
+        write(&path, b"two", 0o444).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o444);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

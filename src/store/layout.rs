@@ -1,0 +1,86 @@
+//! Where things lie in the data directory.
+
+use crate::digest::Sha256;
+use std::path::{Path, PathBuf};
+
+/// The data directory and the paths in it.
+///
+/// Everything but `catalog/` and `work/` is the truth; those two can be deleted at any time while
+/// nothing runs.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout under `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The data directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A blob's file: `blobs/sha256/ab/<hex>`.
+    pub fn blob(&self, name: &Sha256) -> PathBuf {
+        let hex = name.to_string();
+        self.blobs().join(&hex[..2]).join(hex)
+    }
+
+    /// The directory of all blobs named by SHA-256.
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    /// The ledger, laid out as it is served.
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
+    /// The ledger's private key, PKCS #8 PEM, mode 0600.
+    pub fn ledger_key(&self) -> PathBuf {
+        self.root.join("keys/ledger.key")
+    }
+
+    /// The ledger's public key, as a signed-note verifier key.
+    pub fn ledger_public_key(&self) -> PathBuf {
+        self.root.join("keys/ledger.pub")
+    }
+
+    /// The sled index.
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog")
+    }
+
+    /// Indexes as they were last built, so that a start need not build them again.
+    pub fn built_indexes(&self) -> PathBuf {
+        self.catalog().join("indexes")
+    }
+
+    /// The certificate authority and certificate that opam-keep makes for itself.
+    pub fn tls(&self) -> PathBuf {
+        self.root.join("tls")
+    }
+
+    /// Temporary files; emptied at start, on the same file system as the blobs.
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// Bare git repositories of upstreams: a cache that saves fetching history again.
+    pub fn git(&self) -> PathBuf {
+        self.catalog().join("git")
+    }
+
+    /// The file whose lock says that a process owns the store.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The socket on which a running server takes commands.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.root.join("admin.sock")
+    }
+}

@@ -1,0 +1,81 @@
+//! One process per store: a file lock that says who holds it.
+
+use super::durable;
+use super::layout::Layout;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use thiserror::Error;
+
+/// Ownership of a store; given up when dropped, or when the process ends in any way.
+#[derive(Debug)]
+pub struct StoreLock {
+    _file: File,
+}
+
+/// Why a store can't be owned.
+#[derive(Debug, Error)]
+pub enum LockError {
+    /// Another process owns it.
+    #[error(
+        "the store {path} is in use by {holder}: stop that process, or give this one a store of \
+         its own with store.path"
+    )]
+    Held {
+        /// The data directory.
+        path: String,
+        /// The process that owns it, as it described itself.
+        holder: String,
+    },
+    /// The lock file can't be opened.
+    #[error("{path}: {source}: the data directory must be writable by this user")]
+    Unusable {
+        /// The lock file.
+        path: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+impl StoreLock {
+    /// Takes the lock, or says who has it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] at once when another process owns the store; nothing waits.
+    pub fn take(layout: &Layout) -> Result<Self, LockError> {
+        let path = layout.lock();
+        let unusable = |source| LockError::Unusable { path: path.display().to_string(), source };
+        let mut file = durable::open_private(&path).map_err(unusable)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            let _ = (&mut file).take(200).read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                named => named.to_owned(),
+            };
+            return Err(LockError::Held { path: layout.root().display().to_string(), holder });
+        }
+        let name = std::env::args().nth(1).unwrap_or_default();
+        let command = if name.chars().all(char::is_alphanumeric) { name } else { String::new() };
+        file.set_len(0).map_err(unusable)?;
+        file.rewind().map_err(unusable)?;
+        writeln!(file, "process {} (opam-keep {command})", std::process::id()).map_err(unusable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_told_who_the_first_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        let first = StoreLock::take(&layout).unwrap();
+        let error = StoreLock::take(&layout).unwrap_err().to_string();
+        assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
+        drop(first);
+        StoreLock::take(&layout).unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! What a ledger needs of the place it lies in; here a directory, later an object store.
+
+use super::durable;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A place for a ledger's files.
+///
+/// Paths are those under which the ledger is served, such as `tile/0/000` and `checkpoint`.
+pub trait LedgerMedium: Send + Sync {
+    /// A file's bytes, or `None` when there is no such file.
+    ///
+    /// # Errors
+    /// Whatever the medium says.
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Writes files; all of them are durable before this returns.
+    ///
+    /// # Errors
+    /// Whatever the medium says; any of the files may then be old, new or missing.
+    fn write_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()>;
+
+    /// Moves the head from `expected` to `new`, durably.
+    ///
+    /// # Errors
+    /// [`SwapError::Lost`] when the head is not `expected`: another writer was first.
+    fn swap_head(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), SwapError>;
+
+    /// Removes partial tiles that a larger or full tile has made needless.
+    fn prune(&self, paths: &[String]);
+}
+
+/// Why the head did not move, or may not have.
+#[derive(Debug, Error)]
+pub enum SwapError {
+    /// Another writer moved it first.
+    #[error("another writer moved the ledger's head")]
+    Lost,
+    /// The medium failed; whether the head moved is not known.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A ledger in a local directory, whose single writer holds the store's lock.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// A ledger in `root`, which is created if need be.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn create(root: PathBuf) -> io::Result<Self> {
+        durable::create_directory(&root)?;
+        Ok(Self(root))
+    }
+
+    /// A ledger in `root`, to be read only.
+    pub fn at(root: &Path) -> Self {
+        Self(root.to_owned())
+    }
+}
+
+impl LedgerMedium for Directory {
+    fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        match std::fs::read(self.0.join(path)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        for (path, bytes) in files {
+            let path = self.0.join(path);
+            if let Some(directory) = path.parent() {
+                durable::create_directory(directory)?;
+            }
+            durable::write(&path, bytes, 0o644)?;
+        }
+        Ok(())
+    }
+
+    fn swap_head(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), SwapError> {
+        if self.read(HEAD)?.as_deref() != expected {
+            return Err(SwapError::Lost);
+        }
+        Ok(durable::write(&self.0.join(HEAD), new, 0o644)?)
+    }
+
+    fn prune(&self, paths: &[String]) {
+        for path in paths {
+            let path = self.0.join(path);
+            // What can't be removed is harmless: readers ask for the widths of a checkpoint.
+            let _ = std::fs::remove_file(&path);
+            if let Some(directory) = path.parent() {
+                let _ = std::fs::remove_dir(directory);
+            }
+        }
+    }
+}
+
+/// The path of the signed head.
+pub const HEAD: &str = "checkpoint";

@@ -1,0 +1,230 @@
+//! The one writer: entries that arrive together share one append, and the first pin of a URL
+//! wins.
+
+use super::catalog::{Catalog, IndexError, Kept};
+use super::log::{LogError, LogReader, LogWriter};
+use super::medium::LedgerMedium;
+use crate::digest::Sha256;
+use crate::ledger::entry::Entry;
+use crate::ledger::note::Signer;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the ledger, at this index, durably.
+    New(u64),
+    /// The ledger says so already, at this index; nothing was written.
+    Known(u64),
+    /// The URL is pinned to other bytes; nothing was written, and the first pin stands.
+    PinnedOtherwise(Kept),
+}
+
+/// Why an entry is not in the ledger.
+#[derive(Clone, Debug, Error)]
+pub enum AppendError {
+    /// The ledger failed; the entry may be tried again.
+    #[error("{0}")]
+    Log(Arc<LogError>),
+    /// The entry itself can't be written.
+    #[error("{0}")]
+    Entry(Arc<LogError>),
+    /// What the ledger says already can't be looked up.
+    #[error("{0}")]
+    Catalog(#[from] IndexError),
+    /// The store is being closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Sends entries to the writer's thread; the thread ends when the last sender is gone.
+#[derive(Clone)]
+pub(super) struct Writer {
+    requests: mpsc::Sender<Request>,
+}
+
+struct Request {
+    entry: Entry,
+    reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+impl Writer {
+    /// Starts the thread that owns `log`.
+    pub(super) fn start(
+        log: LogWriter,
+        medium: Arc<dyn LedgerMedium>,
+        signer: Signer,
+        catalog: Arc<Catalog>,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (requests, inbox) = mpsc::channel();
+        let mut state = State { log: Some(log), medium, signer, catalog };
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            while let Ok(first) = inbox.recv() {
+                let mut batch = vec![first];
+                batch.extend(inbox.try_iter().take(MAX_BATCH - 1));
+                state.serve(batch);
+            }
+        })?;
+        Ok((Self { requests }, thread))
+    }
+
+    /// Appends an entry; resolves once it is durable.
+    pub(super) async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { entry, reply }).map_err(|_| AppendError::Closed)?;
+        answer.await.map_err(|_| AppendError::Closed)?
+    }
+}
+
+/// Owned by the writer's thread.
+struct State {
+    /// `None` after a failed append: what is in the ledger must be read again first.
+    log: Option<LogWriter>,
+    medium: Arc<dyn LedgerMedium>,
+    signer: Signer,
+    catalog: Arc<Catalog>,
+}
+
+impl State {
+    fn serve(&mut self, batch: Vec<Request>) {
+        let mut log = match self.log.take().map_or_else(|| self.reopen(), Ok) {
+            Ok(log) => log,
+            Err(error) => return refuse(batch, error),
+        };
+        let mut round = Round::new(log.size());
+        for request in batch {
+            round.admit(request, &self.catalog, log.reader());
+        }
+        let Round { entries, leaves, waiting, .. } = round;
+        if entries.is_empty() {
+            self.log = Some(log);
+            return answer(waiting, Ok(()));
+        }
+        match log.append(&leaves) {
+            Ok(first) => {
+                if let Err(error) = self.catalog.apply(first, &entries) {
+                    super::rebuild(&self.catalog, log.reader(), &error.to_string());
+                }
+                self.log = Some(log);
+                answer(waiting, Ok(()));
+            }
+            Err(error) => {
+                tracing::error!(%error, entries = entries.len(), "the ledger can't be appended to");
+                answer(waiting, Err(AppendError::Log(Arc::new(error))));
+            }
+        }
+    }
+
+    fn reopen(&self) -> Result<LogWriter, LogError> {
+        let log = LogWriter::open(Arc::clone(&self.medium), self.signer.clone())?;
+        super::replay(&self.catalog, log.reader())?;
+        Ok(log)
+    }
+}
+
+/// One batch on its way into the ledger.
+struct Round {
+    next: u64,
+    entries: Vec<Entry>,
+    leaves: Vec<Vec<u8>>,
+    waiting: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
+    pins: HashMap<String, Kept>,
+    divergences: HashMap<Sha256, u64>,
+}
+
+impl Round {
+    fn new(next: u64) -> Self {
+        Self {
+            next,
+            entries: Vec::new(),
+            leaves: Vec::new(),
+            waiting: Vec::new(),
+            pins: HashMap::new(),
+            divergences: HashMap::new(),
+        }
+    }
+
+    fn admit(&mut self, request: Request, catalog: &Catalog, log: &LogReader) {
+        let Request { entry, reply } = request;
+        let leaf = match self.known(&entry, catalog, log).map_err(AppendError::from) {
+            Ok(Some(outcome)) => return self.waiting.push((reply, outcome)),
+            Ok(None) => entry.to_leaf().map_err(|error| AppendError::Entry(Arc::new(error.into()))),
+            Err(error) => Err(error),
+        };
+        let leaf = match leaf {
+            Ok(leaf) => leaf,
+            // Whoever asked may have gone; then nobody needs the answer.
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        match &entry {
+            Entry::Pin(pin) => {
+                let kept = Kept { sha256: pin.sha256, size: pin.size, entry: self.next };
+                self.pins.insert(pin.url.clone(), kept);
+            }
+            Entry::Divergence(divergence) => {
+                self.divergences.insert(super::catalog::divergence_key(divergence), self.next);
+            }
+            _ => {}
+        }
+        self.waiting.push((reply, Appended::New(self.next)));
+        self.leaves.push(leaf);
+        self.entries.push(entry);
+        self.next += 1;
+    }
+
+    /// What the ledger, or this batch, says already.
+    fn known(
+        &self,
+        entry: &Entry,
+        catalog: &Catalog,
+        log: &LogReader,
+    ) -> Result<Option<Appended>, IndexError> {
+        match entry {
+            Entry::Pin(pin) => {
+                let kept = match self.pins.get(&pin.url) {
+                    Some(kept) => Some(*kept),
+                    None => super::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?,
+                };
+                Ok(kept.map(|kept| match kept.sha256 == pin.sha256 {
+                    true => Appended::Known(kept.entry),
+                    false => Appended::PinnedOtherwise(kept),
+                }))
+            }
+            Entry::Divergence(divergence) => {
+                let key = super::catalog::divergence_key(divergence);
+                let index = match self.divergences.get(&key) {
+                    Some(index) => Some(*index),
+                    None => super::lookup(catalog, log, |catalog| catalog.divergence(divergence))?,
+                };
+                Ok(index.map(Appended::Known))
+            }
+            Entry::Snapshot(_) | Entry::Key(_) | Entry::Other(_) => Ok(None),
+        }
+    }
+}
+
+fn answer(
+    waiting: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
+    result: Result<(), AppendError>,
+) {
+    for (reply, outcome) in waiting {
+        // Whoever asked may have gone; the entry stands all the same.
+        let _ = reply.send(result.clone().map(|()| outcome));
+    }
+}
+
+fn refuse(batch: Vec<Request>, error: LogError) {
+    tracing::error!(%error, "the ledger can't be opened");
+    let error = Arc::new(error);
+    for request in batch {
+        let _ = request.reply.send(Err(AppendError::Log(Arc::clone(&error))));
+    }
+}
+
+/// Most entries in one append.
+const MAX_BATCH: usize = 512;
