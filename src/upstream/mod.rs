@@ -32,6 +32,8 @@ mod request;
 mod resolve;
 mod response;
 mod retry;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use client::{Client, MAX_REDIRECTS};
