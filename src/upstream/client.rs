@@ -37,7 +37,6 @@ struct Shared {
     connector: Connector,
     hosts: Hosts,
     limits: Limits,
-    timeout: Duration,
     reach: Reach,
 }
 
@@ -47,6 +46,7 @@ pub(super) struct Reach {
     pub(super) resolver: Resolver,
     pub(super) proxy: Option<Proxy>,
     pub(super) trust: Trust,
+    pub(super) timeout: Duration,
 }
 
 /// What isn't configured, but differs in tests.
@@ -76,6 +76,7 @@ impl Client {
             resolver: Resolver::new(guard, &config.resolve),
             proxy: config.proxy.as_ref().map(Proxy::new).transpose()?,
             trust: Trust::load(config.extra_ca.as_ref().map(|path| path.get_ref().as_path()))?,
+            timeout,
         };
         let connector = Connector::new(
             reach.resolver.clone(),
@@ -93,7 +94,7 @@ impl Client {
             .build(connector.clone());
         let longest_wait = timeout.saturating_mul(TURN_TIMEOUTS);
         let hosts = Hosts::new(config.concurrency, config.per_host, longest_wait, limits.circuit);
-        Ok(Self(Arc::new(Shared { http, connector, hosts, limits, timeout, reach })))
+        Ok(Self(Arc::new(Shared { http, connector, hosts, limits, reach })))
     }
 
     /// Asks for `request`, follows redirects, and hands back the head with the body to come.
@@ -136,7 +137,7 @@ impl Shared {
             {
                 let limits = BodyLimits {
                     max_size: request.max_size,
-                    idle: self.timeout,
+                    idle: self.reach.timeout,
                     pace: self.limits.pace,
                 };
                 let public = url.public().into();
@@ -176,7 +177,7 @@ impl Shared {
         // The connector bounds the time until there is a connection; from then on it is ours.
         let silence = async {
             connection.wait_for_connection_metadata().await;
-            tokio::time::sleep(self.timeout).await;
+            tokio::time::sleep(self.reach.timeout).await;
         };
         tokio::select! {
             answer = self.http.request(message) => answer.map_err(|error| failure(&error)),

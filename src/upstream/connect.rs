@@ -71,6 +71,14 @@ pub enum ConnectError {
         /// What it answered.
         reason: String,
     },
+    /// The connection broke before TLS was agreed on.
+    #[error("the connection to {host} broke during the TLS handshake: {source}")]
+    Interrupted {
+        /// The host.
+        host: String,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
     /// The TLS handshake failed.
     #[error("TLS with {host} failed: {reason}")]
     Tls {
@@ -138,7 +146,13 @@ impl Connector {
         let name = ServerName::try_from(name).map_err(|error| failed(error.to_string()))?;
         let handshake = TlsConnector::from(self.tls.clone()).connect(name, TokioIo::new(tcp));
         let stream = limit.within("the TLS handshake", handshake).await?;
-        let stream = stream.map_err(|error| failed(error.to_string()))?;
+        let stream = stream.map_err(|error| {
+            if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+                failed(error.to_string())
+            } else {
+                ConnectError::Interrupted { host: host.clone(), source: Arc::new(error) }
+            }
+        })?;
         Ok(Stream { inner: stream.into(), forwarded })
     }
 

@@ -223,6 +223,7 @@ impl From<&ConnectError> for FetchErrorKind {
             ConnectError::Tls { .. } => Self::Tls(error.clone()),
             ConnectError::Resolve(_)
             | ConnectError::Unreachable { .. }
+            | ConnectError::Interrupted { .. }
             | ConnectError::Proxy { .. } => Self::Connect(error.clone()),
         }
     }

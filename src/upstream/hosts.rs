@@ -162,7 +162,8 @@ mod tests {
     use crate::upstream::backoff::Backoff;
 
     fn hosts(concurrency: usize, per_host: usize) -> Hosts {
-        let open = Backoff { first: Duration::from_millis(40), longest: Duration::from_millis(40) };
+        let open =
+            Backoff { first: Duration::from_millis(300), longest: Duration::from_millis(300) };
         let limits = CircuitLimits { failures: 2, open };
         Hosts::new(concurrency, per_host, Duration::from_millis(30), limits)
     }
@@ -190,7 +191,7 @@ mod tests {
         assert!(hosts.turn("b:443").await.is_ok());
         drop(early);
 
-        tokio::time::sleep(Duration::from_millis(45)).await;
+        tokio::time::sleep(Duration::from_millis(305)).await;
         let probe = hosts.turn("a:443").await.unwrap();
         assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::CircuitOpen { .. })));
         drop(probe);

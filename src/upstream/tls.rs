@@ -59,12 +59,11 @@ impl Trust {
     }
 
     /// The same authorities as one PEM text, for programs that read such a file; `None` when
-    /// the system has none, as such a program then knows better.
+    /// there are none, as such a program may know better.
     pub(super) fn to_pem(&self) -> Option<String> {
-        if self.system.is_empty() {
-            return None;
-        }
-        Some(self.system.iter().chain(&self.extra).map(|one| certificate_to_pem(one)).collect())
+        let pem: String =
+            self.system.iter().chain(&self.extra).map(|one| certificate_to_pem(one)).collect();
+        (!pem.is_empty()).then_some(pem)
     }
 }
 

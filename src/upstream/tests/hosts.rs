@@ -1,7 +1,7 @@
 //! Turns, retries and the circuit breaker, seen from outside.
 
 use super::server::{Script, TestServer, ok, status};
-use super::{client, config, get, limits, whole};
+use super::{client, config, get, impatient, limits, whole};
 use crate::upstream::backoff::Backoff;
 use crate::upstream::circuit::CircuitLimits;
 use crate::upstream::client::Limits;
@@ -39,7 +39,7 @@ async fn g5_a_host_whose_bodies_keep_breaking_is_left_alone_until_one_is_whole()
         }
     })
     .await;
-    let time = Duration::from_millis(100);
+    let time = Duration::from_millis(600);
     let open = Backoff { first: time, longest: time };
     let circuit = CircuitLimits { failures: 3, open };
     let client = Client::with_limits(&config(), Limits { circuit, ..limits() }).unwrap();
@@ -62,7 +62,7 @@ async fn g5_a_host_whose_bodies_keep_breaking_is_left_alone_until_one_is_whole()
 #[tokio::test]
 async fn a_body_occupies_its_hosts_turn_until_it_is_dropped() {
     let server = TestServer::start(|_| ok("body")).await;
-    let timeout = Duration::from_millis(30).into();
+    let timeout = Duration::from_millis(250).into();
     let config = config::Upstream { per_host: 1, timeout, ..config() };
     let client = client(&config);
     let held = get(&client, &server.url("/")).await.unwrap();
@@ -101,10 +101,16 @@ async fn a_host_that_takes_no_connection_or_never_finishes_tls_is_an_error_in_ti
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
-    let client = client(&config());
+    let client = client(&impatient());
     let error = get(&client, &format!("http://127.0.0.1:{port}/")).await.unwrap_err();
     assert!(matches!(error.kind, FetchErrorKind::Connect(_)), "{error}");
     assert!(error.is_transient());
+
+    let broken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", broken.local_addr().unwrap());
+    std::thread::spawn(move || drop(broken.accept()));
+    let error = get(&client, &url).await.unwrap_err();
+    assert!(matches!(error.kind, FetchErrorKind::Connect(_)), "{error}");
 
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());

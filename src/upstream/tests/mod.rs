@@ -4,7 +4,7 @@ mod bodies;
 mod hosts;
 mod proxies;
 mod redirects;
-pub(in crate::upstream) mod server;
+pub(super) mod server;
 
 use super::backoff::Backoff;
 use super::circuit::CircuitLimits;
@@ -18,13 +18,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A configuration that may dial loopback and loses patience quickly.
+/// A configuration that may dial loopback.
 pub(in crate::upstream) fn config() -> config::Upstream {
     config::Upstream {
-        timeout: Duration::from_millis(300).into(),
+        timeout: Duration::from_secs(10).into(),
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
         ..config::Upstream::default()
     }
+}
+
+/// The same, losing patience quickly.
+fn impatient() -> config::Upstream {
+    config::Upstream { timeout: Duration::from_millis(400).into(), ..config() }
 }
 
 /// A configuration that may dial only these names, and believes the test's own authority.

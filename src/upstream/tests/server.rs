@@ -84,7 +84,8 @@ pub(in crate::upstream) struct TestServer {
 }
 
 impl TestServer {
-    /// Answers each request as `answer` says for its head, which comes in lower case.
+    /// Answers each request as `answer` says for its head, which comes in lower case, and after
+    /// it the body, if there is one.
     pub(in crate::upstream) async fn start(
         answer: impl Fn(&str) -> Script + Send + Sync + 'static,
     ) -> Self {
@@ -150,7 +151,13 @@ async fn serve(
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
+    let mut head = String::from_utf8(head).ok()?.to_ascii_lowercase();
+    let length = head.split("\r\ncontent-length: ").nth(1).and_then(|rest| rest.lines().next());
+    if let Some(length) = length {
+        let mut body = vec![0; length.parse().ok()?];
+        stream.read_exact(&mut body).await.ok()?;
+        head.push_str(&String::from_utf8(body).ok()?);
+    }
     seen.lock().unwrap().push(head.clone());
     for step in answer(&head).0 {
         match step {
