@@ -11,7 +11,7 @@ use tracing::warn;
 
 /// Says when to look at a directory again.
 ///
-/// It says so too often rather than too rarely: also every [`POLL`], as some file systems tell
+/// It says so too often rather than too rarely: also every half minute, as some file systems tell
 /// nothing and every queue can overflow. Whoever is told compares contents.
 #[derive(Debug)]
 pub struct Watch {
