@@ -1,0 +1,212 @@
+//! Whose turn it is: so many fetches at one time, so many of one host, none of a broken one.
+
+use super::circuit::{Admission, Circuit, CircuitLimits};
+use super::error::FetchErrorKind;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::info;
+
+/// All hosts that were asked lately.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    turns: Arc<Semaphore>,
+    per_host: usize,
+    longest_wait: Duration,
+    limits: CircuitLimits,
+    known: Mutex<HashMap<String, Arc<Host>>>,
+}
+
+#[derive(Debug)]
+struct Host {
+    name: String,
+    turns: Arc<Semaphore>,
+    circuit: Mutex<Circuit>,
+    limits: CircuitLimits,
+}
+
+/// A turn with one host, until it is dropped.
+///
+/// Whoever holds it says how the host did; to say nothing is right only when nothing was
+/// learned.
+#[derive(Debug)]
+pub(super) struct Turn {
+    host: Arc<Host>,
+    admission: Admission,
+    told: bool,
+    _host: OwnedSemaphorePermit,
+    _global: OwnedSemaphorePermit,
+}
+
+impl Hosts {
+    /// Room for `concurrency` turns at one time, `per_host` of them with one host; whoever
+    /// waits longer than `longest_wait` for one is sent away.
+    pub(super) fn new(
+        concurrency: usize,
+        per_host: usize,
+        longest_wait: Duration,
+        limits: CircuitLimits,
+    ) -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(concurrency)),
+            per_host,
+            longest_wait,
+            limits,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn with `name`, which is host and port.
+    ///
+    /// The host's own queue comes first, so that those who wait for a slow host take no turns
+    /// from the others.
+    ///
+    /// # Errors
+    /// The host is left alone for now, or no turn came.
+    pub(super) async fn turn(&self, name: &str) -> Result<Turn, FetchErrorKind> {
+        let host = self.host(name);
+        if let Some(retry_in) = locked(&host.circuit).refusal(Instant::now()) {
+            return Err(FetchErrorKind::CircuitOpen { retry_in });
+        }
+        let busy = FetchErrorKind::Busy { waited: self.longest_wait };
+        let turns = async {
+            let of_host = host.turns.clone().acquire_owned().await;
+            let global = self.turns.clone().acquire_owned().await;
+            // Neither semaphore is ever closed.
+            of_host.ok().zip(global.ok())
+        };
+        let Ok(Some((of_host, global))) = tokio::time::timeout(self.longest_wait, turns).await
+        else {
+            return Err(busy);
+        };
+        let admission = locked(&host.circuit).admit(Instant::now());
+        let admission = admission.map_err(|retry_in| FetchErrorKind::CircuitOpen { retry_in })?;
+        Ok(Turn { host, admission, told: false, _host: of_host, _global: global })
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut known = locked(&self.known);
+        if let Some(host) = known.get(name) {
+            return host.clone();
+        }
+        if known.len() >= MAX_HOSTS {
+            known.retain(|_, host| host.is_in_use() || !host.is_healthy());
+        }
+        if known.len() >= MAX_HOSTS {
+            known.retain(|_, host| host.is_in_use());
+        }
+        let host = Arc::new(Host {
+            name: name.to_owned(),
+            turns: Arc::new(Semaphore::new(self.per_host)),
+            circuit: Mutex::new(Circuit::CLOSED),
+            limits: self.limits,
+        });
+        known.insert(name.to_owned(), host.clone());
+        host
+    }
+}
+
+impl Host {
+    /// Whether anyone but the table of hosts knows it.
+    fn is_in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
+    }
+
+    fn is_healthy(&self) -> bool {
+        *locked(&self.circuit) == Circuit::CLOSED
+    }
+}
+
+impl Turn {
+    /// The host did what it should.
+    pub(super) fn succeeded(mut self) {
+        self.told = true;
+        locked(&self.host.circuit).succeeded();
+    }
+
+    /// The host failed.
+    pub(super) fn failed(mut self) {
+        self.told = true;
+        let mut circuit = locked(&self.host.circuit);
+        let now = Instant::now();
+        let was_open = matches!(*circuit, Circuit::Open { .. });
+        circuit.failed(now, &self.host.limits);
+        if let (Circuit::Open { until, .. }, false) = (*circuit, was_open) {
+            let seconds = until.saturating_duration_since(now).as_secs();
+            info!(host = self.host.name, seconds, "the host keeps failing and is left alone");
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.told && self.admission == Admission::Probe {
+            locked(&self.host.circuit).abandoned(Instant::now());
+        }
+    }
+}
+
+/// What the mutexes here guard is whole after every statement, so a panic elsewhere is no
+/// reason to stop.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hosts remembered at one time, not counting those being asked.
+const MAX_HOSTS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::backoff::Backoff;
+
+    fn hosts(concurrency: usize, per_host: usize) -> Hosts {
+        let open =
+            Backoff { first: Duration::from_millis(300), longest: Duration::from_millis(300) };
+        let limits = CircuitLimits { failures: 2, open };
+        Hosts::new(concurrency, per_host, Duration::from_millis(30), limits)
+    }
+
+    #[tokio::test]
+    async fn a_host_gets_its_share_and_not_more() {
+        let hosts = hosts(3, 2);
+        let first = hosts.turn("a:443").await.unwrap();
+        let _second = hosts.turn("a:443").await.unwrap();
+        assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::Busy { .. })));
+        let _third = hosts.turn("b:443").await.unwrap();
+        assert!(matches!(hosts.turn("b:443").await, Err(FetchErrorKind::Busy { .. })));
+        drop(first);
+        assert!(hosts.turn("b:443").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn g5_a_failing_host_is_left_alone_and_tried_again_later() {
+        let hosts = hosts(4, 4);
+        let early = hosts.turn("a:443").await.unwrap();
+        for _ in 0..2 {
+            hosts.turn("a:443").await.unwrap().failed();
+        }
+        assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::CircuitOpen { .. })));
+        assert!(hosts.turn("b:443").await.is_ok());
+        drop(early);
+
+        tokio::time::sleep(Duration::from_millis(305)).await;
+        let probe = hosts.turn("a:443").await.unwrap();
+        assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::CircuitOpen { .. })));
+        drop(probe);
+        hosts.turn("a:443").await.unwrap().succeeded();
+        let _both = (hosts.turn("a:443").await.unwrap(), hosts.turn("a:443").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_table_of_hosts_stays_bounded_and_keeps_those_in_use() {
+        let hosts = hosts(4, 1);
+        let _held = hosts.turn("held:443").await.unwrap();
+        for number in 0..3 * MAX_HOSTS {
+            drop(hosts.turn(&format!("{number}:443")).await.unwrap());
+        }
+        assert!(locked(&hosts.known).len() <= MAX_HOSTS);
+        assert!(matches!(hosts.turn("held:443").await, Err(FetchErrorKind::Busy { .. })));
+    }
+}

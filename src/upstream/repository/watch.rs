@@ -1,0 +1,78 @@
+//! Notices that a directory changed.
+
+use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+/// Says when to look at a directory again.
+///
+/// It says so too often rather than too rarely: also every half minute, as some file systems tell
+/// nothing and every queue can overflow. Whoever is told compares contents.
+#[derive(Debug)]
+pub struct Watch {
+    changed: Arc<Notify>,
+    /// Tells `changed` for as long as it lives; `None` where the system can't watch.
+    _watcher: Option<RecommendedWatcher>,
+}
+
+impl Watch {
+    /// Watches `repo` and everything below `packages` in `root`; where that fails, only the
+    /// regular look remains.
+    pub(super) fn start(root: &Path) -> Self {
+        let changed = Arc::new(Notify::new());
+        let watcher = watcher(root, changed.clone());
+        if let Err(error) = &watcher {
+            let root = root.display();
+            warn!(%root, %error, "changes can't be watched for and show up with the next poll");
+        }
+        Self { changed, _watcher: watcher.ok() }
+    }
+
+    /// Waits until something changed and then kept quiet for a moment, or until it is time to
+    /// look anyway.
+    pub async fn changed(&mut self) {
+        if timeout(POLL, self.changed.notified()).await.is_err() {
+            return;
+        }
+        let end = Instant::now() + LONGEST_UNREST;
+        while Instant::now() < end {
+            if timeout(QUIET, self.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn watcher(root: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // An error is a reason to look, too: events may have been lost.
+        if event.is_ok_and(|event| is_only_reading(event.kind)) {
+            return;
+        }
+        changed.notify_one();
+    })?;
+    // The parent, not the file: watching a file ends with the first rename over it.
+    watcher.watch(root, RecursiveMode::NonRecursive)?;
+    watcher.watch(&root.join("packages"), RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
+/// Reading the directory makes events as well; to react to these would never end.
+fn is_only_reading(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access != AccessKind::Close(AccessMode::Write),
+        _ => false,
+    }
+}
+
+/// How often to look without being told.
+const POLL: Duration = Duration::from_secs(30);
+/// A checkout writes thousands of files: after the last one it is quiet for this long.
+const QUIET: Duration = Duration::from_millis(500);
+/// In a directory that never keeps quiet, look after this long.
+const LONGEST_UNREST: Duration = Duration::from_secs(5);
