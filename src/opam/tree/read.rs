@@ -5,7 +5,7 @@ use super::{Entries, TreeError, TreeLimits, gzip};
 use crate::opam::path::{PathError, RepoPath};
 use bytes::Bytes;
 use std::io::{Cursor, Read};
-use tar::{Archive, EntryType};
+use tar::{Archive, EntryType, PaxExtensions};
 
 /// Reads all entries; the contents of the files are slices of one inflated buffer.
 pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries, TreeError> {
@@ -14,8 +14,8 @@ pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries, Tree
     let mut entries = Entries::new(limits);
     for entry in archive.entries_with_seek().map_err(TreeError::Tar)? {
         let mut entry = entry.map_err(TreeError::Tar)?;
-        check_extended_header(&mut entry)?;
         let name = entry.path_bytes().into_owned();
+        check_extended_header(&mut entry, &name)?;
         match entry.header().entry_type() {
             EntryType::XGlobalHeader => {}
             EntryType::Directory => {
@@ -23,7 +23,7 @@ pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries, Tree
                     entries.add_directory(path)?;
                 }
             }
-            EntryType::Regular | EntryType::Continuous => {
+            EntryType::Regular => {
                 let path = safe_path(&name, &name)?;
                 let content = content(&entry, &inflated, &name)?;
                 entries.add_file(path, content)?;
@@ -35,23 +35,30 @@ pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries, Tree
 }
 
 /// Refuses extended headers that readers of tar understand differently: ones with a record that
-/// can't be read, and global ones that say more than a comment (which `git archive` writes).
-fn check_extended_header<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<(), TreeError> {
-    let refused = |name: &[u8]| TreeError::ExtendedHeader { name: printable(name) };
-    let name = entry.path_bytes().into_owned();
-    if entry.header().entry_type() == EntryType::XGlobalHeader {
+/// can't be read or contradicts what was read, and global ones that say more than a comment
+/// (which `git archive` writes).
+fn check_extended_header<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    name: &[u8],
+) -> Result<(), TreeError> {
+    let size = entry.size().to_string();
+    let agreed = if entry.header().entry_type() == EntryType::XGlobalHeader {
         let mut records = Vec::new();
         entry.read_to_end(&mut records).map_err(TreeError::Tar)?;
-        let harmless = tar::PaxExtensions::new(&records)
-            .all(|record| record.is_ok_and(|record| record.key_bytes() == b"comment"));
-        return if harmless { Ok(()) } else { Err(refused(&name)) };
-    }
-    let Some(mut records) = entry.pax_extensions().map_err(TreeError::Tar)? else {
-        return Ok(());
+        PaxExtensions::new(&records)
+            .all(|record| record.is_ok_and(|it| it.key_bytes() == b"comment"))
+    } else if let Some(mut records) = entry.pax_extensions().map_err(TreeError::Tar)? {
+        records.all(|record| {
+            record.is_ok_and(|record| match record.key_bytes() {
+                b"path" => record.value_bytes() == name,
+                b"size" => record.value_bytes() == size.as_bytes(),
+                key => !key.starts_with(b"GNU.sparse."),
+            })
+        })
+    } else {
+        true
     };
-    let sparse = |key: &[u8]| key.starts_with(b"GNU.sparse.");
-    let readable = records.all(|record| record.is_ok_and(|record| !sparse(record.key_bytes())));
-    if readable { Ok(()) } else { Err(refused(&name)) }
+    if agreed { Ok(()) } else { Err(TreeError::ExtendedHeader { name: printable(name) }) }
 }
 
 /// The bytes of a regular file, out of the inflated ones.

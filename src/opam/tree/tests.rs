@@ -100,6 +100,7 @@ fn trap_11_only_regular_files_are_served() {
         (EntryType::Block, "a device"),
         (EntryType::Fifo, "a named pipe"),
         (EntryType::GNUSparse, "a sparse file"),
+        (EntryType::Continuous, "of a kind"),
         (EntryType::new(b'V'), "of a kind"),
     ] {
         for name in ["packages/a/a.1/files/x", "other"] {
@@ -216,8 +217,20 @@ fn extended_headers_that_readers_disagree_about_are_refused() {
         let global = Tar::repository().entry(EntryType::XGlobalHeader, "g", header);
         assert!(global.error().contains("extended header"), "{}", global.error());
     }
-    let broken = Tar::repository().entry(EntryType::XHeader, "x", b"20 path=a\nb\n");
-    assert!(broken.file("packages/a/b", b"x").error().contains("extended header"));
+    for records in [
+        &b"20 path=a\nb\n"[..],
+        b"19 path=packages/x\n19 path=packages/y\n",
+        b"10 size=1\n10 size=2\n",
+    ] {
+        let broken = Tar::repository().entry(EntryType::XHeader, "x", records);
+        assert!(broken.file("packages/a/b", b"x").error().contains("extended header"));
+    }
+    let hidden = Tar::repository().entry(EntryType::XHeader, "x", b"19 path=packages/x\n").entry(
+        EntryType::GNULongName,
+        "x",
+        b"packages/y\0",
+    );
+    assert!(hidden.file("z", b"x").error().contains("extended header"));
 }
 
 #[test]
