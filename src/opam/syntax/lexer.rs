@@ -6,7 +6,6 @@ use super::value::{EnvOp, PrefixOp, RelOp, Span, Text};
 use bytes::Bytes;
 
 /// One token.
-#[derive(Clone, Debug)]
 pub(super) enum Token {
     Ident(Text),
     String(Text),

@@ -107,12 +107,18 @@ impl<'a> Parser<'a> {
         Ok(Self { lexer, token, span, end: 0, depth: 0 })
     }
 
-    /// Takes the current token and reads the next one.
-    fn take(&mut self) -> Result<Token, SyntaxError> {
+    /// Goes on to the next token.
+    fn advance(&mut self) -> Result<(), SyntaxError> {
         let (next, span) = self.lexer.next()?;
         self.end = self.span.end;
         self.span = span;
-        Ok(std::mem::replace(&mut self.token, next))
+        self.token = next;
+        Ok(())
+    }
+
+    /// The current token by value; [`Self::advance`] or putting it back must follow.
+    fn take_out(&mut self) -> Token {
+        std::mem::replace(&mut self.token, Token::End)
     }
 
     fn unexpected(&self, expected: &str) -> SyntaxError {
@@ -135,19 +141,23 @@ impl<'a> Parser<'a> {
 
     fn items(&mut self) -> Result<Vec<Item>, SyntaxError> {
         let mut items = Vec::new();
-        while let Token::Ident(name) = &self.token {
-            let name = name.clone();
-            items.push(self.item(name)?);
+        loop {
+            match self.take_out() {
+                Token::Ident(name) => items.push(self.item(name)?),
+                other => {
+                    self.token = other;
+                    return Ok(items);
+                }
+            }
         }
-        Ok(items)
     }
 
-    /// A field or a section, from its name at hand.
+    /// A field or a section, from its name that was just taken out.
     fn item(&mut self, name: Text) -> Result<Item, SyntaxError> {
         let start = self.span.start;
-        self.take()?;
+        self.advance()?;
         if matches!(self.token, Token::Colon) {
-            self.take()?;
+            self.advance()?;
             let value = self.value()?;
             return Ok(Item::Field(Field { name, value, span: self.span_from(start) }));
         }
@@ -157,24 +167,26 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected(expected));
         }
         self.enter()?;
-        self.take()?;
+        self.advance()?;
         let items = self.items()?;
         if !matches!(self.token, Token::CloseBrace) {
             return Err(self.unexpected("a field, a section or '}'"));
         }
-        self.take()?;
+        self.advance()?;
         self.leave();
         Ok(Item::Section(Section { kind: name, label, items, span: self.span_from(start) }))
     }
 
     fn label(&mut self) -> Result<Option<Text>, SyntaxError> {
-        match &self.token {
+        match self.take_out() {
             Token::String(label) => {
-                let label = label.clone();
-                self.take()?;
+                self.advance()?;
                 Ok(Some(label))
             }
-            _ => Ok(None),
+            other => {
+                self.token = other;
+                Ok(None)
+            }
         }
     }
 
@@ -195,7 +207,7 @@ impl<'a> Parser<'a> {
         }
         let mut operands = vec![first];
         while matches!(self.token, Token::Or) {
-            self.take()?;
+            self.advance()?;
             operands.push(self.conjunction()?);
         }
         Ok(self.value_from(start, ValueKind::Or(operands)))
@@ -210,7 +222,7 @@ impl<'a> Parser<'a> {
         }
         let mut operands = vec![first];
         while matches!(self.token, Token::And) {
-            self.take()?;
+            self.advance()?;
             operands.push(self.prefixed()?);
         }
         Ok(self.value_from(start, ValueKind::And(operands)))
@@ -223,7 +235,7 @@ impl<'a> Parser<'a> {
         };
         let start = self.span.start;
         self.enter()?;
-        self.take()?;
+        self.advance()?;
         let operand = self.prefixed()?;
         self.leave();
         Ok(self.value_from(start, ValueKind::Prefix(operator, Box::new(operand))))
@@ -256,7 +268,7 @@ impl<'a> Parser<'a> {
                 return Ok(self.value_from(start, ValueKind::Group(values)));
             }
             Token::Rel(operator) => {
-                self.take()?;
+                self.advance()?;
                 let operand = self.atom()?;
                 let kind = ValueKind::Constraint(operator, Box::new(operand));
                 return Ok(self.value_from(start, kind));
@@ -266,11 +278,11 @@ impl<'a> Parser<'a> {
         let left = self.atom()?;
         let kind = match self.token {
             Token::Rel(operator) => {
-                self.take()?;
+                self.advance()?;
                 ValueKind::Relation(operator, Box::new([left, self.atom()?]))
             }
             Token::Env(operator) => {
-                self.take()?;
+                self.advance()?;
                 ValueKind::EnvUpdate(operator, Box::new([left, self.atom()?]))
             }
             _ => return Ok(left),
@@ -281,26 +293,29 @@ impl<'a> Parser<'a> {
     /// Values one after the other, from the opening bracket at hand to the closing one.
     fn values(&mut self, is_close: fn(&Token) -> bool) -> Result<Vec<Value>, SyntaxError> {
         self.enter()?;
-        self.take()?;
+        self.advance()?;
         let mut values = Vec::new();
         while !is_close(&self.token) {
             values.push(self.value()?);
         }
-        self.take()?;
+        self.advance()?;
         self.leave();
         Ok(values)
     }
 
     fn atom(&mut self) -> Result<Value, SyntaxError> {
         let start = self.span.start;
-        let kind = match &self.token {
-            Token::Ident(name) => ValueKind::Ident(name.clone()),
-            Token::String(text) => ValueKind::String(text.clone()),
-            Token::Bool(value) => ValueKind::Bool(*value),
-            Token::Int(value) => ValueKind::Int(*value),
-            _ => return Err(self.unexpected("a value")),
+        let kind = match self.take_out() {
+            Token::Ident(name) => ValueKind::Ident(name),
+            Token::String(text) => ValueKind::String(text),
+            Token::Bool(value) => ValueKind::Bool(value),
+            Token::Int(value) => ValueKind::Int(value),
+            other => {
+                self.token = other;
+                return Err(self.unexpected("a value"));
+            }
         };
-        self.take()?;
+        self.advance()?;
         Ok(self.value_from(start, kind))
     }
 }
