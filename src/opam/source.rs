@@ -125,20 +125,26 @@ const MALFORMED_EXTRA_FILES: SourceError = SourceError::Malformed {
 fn section_source(role: Role, section: &Section) -> Result<ArchiveSource, SourceError> {
     let mut urls = Vec::new();
     for field in SOURCE_FIELDS {
-        for url in strings(section.fields(field), field)? {
-            urls.extend(archive_url(field, url)?);
-        }
+        add_urls(&mut urls, section, field)?;
     }
     // Without a `src` that is an archive, the mirrors are not archives either.
     if !urls.is_empty() {
-        for url in strings(section.fields("mirrors"), "mirrors")? {
-            urls.extend(archive_url("mirrors", url)?);
-        }
+        add_urls(&mut urls, section, "mirrors")?;
     }
-    bounded(urls.len(), "URLs of one source", MAX_URLS)?;
-    let mut seen = std::collections::HashSet::new();
-    urls.retain(|url| seen.insert(url.clone()));
     Ok(ArchiveSource { role, urls, checksums: section_checksums(section)? })
+}
+
+fn add_urls(
+    urls: &mut Vec<String>,
+    section: &Section,
+    field: &'static str,
+) -> Result<(), SourceError> {
+    for text in strings(section.fields(field), field)? {
+        let url = archive_url(field, text)?.filter(|url| !urls.contains(url));
+        urls.extend(url);
+        bounded(urls.len(), "URLs of one source", MAX_URLS)?;
+    }
+    Ok(())
 }
 
 /// The fields that name an archive's URL: today's, then the ones of old formats. `git`, `hg`,
@@ -166,27 +172,12 @@ fn section_checksums(section: &Section) -> Result<DeclaredChecksums, SourceError
 /// `extra-sources: [["url" {"name"} "md5"] …]`, the form before opam 2.0; without a name the
 /// file is called as the URL ends.
 fn legacy_extra_sources(file: &OpamFile) -> Result<Vec<ArchiveSource>, SourceError> {
-    let malformed = || SourceError::Malformed {
-        field: "extra-sources",
-        expected: "a list of pairs of a URL and a checksum",
-    };
     let mut sources = Vec::new();
     for pair in file.fields("extra-sources").flat_map(|field| pairs(&field.value)) {
-        let [source, checksum] = pair else { return Err(malformed()) };
-        let (url, name) = match &source.kind {
-            ValueKind::Option { value, options } => match options.as_slice() {
-                [option] => match option.as_slice() {
-                    [name] => (string(value), string(name)),
-                    _ => return Err(malformed()),
-                },
-                _ => return Err(malformed()),
-            },
-            _ => (string(source), string(source)),
-        };
-        let (url, name) = url.zip(name).ok_or_else(malformed)?;
-        let checksum = string(checksum).and_then(Text::as_str).ok_or_else(malformed)?;
-        let last = name.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let name = if std::ptr::eq(url, name) { last } else { name.as_bytes() };
+        let (url, name, checksum) = legacy_pair(pair).ok_or(SourceError::Malformed {
+            field: "extra-sources",
+            expected: "a list of pairs of a URL and a checksum",
+        })?;
         sources.push(ArchiveSource {
             role: Role::Extra(safe_name("extra-sources", name)?),
             urls: archive_url("extra-sources", url)?.into_iter().collect(),
@@ -195,6 +186,20 @@ fn legacy_extra_sources(file: &OpamFile) -> Result<Vec<ArchiveSource>, SourceErr
         bounded(sources.len(), "extra sources", MAX_SOURCES)?;
     }
     Ok(sources)
+}
+
+/// The URL, the file's name and the checksum of one old pair.
+fn legacy_pair(pair: &[Value]) -> Option<(&Text, &[u8], &str)> {
+    let [source, checksum] = pair else { return None };
+    let checksum = string(checksum)?.as_str()?;
+    let ValueKind::Option { value, options } = &source.kind else {
+        let url = string(source)?;
+        let name = url.as_bytes().rsplit(|byte| *byte == b'/').next()?;
+        return Some((url, name, checksum));
+    };
+    let [option] = options.as_slice() else { return None };
+    let [name] = option.as_slice() else { return None };
+    Some((string(value)?, string(name)?.as_bytes(), checksum))
 }
 
 /// The URL, if it is one that archives are fetched from.
@@ -365,7 +370,10 @@ mod tests {
         for source in [
             many("extra-source \"a\" {src: \"http://a\"}", 257),
             format!("extra-sources: [{}]", many(&format!("[\"http://a/b\" \"{MD5}\"]"), 257)),
-            format!("url {{ src: \"http://a\" mirrors: [{}] }}", many("\"http://b\"", 64)),
+            format!(
+                "url {{ src: \"http://a\" mirrors: [{}] }}",
+                (0..64).map(|n| format!("\"http://b/{n}\"")).collect::<String>()
+            ),
             format!("url {{ src: \"http://a\" checksum: [{}] }}", many(&format!("\"{MD5}\""), 33)),
         ] {
             assert!(matches!(sources(&source), Err(SourceError::TooMany { .. })), "{source}");
