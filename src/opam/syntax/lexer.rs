@@ -54,20 +54,23 @@ impl Token {
 
 /// Reads tokens one after the other.
 pub(super) struct Lexer<'a> {
+    /// What identifiers and strings are slices of.
     source: &'a Bytes,
+    /// The same bytes.
+    bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(source: &'a Bytes) -> Self {
-        Self { source, at: 0 }
+        Self { source, bytes: source, at: 0 }
     }
 
     /// The next token and its place; [`Token::End`] again and again after the last one.
     pub(super) fn next(&mut self) -> Result<(Token, Span), SyntaxError> {
         self.skip_blanks()?;
         let start = self.at;
-        let (token, end) = match self.source.get(start) {
+        let (token, end) = match self.bytes.get(start) {
             None => (Token::End, start),
             Some(b'"') => self.string(start)?,
             Some(byte) if is_word(*byte) => self.word(start)?,
@@ -78,16 +81,16 @@ impl<'a> Lexer<'a> {
     }
 
     pub(super) fn error(&self, offset: usize, message: impl Into<String>) -> SyntaxError {
-        SyntaxError::at(self.source, offset, message)
+        SyntaxError::at(self.bytes, offset, message)
     }
 
     fn skip_blanks(&mut self) -> Result<(), SyntaxError> {
         loop {
-            match self.source[self.at..] {
+            match self.bytes[self.at..] {
                 [b' ' | b'\t' | b'\n', ..] => self.at += 1,
                 [b'\r', b'\n', ..] => self.at += 2,
                 [b'#', ..] => {
-                    let rest = &self.source[self.at..];
+                    let rest = &self.bytes[self.at..];
                     self.at += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
                 }
                 [b'(', b'*', ..] => self.skip_block_comment()?,
@@ -101,7 +104,7 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let mut depth = 0_usize;
         loop {
-            match self.source[self.at..] {
+            match self.bytes[self.at..] {
                 [b'(', b'*', ..] => {
                     depth += 1;
                     self.at += 2;
@@ -129,7 +132,7 @@ impl<'a> Lexer<'a> {
     /// An identifier, a number or a boolean, whichever is longest; at the same length a number or
     /// a boolean.
     fn word(&self, start: usize) -> Result<(Token, usize), SyntaxError> {
-        let rest = &self.source[start..];
+        let rest = &self.bytes[start..];
         let (ident, int) = (ident_length(rest), int_length(rest));
         if ident == 0 && int == 0 {
             return Err(self.error(start, "this is neither an identifier nor a number"));
@@ -148,7 +151,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn symbol(&self, start: usize) -> Result<(Token, usize), SyntaxError> {
-        let (token, length) = match self.source[start..] {
+        let (token, length) = match self.bytes[start..] {
             [b'=', b'+', b'=', ..] => (Token::Env(EnvOp::EqualPlusEqual), 3),
             [b'=', b':', b'=', ..] => {
                 return Err(self.error(start, "'=:=' is no operator"));
