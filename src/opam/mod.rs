@@ -1,1 +1,31 @@
 //! opam's own formats, as pure functions over bytes.
+//!
+//! What opam and its repositories say is read here, once, into types that can't be wrong:
+//! checksums, package names and versions, safe paths, opam files, repository trees. The way back
+//! is here too: the `repo` file and the `index.tar.gz` that clients get.
+//!
+//! It promises that no input makes it panic, recurse deeply or grow without a bound (every limit
+//! is a named constant, checked before the work), that an opam file prints back byte for byte,
+//! and that one tree always gives one index.
+//!
+//! It must not know disk, network, time or policy: whether something is admitted, held or served
+//! is decided floors above.
+
+mod checksum;
+mod index;
+mod package;
+mod path;
+mod repo_file;
+mod source;
+pub mod syntax;
+mod tree;
+mod version_order;
+
+pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
+pub use index::{IndexError, write_index};
+pub use package::{Package, PackageError, PackageName, PackageVersion};
+pub use path::{MAX_PATH_LEN, PathError, RepoPath};
+pub use repo_file::rewrite_repo_file;
+pub use source::{ArchiveSource, Role, SourceError, archive_sources, patches};
+pub use syntax::{OpamFile, SyntaxError};
+pub use tree::{Tree, TreeError, TreeLimits};

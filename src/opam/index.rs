@@ -1,0 +1,208 @@
+//! Writing the `index.tar.gz` that clients get: the same files always give the same bytes.
+
+use super::path::RepoPath;
+use libdeflater::{CompressionLvl, Compressor};
+use tar::{EntryType, Header};
+
+/// How hard the index is compressed; more takes far longer and gains little.
+const COMPRESSION_LEVEL: i32 = 9;
+/// The unit of a tar archive.
+const BLOCK: usize = 512;
+/// What the mode of every file is.
+const MODE: u32 = 0o644;
+
+/// Writes an index of these files.
+///
+/// It is a pure function of paths and contents, in whatever order they come: regular files only,
+/// sorted, ustar headers that say nothing of owner and time, one gzip member without time and
+/// system. An empty file is left out, as clients up to 2.3 can't update one.
+pub fn write_index<'a>(
+    files: impl Iterator<Item = (&'a RepoPath, &'a [u8])>,
+) -> Result<Vec<u8>, IndexError> {
+    let mut files: Vec<_> = files.filter(|(_, content)| !content.is_empty()).collect();
+    files.sort_unstable_by_key(|(path, _)| *path);
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(IndexError::Duplicate(pair[0].0.clone()));
+    }
+    gzip(&tar(&files)?)
+}
+
+/// Why files can't be written as an index.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// Two files of one path.
+    #[error("the file \"{0}\" is there twice")]
+    Duplicate(RepoPath),
+    /// A path that no ustar header can hold: no `/` splits it into at most 155 and 100 bytes.
+    #[error("the path \"{0}\" is too long for an index")]
+    PathTooLong(RepoPath),
+    /// The compressor failed.
+    #[error("the index could not be compressed: {0}")]
+    Compression(String),
+}
+
+fn tar(files: &[(&RepoPath, &[u8])]) -> Result<Vec<u8>, IndexError> {
+    let size: usize = files.iter().map(|(_, content)| BLOCK + padded(content.len())).sum();
+    let mut tar = Vec::with_capacity(size + 2 * BLOCK);
+    for (path, content) in files {
+        tar.extend_from_slice(header(path, content.len())?.as_bytes());
+        tar.extend_from_slice(content);
+        tar.resize(padded(tar.len()), 0);
+    }
+    tar.resize(tar.len() + 2 * BLOCK, 0);
+    Ok(tar)
+}
+
+fn padded(length: usize) -> usize {
+    length.next_multiple_of(BLOCK)
+}
+
+fn header(path: &RepoPath, size: usize) -> Result<Header, IndexError> {
+    let too_long = |_| IndexError::PathTooLong(path.clone());
+    let mut header = Header::new_ustar();
+    header.set_path(path.as_str()).map_err(too_long)?;
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(MODE);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    // ocaml-tar wants a number even where a device number means nothing.
+    header.set_device_major(0).map_err(too_long)?;
+    header.set_device_minor(0).map_err(too_long)?;
+    header.set_size(size as u64);
+    header.set_cksum();
+    Ok(header)
+}
+
+fn gzip(tar: &[u8]) -> Result<Vec<u8>, IndexError> {
+    let failed = |error: &dyn std::fmt::Display| IndexError::Compression(error.to_string());
+    let level = CompressionLvl::new(COMPRESSION_LEVEL);
+    let level = level.map_err(|_| failed(&"no such compression level"))?;
+    let mut compressor = Compressor::new(level);
+    let mut gz = vec![0; compressor.gzip_compress_bound(tar.len())];
+    let length = compressor.gzip_compress(tar, &mut gz).map_err(|error| failed(&error))?;
+    gz.truncate(length);
+    gz.shrink_to_fit();
+    Ok(gz)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Sha256;
+    use crate::opam::tree::world;
+    use crate::opam::{Tree, TreeLimits};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use std::process::Command;
+
+    fn index(files: &[(String, &[u8])]) -> Result<Vec<u8>, IndexError> {
+        let files: Vec<(RepoPath, &[u8])> =
+            files.iter().map(|(path, content)| (path.parse().unwrap(), *content)).collect();
+        write_index(files.iter().map(|(path, content)| (path, *content)))
+    }
+
+    fn example() -> Vec<(String, &'static [u8])> {
+        let long = format!("packages/{}/a.1/opam", "b".repeat(120));
+        vec![
+            ("repo".to_owned(), b"opam-version: \"2.0\"\n"),
+            ("packages/a/a.1/opam".to_owned(), b"x: 1"),
+            ("packages/a/a.1/files/empty".to_owned(), b""),
+            ("packages/a/a.1/files/b c".to_owned(), &[b'z'; 1000]),
+            (long.replace("a.1", "c.1"), b"y: 2"),
+        ]
+    }
+
+    #[test]
+    fn trap_11_the_index_is_what_every_client_reads() {
+        let gz = index(&example()).unwrap();
+        // Magic, deflate, no flags, no time, best compression or nothing said, unknown system.
+        assert_eq!(gz[..8], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0]);
+        assert_eq!(gz[9], 255);
+        let mut tar = Vec::new();
+        let mut member = flate2::bufread::GzDecoder::new(&gz[..]);
+        std::io::Read::read_to_end(&mut member, &mut tar).unwrap();
+        assert!(member.into_inner().is_empty(), "one gzip member and no byte more");
+        let mut archive = tar::Archive::new(&tar[..]);
+        let mut names = Vec::new();
+        for entry in archive.entries().unwrap().raw(true) {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            assert!(header.as_ustar().is_some() && header.entry_type() == EntryType::Regular);
+            assert_eq!(header.mode().unwrap(), 0o644);
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+            assert_eq!(header.mtime().unwrap(), 0);
+            assert_eq!(
+                (header.username().unwrap(), header.groupname().unwrap()),
+                (Some(""), Some(""))
+            );
+            assert_eq!(header.device_major().unwrap(), Some(0));
+            assert!(entry.size() > 0);
+            names.push(String::from_utf8(entry.path_bytes().into_owned()).unwrap());
+        }
+        assert!(names.is_sorted() && names.len() == 4 && names.last().unwrap() == "repo");
+        assert!(tar.ends_with(&[0; 1024]));
+    }
+
+    #[test]
+    fn gnu_tar_lists_it() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), index(&example()).unwrap()).unwrap();
+        let Ok(output) = Command::new("tar").arg("tzvf").arg(path.path()).output() else {
+            println!("skipped: there is no tar");
+            return;
+        };
+        let listing = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{listing}");
+        assert_eq!(listing.lines().count(), 4);
+        assert!(listing.lines().all(|line| line.starts_with("-rw-r--r-- 0/0")), "{listing}");
+    }
+
+    #[test]
+    fn what_no_header_can_hold_is_refused() {
+        let name = "a".repeat(101);
+        for path in [name.clone(), format!("packages/{name}"), format!("{}/b", "a".repeat(156))] {
+            let error = index(&[(path.clone(), b"x")]).unwrap_err();
+            assert_eq!(error, IndexError::PathTooLong(path.parse().unwrap()));
+        }
+        let longest = format!("{}/{}", "a".repeat(155), "b".repeat(100));
+        assert!(index(&[(longest, b"x")]).is_ok());
+        let twice = [("a".to_owned(), &b"x"[..]), ("a".to_owned(), b"y")];
+        assert_eq!(index(&twice), Err(IndexError::Duplicate("a".parse().unwrap())));
+    }
+
+    proptest! {
+        #[test]
+        fn trap_13_any_order_of_the_same_files_gives_the_same_bytes(
+            order in Just(example()).prop_shuffle()
+        ) {
+            prop_assert_eq!(index(&order).unwrap(), index(&example()).unwrap());
+        }
+
+        #[test]
+        fn what_is_written_reads_back(
+            contents in prop::collection::btree_map("[a-c]{1,3}", "[xy]{1,600}", 1..6)
+        ) {
+            let files = contents.iter().map(|(name, content)| {
+                let path: RepoPath = format!("packages/{name}/{name}.1/opam").parse().unwrap();
+                (path, Bytes::from(content.clone()))
+            });
+            let files = files.chain([("repo".parse().unwrap(), Bytes::from_static(b"x"))]);
+            let tree = Tree::from_files(files, &TreeLimits::default()).unwrap();
+            let gz = write_index(tree.files().map(|(path, content)| (path, &content[..]))).unwrap();
+            let again = Tree::from_index(&gz, &TreeLimits::default()).unwrap();
+            prop_assert!(tree.files().eq(again.files()) && tree.versions().eq(again.versions()));
+        }
+    }
+
+    #[test]
+    fn a_real_repository_reads_back() {
+        for (name, tree) in world::snapshots() {
+            let start = std::time::Instant::now();
+            let gz = write_index(tree.files().map(|(path, content)| (path, &content[..]))).unwrap();
+            println!("{name}: {} bytes, {}, in {:?}", gz.len(), Sha256::of(&gz), start.elapsed());
+            let again = Tree::from_index(&gz, &TreeLimits::default()).unwrap();
+            assert!(tree.files().eq(again.files()));
+        }
+    }
+}

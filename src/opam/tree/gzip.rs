@@ -1,0 +1,93 @@
+//! Inflating a gzip file into memory, within a bound.
+
+use super::TreeError;
+use flate2::bufread::GzDecoder;
+use std::io::Read;
+
+/// What no gzip file inflates beyond, per byte of its own.
+const LARGEST_RATIO: usize = 1032;
+
+/// The most members; each one costs time even where it is empty.
+const MAX_MEMBERS: usize = 1024;
+
+/// Inflates all members of a gzip file, as GNU tar does; cut or trailing bytes are refused.
+pub(super) fn inflate(gz: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
+    let mut inflated = Vec::with_capacity(likely_size(gz).min(limit).saturating_add(1));
+    let mut rest = gz;
+    for _ in 0..MAX_MEMBERS {
+        // One byte more than allowed tells a file that is too large from one that just fits.
+        let room = limit.saturating_sub(inflated.len()).saturating_add(1);
+        let mut member = GzDecoder::new(&mut rest).take(room as u64);
+        member.read_to_end(&mut inflated).map_err(TreeError::Gzip)?;
+        if inflated.len() > limit {
+            return Err(TreeError::TooLarge { limit });
+        }
+        if rest.is_empty() {
+            return Ok(inflated);
+        }
+    }
+    let message = format!("it has more than {MAX_MEMBERS} members");
+    Err(TreeError::Gzip(std::io::Error::other(message)))
+}
+
+/// The size that the last member states for itself, where that is possible at all.
+fn likely_size(gz: &[u8]) -> usize {
+    let stated = gz.last_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+    usize::try_from(stated).unwrap_or(0).min(gz.len().saturating_mul(LARGEST_RATIO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn several_members_are_one_file() {
+        let both = [gzip(b"one "), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(inflate(&both, 7).unwrap(), b"one two");
+        assert!(matches!(inflate(&both, 6), Err(TreeError::TooLarge { limit: 6 })));
+    }
+
+    #[test]
+    fn the_members_are_bounded() {
+        assert!(inflate(&gzip(b"").repeat(MAX_MEMBERS), 1).is_ok());
+        assert!(inflate(&gzip(b"").repeat(MAX_MEMBERS + 1), 1).is_err());
+    }
+
+    #[test]
+    fn cut_and_trailing_bytes_are_refused() {
+        let whole = gzip(&b"some text ".repeat(100));
+        for length in 0..whole.len() {
+            assert!(matches!(inflate(&whole[..length], 9999), Err(TreeError::Gzip(_))), "{length}");
+        }
+        for tail in [&b"\0"[..], b"garbage", &whole[..12]] {
+            let longer = [&whole, tail].concat();
+            assert!(matches!(inflate(&longer, 9999), Err(TreeError::Gzip(_))), "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = gzip(&vec![0; 10 << 20]);
+        assert!(matches!(inflate(&bomb, 1000), Err(TreeError::TooLarge { limit: 1000 })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..100), at in 0..40_usize) {
+            let _ = inflate(&bytes, 1 << 20);
+            let mut damaged = gzip(b"some text some text");
+            let at = at % damaged.len();
+            damaged.splice(at..at, bytes);
+            let _ = inflate(&damaged, 1 << 20);
+        }
+    }
+}

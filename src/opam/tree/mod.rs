@@ -1,0 +1,258 @@
+//! A package repository's files, validated.
+
+mod error;
+mod gzip;
+mod read;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(super) mod world;
+
+pub use error::TreeError;
+
+use super::package::Package;
+use super::path::RepoPath;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashSet};
+
+/// How much a repository may hold before it is refused; about 20 times the real one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeLimits {
+    /// All bytes of the inflated tar archive, or of all files together.
+    pub inflated_bytes: usize,
+    /// Files and directories together.
+    pub entries: usize,
+    /// The bytes of one file.
+    pub file_size: usize,
+}
+
+impl Default for TreeLimits {
+    fn default() -> Self {
+        Self { inflated_bytes: 800 << 20, entries: 800_000, file_size: 16 << 20 }
+    }
+}
+
+/// The files of a repository that opam reads: `repo` and everything under `packages/`.
+///
+/// Every path is safe, no path is both a file and a directory, no file is empty, and no version
+/// of a package is there twice.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    files: BTreeMap<RepoPath, Bytes>,
+    /// Sorted by package.
+    versions: Vec<(Package, RepoPath)>,
+}
+
+impl Tree {
+    /// Reads the `index.tar.gz` of an upstream repository.
+    ///
+    /// Refused as a whole: anything but regular files and directories, unsafe names, duplicates,
+    /// a repository that is not at the root, one without `repo` or without any package. Other
+    /// things at the root (`version`, `urls.txt`, …) are ignored. Empty files are left out, as
+    /// opam up to 2.3 can't update them.
+    ///
+    /// The contents are slices of one buffer, which lives as long as any of them.
+    pub fn from_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
+        let tree = Self::from_entries(read::read_index(gz, limits)?)?;
+        if tree.repo_file().is_none() { Err(TreeError::NoRepoFile) } else { Ok(tree) }
+    }
+
+    /// A tree out of files that were collected elsewhere, from git or a directory, by the same
+    /// rules; only `repo` may be missing, as it may in such a repository.
+    pub fn from_files(
+        files: impl IntoIterator<Item = (RepoPath, Bytes)>,
+        limits: &TreeLimits,
+    ) -> Result<Self, TreeError> {
+        let mut entries = Entries::new(limits);
+        for (path, content) in files {
+            entries.add_file(path, content)?;
+        }
+        Self::from_entries(entries)
+    }
+
+    fn from_entries(entries: Entries) -> Result<Self, TreeError> {
+        entries.check_names()?;
+        let Entries { mut files, outside, .. } = entries;
+        files.retain(|_, content| !content.is_empty());
+        let versions = find_versions(&files)?;
+        match outside {
+            _ if !versions.is_empty() => Ok(Self { files, versions }),
+            Some(top) => Err(TreeError::MisRooted { top }),
+            None => Err(TreeError::Empty),
+        }
+    }
+
+    /// All files, sorted by path.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = (&RepoPath, &Bytes)> {
+        self.files.iter()
+    }
+
+    /// The bytes of one file.
+    pub fn file(&self, path: &str) -> Option<&Bytes> {
+        self.files.get(path)
+    }
+
+    /// The `repo` file.
+    pub fn repo_file(&self) -> Option<&Bytes> {
+        self.file(REPO)
+    }
+
+    /// Every version of every package with its directory, in opam's order.
+    ///
+    /// As opam finds them: a directory at any depth under `packages/` that holds a file `opam`
+    /// and is named `<name>.<version>`; nothing is looked for below it.
+    pub fn versions(&self) -> impl ExactSizeIterator<Item = (&Package, &RepoPath)> {
+        self.versions.iter().map(|(package, directory)| (package, directory))
+    }
+
+    /// The directory of one version.
+    pub fn directory(&self, package: &Package) -> Option<&RepoPath> {
+        let at = self.versions.binary_search_by(|(other, _)| other.cmp(package)).ok()?;
+        self.versions.get(at).map(|(_, directory)| directory)
+    }
+
+    /// The opam file of one version.
+    pub fn opam_file(&self, package: &Package) -> Option<&Bytes> {
+        self.file(&format!("{}/{OPAM}", self.directory(package)?))
+    }
+
+    /// All files below the directory of one version, sorted by path, the opam file among them.
+    pub fn version_files(&self, package: &Package) -> impl Iterator<Item = (&RepoPath, &Bytes)> {
+        let prefix = self.directory(package).map(|directory| format!("{directory}/"));
+        prefix.into_iter().flat_map(|prefix| {
+            let start = (std::ops::Bound::Included(prefix.as_str()), std::ops::Bound::Unbounded);
+            let below = self.files.range::<str, _>(start);
+            below.take_while(move |(path, _)| path.as_str().starts_with(&prefix))
+        })
+    }
+}
+
+const REPO: &str = "repo";
+const PACKAGES: &str = "packages";
+const OPAM: &str = "opam";
+
+fn find_versions(files: &BTreeMap<RepoPath, Bytes>) -> Result<Vec<(Package, RepoPath)>, TreeError> {
+    let mut versions = Vec::new();
+    // Files come sorted, yet `a/opam` comes after `a/b/opam`: the outer ones are known first only
+    // once all are collected.
+    let directories: HashSet<&str> =
+        files.keys().filter_map(|path| path.as_str().strip_suffix("/opam")).collect();
+    for directory in &directories {
+        let inside_another = ancestors(directory).any(|outer| directories.contains(outer));
+        let name = directory.rsplit_once('/').map_or(*directory, |(_, name)| name);
+        if let (false, Ok(package), Ok(path)) = (inside_another, name.parse(), directory.parse()) {
+            versions.push((package, path));
+        }
+    }
+    versions.sort_unstable();
+    match versions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        None => Ok(versions),
+        Some(pair) => Err(TreeError::VersionTwice {
+            package: pair[0].0.to_string(),
+            first: pair[0].1.to_string(),
+            second: pair[1].1.to_string(),
+        }),
+    }
+}
+
+/// The directories above a path, innermost first.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(parent(path), |path| parent(path))
+}
+
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(parent, _)| parent)
+}
+
+/// What was found so far, within the limits.
+struct Entries {
+    limits: TreeLimits,
+    count: usize,
+    bytes: usize,
+    files: BTreeMap<RepoPath, Bytes>,
+    directories: HashSet<RepoPath>,
+    /// A directory at the root that holds a repository itself.
+    outside: Option<String>,
+}
+
+impl Entries {
+    fn new(limits: &TreeLimits) -> Self {
+        Self {
+            limits: *limits,
+            count: 0,
+            bytes: 0,
+            files: BTreeMap::new(),
+            directories: HashSet::new(),
+            outside: None,
+        }
+    }
+
+    fn add_file(&mut self, path: RepoPath, content: Bytes) -> Result<(), TreeError> {
+        self.count_one()?;
+        if content.len() > self.limits.file_size {
+            let limit = self.limits.file_size;
+            return Err(TreeError::FileTooLarge { name: path.to_string(), limit });
+        }
+        self.bytes = self.bytes.saturating_add(content.len());
+        if self.bytes > self.limits.inflated_bytes {
+            return Err(TreeError::TooLarge { limit: self.limits.inflated_bytes });
+        }
+        if !self.is_kept(&path) {
+            return Ok(());
+        }
+        match self.files.entry(path) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(content);
+                Ok(())
+            }
+            std::collections::btree_map::Entry::Occupied(entry) => {
+                Err(TreeError::Duplicate { name: entry.key().to_string() })
+            }
+        }
+    }
+
+    fn add_directory(&mut self, path: RepoPath) -> Result<(), TreeError> {
+        self.count_one()?;
+        if self.is_kept(&path) {
+            self.directories.insert(path);
+        }
+        Ok(())
+    }
+
+    fn count_one(&mut self) -> Result<(), TreeError> {
+        self.count += 1;
+        let limit = self.limits.entries;
+        if self.count > limit { Err(TreeError::TooManyEntries { limit }) } else { Ok(()) }
+    }
+
+    /// Whether opam reads the path; notes where a repository lies that it won't find.
+    fn is_kept(&mut self, path: &RepoPath) -> bool {
+        let mut components = path.components();
+        match (components.next(), components.next()) {
+            (Some(REPO), None) | (Some(PACKAGES), _) => true,
+            (Some(top), Some(PACKAGES)) => {
+                self.outside.get_or_insert_with(|| top.to_owned());
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Refuses a path that is both a file and a directory, named or implied.
+    fn check_names(&self) -> Result<(), TreeError> {
+        let mut directories = HashSet::new();
+        let named = self.directories.iter().map(|path| Some(path.as_str()));
+        let implied = self.files.keys().map(|path| parent(path.as_str()));
+        for innermost in named.chain(implied) {
+            // Once a directory is known, so are the ones above it.
+            let outwards = std::iter::successors(innermost, |path| parent(path));
+            outwards.take_while(|directory| directories.insert(*directory)).for_each(drop);
+        }
+        directories.insert(PACKAGES);
+        let both = |path: &&RepoPath| directories.contains(path.as_str());
+        match self.files.keys().find(both) {
+            None => Ok(()),
+            Some(path) => Err(TreeError::FileAndDirectory { name: path.to_string() }),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Hostile and ordinary indexes.
+
+use super::*;
+use flate2::{Compression, write::GzEncoder};
+use proptest::prelude::*;
+use std::io::Write;
+use tar::{EntryType, Header};
+
+const REPO_TEXT: &[u8] = b"opam-version: \"2.0\"\n";
+const OPAM_PATH: &str = "packages/a/a.1/opam";
+
+/// A tar archive under construction; names go into the headers just as they are.
+#[derive(Clone, Default)]
+struct Tar(Vec<u8>);
+
+impl Tar {
+    /// With a `repo` file and one version, so that it is a repository.
+    fn repository() -> Self {
+        Self::default().file("repo", REPO_TEXT).file(OPAM_PATH, b"x: 1")
+    }
+
+    fn file(self, name: &str, content: &[u8]) -> Self {
+        self.entry(EntryType::Regular, name, content)
+    }
+
+    fn entry(self, entry_type: EntryType, name: &str, content: &[u8]) -> Self {
+        self.sized(entry_type, name, content.len() as u64, content)
+    }
+
+    fn sized(mut self, entry_type: EntryType, name: &str, size: u64, content: &[u8]) -> Self {
+        let mut header = Header::new_gnu();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(entry_type);
+        header.set_size(size);
+        header.as_gnu_mut().unwrap().set_real_size(0);
+        header.set_cksum();
+        self.0.extend_from_slice(header.as_bytes());
+        self.0.extend_from_slice(content);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn read(&self) -> Result<Tree, TreeError> {
+        self.read_within(&TreeLimits::default())
+    }
+
+    fn read_within(&self, limits: &TreeLimits) -> Result<Tree, TreeError> {
+        Tree::from_index(&self.gzip(), limits)
+    }
+
+    fn gzip(&self) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&self.0).unwrap();
+        encoder.write_all(&[0; 1024]).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn error(&self) -> String {
+        self.read().unwrap_err().to_string()
+    }
+}
+
+#[test]
+fn an_ordinary_index_reads_with_and_without_a_dot() {
+    for dot in ["", "./"] {
+        let named = |name: &str| format!("{dot}{name}");
+        let tree = Tar::default()
+            .entry(EntryType::Directory, "./", b"")
+            .entry(EntryType::Directory, &named("packages/"), b"")
+            .entry(EntryType::Directory, &named("packages/a/a.1"), b"")
+            .file(&named(OPAM_PATH), b"x: 1")
+            .file(&named("packages/a/a.1/files/fix"), b"fix")
+            .file(&named("packages/deep/er/b.2/opam"), b"y: 2")
+            .file(&named("packages/a/README"), b"read")
+            .file(&named("repo"), REPO_TEXT)
+            .file(&named("version"), b"ignored")
+            .file(&named(".git/config"), b"ignored")
+            .read()
+            .unwrap();
+        assert_eq!(tree.files().len(), 5);
+        assert_eq!(tree.repo_file().unwrap(), REPO_TEXT);
+        let versions: Vec<_> = tree.versions().map(|(package, _)| package.to_string()).collect();
+        assert_eq!(versions, ["a.1", "b.2"]);
+        let package = "a.1".parse().unwrap();
+        assert_eq!(tree.opam_file(&package).unwrap(), &b"x: 1"[..]);
+        assert_eq!(tree.directory(&package).unwrap().as_str(), "packages/a/a.1");
+        let names: Vec<_> =
+            tree.version_files(&package).map(|(path, _)| path.file_name()).collect();
+        assert_eq!(names, ["fix", "opam"]);
+        assert_eq!(tree.version_files(&"c.3".parse().unwrap()).count(), 0);
+    }
+}
+
+#[test]
+fn trap_11_only_regular_files_are_served() {
+    for (entry_type, kind) in [
+        (EntryType::Symlink, "a symbolic link"),
+        (EntryType::Link, "a hard link"),
+        (EntryType::Char, "a device"),
+        (EntryType::Block, "a device"),
+        (EntryType::Fifo, "a named pipe"),
+        (EntryType::GNUSparse, "a sparse file"),
+        (EntryType::Continuous, "of a kind"),
+        (EntryType::new(b'V'), "of a kind"),
+    ] {
+        for name in ["packages/a/a.1/files/x", "other"] {
+            let error = Tar::repository().entry(entry_type, name, b"").error();
+            assert!(error.starts_with(&format!("\"{name}\" is {kind}")), "{error}");
+        }
+    }
+    let sparse = Tar::repository()
+        .entry(EntryType::XHeader, "p", b"22 GNU.sparse.major=1\n")
+        .file("packages/a/a.1/files/x", b"x");
+    assert!(sparse.error().contains("extended header"));
+}
+
+#[test]
+fn trap_11_no_name_leads_out_or_comes_twice() {
+    for name in ["../x", "packages/../../x", "/etc/passwd", "packages/a\\b", "packages//a", "x/"] {
+        let error = Tar::repository().file(name, b"x").error();
+        assert!(error.contains("is not a safe path"), "{name}: {error}");
+    }
+    let directory = Tar::repository().entry(EntryType::Directory, "packages/../x/", b"");
+    assert!(directory.error().contains("is not a safe path"));
+    let twice = Tar::repository().file("./repo", b"other");
+    assert_eq!(twice.error(), "the file \"repo\" is there twice");
+    let twice = Tar::repository().file(&format!("./{OPAM_PATH}"), b"x: 1");
+    assert_eq!(twice.error(), format!("the file \"{OPAM_PATH}\" is there twice"));
+}
+
+#[test]
+fn trap_12_no_path_is_both_a_file_and_a_directory() {
+    for both in [
+        Tar::repository().file("packages/a/a.1", b"x"),
+        Tar::repository().file("packages/a/a.1/opam/x", b"x"),
+        Tar::repository().file("repo/x", b"x").file("packages/a", b"x"),
+        Tar::repository().file("packages", b"x"),
+        Tar::repository().entry(EntryType::Directory, "repo/", b""),
+        Tar::repository().entry(EntryType::Directory, "packages/a/a.1/opam/x/y/", b""),
+    ] {
+        let error = both.error();
+        assert!(error.ends_with("is both a file and a directory"), "{error}");
+    }
+}
+
+#[test]
+fn trap_12_no_empty_file_is_served() {
+    let tree = Tar::repository()
+        .file("packages/a/a.1/files/empty", b"")
+        .file("packages/a/a.2/opam", b"")
+        .read()
+        .unwrap();
+    assert_eq!((tree.files().len(), tree.versions().len()), (2, 1));
+    assert!(matches!(
+        Tar::default().file("repo", b"").file(OPAM_PATH, b"x: 1").read(),
+        Err(TreeError::NoRepoFile)
+    ));
+}
+
+#[test]
+fn trap_23_what_would_empty_the_package_list_is_refused() {
+    assert!(matches!(Tar::default().read(), Err(TreeError::Empty)));
+    let no_repo = Tar::default().file(OPAM_PATH, b"x: 1");
+    assert_eq!(no_repo.error(), "the file \"repo\" is missing at the root, or empty");
+    let no_packages = Tar::default().file("repo", REPO_TEXT).file("packages/a/README", b"x");
+    assert!(no_packages.error().starts_with("the repository is empty"));
+    let elsewhere = Tar::default()
+        .file("opam-repository-master/repo", REPO_TEXT)
+        .file(&format!("opam-repository-master/{OPAM_PATH}"), b"x: 1");
+    assert_eq!(
+        elsewhere.error(),
+        "the repository is not at the root but in the directory \"opam-repository-master\""
+    );
+}
+
+#[test]
+fn a_version_is_found_where_opam_finds_it_and_only_once() {
+    let tree = Tar::repository()
+        .file("packages/a/a.1/files/b.1/opam", b"no version: it is a file of one")
+        .file("packages/c.1/opam", b"x: 1")
+        .file("packages/c.1-x/opam", b"x: 1")
+        .file("packages/not-a-version/opam", b"x: 1")
+        .read()
+        .unwrap();
+    let versions: Vec<_> = tree.versions().map(|(package, _)| package.to_string()).collect();
+    assert_eq!(versions, ["a.1", "c.1", "c.1-x"]);
+    let twice = Tar::repository().file("packages/b/a.1/opam", b"x: 1");
+    assert_eq!(
+        twice.error(),
+        "a.1 is there twice, in \"packages/a/a.1\" and in \"packages/b/a.1\""
+    );
+}
+
+#[test]
+fn long_names_are_read_in_every_form_and_checked() {
+    let long = format!("packages/{}/a.2/opam", "b".repeat(120));
+    let record = format!(" path={long}\n");
+    let record = format!("{}{record}", record.len() + 3);
+    for (entry_type, content) in
+        [(EntryType::GNULongName, format!("{long}\0")), (EntryType::XHeader, record)]
+    {
+        let tar = Tar::repository().entry(entry_type, "x", content.as_bytes());
+        assert!(tar.clone().file("short", b"x: 2").read().unwrap().file(&long).is_some());
+        assert!(tar.error().contains("no future member found"));
+    }
+    let hidden = Tar::repository().entry(EntryType::XHeader, "x", b"13 path=../a\n");
+    assert!(hidden.file("packages/a/b", b"x").error().contains("is not a safe path"));
+    let long = Tar::repository().entry(EntryType::GNULongName, "x", &[b'a'; 300]);
+    assert!(long.file("short", b"x").error().contains("longer than 256 bytes"));
+}
+
+#[test]
+fn extended_headers_that_readers_disagree_about_are_refused() {
+    let comment = Tar::repository().entry(EntryType::XGlobalHeader, "g", b"13 comment=x\n");
+    assert!(comment.read().is_ok());
+    for header in [&b"11 path=ab\n"[..], b"nonsense"] {
+        let global = Tar::repository().entry(EntryType::XGlobalHeader, "g", header);
+        assert!(global.error().contains("extended header"), "{}", global.error());
+    }
+    for records in [
+        &b"20 path=a\nb\n"[..],
+        b"19 path=packages/x\n19 path=packages/y\n",
+        b"10 size=1\n10 size=2\n",
+    ] {
+        let broken = Tar::repository().entry(EntryType::XHeader, "x", records);
+        assert!(broken.file("packages/a/b", b"x").error().contains("extended header"));
+    }
+    let hidden = Tar::repository().entry(EntryType::XHeader, "x", b"19 path=packages/x\n").entry(
+        EntryType::GNULongName,
+        "x",
+        b"packages/y\0",
+    );
+    assert!(hidden.file("z", b"x").error().contains("extended header"));
+}
+
+#[test]
+fn everything_is_bounded() {
+    let limits = TreeLimits { inflated_bytes: 8 << 10, entries: 4, file_size: 1000 };
+    let large = Tar::repository().file("packages/x", &[b'x'; 1001]);
+    let error = large.read_within(&limits).unwrap_err().to_string();
+    assert_eq!(error, "the file \"packages/x\" is larger than 1000 bytes");
+    let many = (0..3).fold(Tar::repository(), |tar, name| tar.file(&name.to_string(), b"x"));
+    let error = many.read_within(&limits).unwrap_err();
+    assert!(matches!(error, TreeError::TooManyEntries { limit: 4 }), "{error}");
+    let full = Tar::repository().file("x", &[b'x'; 9000]);
+    let error = full.read_within(&limits).unwrap_err();
+    assert!(matches!(error, TreeError::TooLarge { limit: 8192 }), "{error}");
+    for size in [2000, u64::MAX, u64::MAX - 1024, 1 << 62] {
+        let lying = Tar::repository().sized(EntryType::Regular, "packages/x", size, b"x");
+        assert!(matches!(lying.read(), Err(TreeError::Tar(_))), "{size}");
+    }
+    let files = (0..3).map(|name| (name.to_string().parse().unwrap(), Bytes::from_static(b"x")));
+    let limits = TreeLimits { entries: 2, ..limits };
+    let error = Tree::from_files(files, &limits).unwrap_err();
+    assert!(matches!(error, TreeError::TooManyEntries { limit: 2 }), "{error}");
+}
+
+#[test]
+fn files_from_elsewhere_obey_the_same_rules() {
+    let tree = |paths: &[&str]| {
+        let files = paths.iter().map(|path| (path.parse().unwrap(), Bytes::from_static(b"x: 1")));
+        Tree::from_files(files, &TreeLimits::default())
+    };
+    assert!(tree(&[OPAM_PATH]).unwrap().repo_file().is_none());
+    assert!(matches!(tree(&["repo"]), Err(TreeError::Empty)));
+    assert!(matches!(tree(&[OPAM_PATH, OPAM_PATH]), Err(TreeError::Duplicate { .. })));
+    let both = tree(&[OPAM_PATH, "packages/a"]);
+    assert!(matches!(both, Err(TreeError::FileAndDirectory { .. })));
+    assert!(matches!(tree(&["x/packages/a.1/opam"]), Err(TreeError::MisRooted { .. })));
+}
+
+#[test]
+fn a_real_repository_reads_in_no_time() {
+    for path in world::paths() {
+        let index = std::fs::read(&path).unwrap();
+        let start = std::time::Instant::now();
+        let tree = Tree::from_index(&index, &TreeLimits::default()).unwrap();
+        println!("{} files in {:?}", tree.files().len(), start.elapsed());
+        assert!(tree.versions().len() > 17_000);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_damage_panics(
+        at in 0..4096_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)
+    ) {
+        let record = b"19 path=packages/x\n";
+        let mut tar = Tar::repository().entry(EntryType::XHeader, "x", record).file("y", b"z");
+        let at = at % tar.0.len();
+        let end = tar.0.len().min(at + bytes.len());
+        tar.0.splice(at..end, bytes);
+        let _ = tar.read();
+        let _ = Tree::from_index(&tar.0, &TreeLimits::default());
+    }
+}
