@@ -58,7 +58,7 @@ impl Opam {
 
     /// Makes every host resolve to `address`, whatever the port: a client of the world itself.
     pub fn connect_to(self, address: SocketAddr) -> Self {
-        let rule = format!("connect-to = \"::{address}\"\n");
+        let rule = format!("connect-to = \"::{address}\"\nnoproxy = \"*\"\n");
         std::fs::write(self.home.path().join(".curlrc"), rule).expect("a file can be written");
         self
     }
@@ -93,6 +93,10 @@ impl Opam {
             .env("OPAMCOLOR", "never")
             .env("OPAMNODEPEXTS", "1")
             .env("OPAMJOBS", "2")
+            // What does not come from the mirror must fail, on machines with the internet too.
+            .env("http_proxy", NOWHERE)
+            .env("https_proxy", NOWHERE)
+            .env("no_proxy", "localhost,127.0.0.1")
             .current_dir(self.home.path());
         command
     }
@@ -108,4 +112,5 @@ pub fn installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| Path::new(&directory).join(program).is_file())
 }
 
+const NOWHERE: &str = "http://127.0.0.1:9";
 const PATIENCE: Duration = Duration::from_secs(1200);

@@ -9,7 +9,15 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Recorded {
     snapshots: Vec<Snapshot>,
-    archives: Vec<(String, Bytes)>,
+    archives: Vec<Archive>,
+}
+
+/// One row of manifest.tsv, with its bytes.
+#[derive(Debug)]
+struct Archive {
+    url: String,
+    bytes: Bytes,
+    packages: Vec<String>,
 }
 
 /// opam's own repository as it was on one day.
@@ -30,8 +38,8 @@ impl Recorded {
 
     /// Makes all archives downloadable in `world`, and `snapshot` the current one.
     pub fn publish(&self, world: &World, snapshot: &Snapshot) {
-        for (url, bytes) in &self.archives {
-            world.put(url, bytes.clone());
+        for archive in &self.archives {
+            world.put(&archive.url, archive.bytes.clone());
         }
         world.put(&format!("{}/index.tar.gz", World::OPAM), snapshot.index());
     }
@@ -43,7 +51,17 @@ impl Recorded {
 
     /// The URLs of all archives.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
-        self.archives.iter().map(|(url, _)| url.as_str())
+        self.archives.iter().map(|archive| archive.url.as_str())
+    }
+
+    /// The URL of the one archive that `package`, written name.version, has.
+    pub fn url_of(&self, package: &str) -> &str {
+        let mut urls = self.archives.iter().filter(|archive| {
+            archive.packages.iter().any(|name| name == package)
+        });
+        let archive = urls.next().unwrap_or_else(|| panic!("{package} is not in the world"));
+        assert!(urls.next().is_none(), "{package} has more than one archive");
+        &archive.url
     }
 }
 
@@ -64,7 +82,7 @@ fn snapshots(root: &Path) -> Vec<Snapshot> {
     paths.into_iter().map(|path| Snapshot { path }).collect()
 }
 
-fn archives(root: &Path, manifest: &str) -> Vec<(String, Bytes)> {
+fn archives(root: &Path, manifest: &str) -> Vec<Archive> {
     let mut read = BTreeMap::new();
     let rows = manifest.lines().skip(1).map(|line| {
         let mut columns = line.split('\t');
@@ -74,7 +92,12 @@ fn archives(root: &Path, manifest: &str) -> Vec<(String, Bytes)> {
             let path = root.join("archives").join(sha256);
             Bytes::from(std::fs::read(path).expect("what manifest.tsv names is there"))
         });
-        (url.to_owned(), bytes.clone())
+        let packages = columns.nth(1).expect("a row's fourth column is packages");
+        Archive {
+            url: url.to_owned(),
+            bytes: bytes.clone(),
+            packages: packages.split(',').map(str::to_owned).collect(),
+        }
     });
     rows.collect()
 }
