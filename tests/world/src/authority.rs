@@ -25,11 +25,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).expect("an authority signs itself");
-        Self {
-            pem: certificate.pem(),
-            issuer: Issuer::new(params, key),
-            leaves: Mutex::default(),
-        }
+        Self { pem: certificate.pem(), issuer: Issuer::new(params, key), leaves: Mutex::default() }
     }
 
     /// The certificate to trust, PEM.
@@ -39,11 +35,12 @@ impl Authority {
 
     /// TLS 1.2 and 1.3, HTTP/1.1, a leaf for each name that a client asks for.
     pub(crate) fn server(self: Arc<Self>) -> ServerConfig {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider knows TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_cert_resolver(self);
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("the provider knows TLS 1.2 and 1.3")
+                .with_no_client_auth()
+                .with_cert_resolver(self);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config
     }

@@ -72,9 +72,10 @@ impl Answer {
 
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().filter_map(|line| line.split_once(':')).find_map(|(key, value)| {
-            key.eq_ignore_ascii_case(name).then_some(value.trim())
-        })
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value.trim()))
     }
 }
 

@@ -36,22 +36,21 @@ struct Server {
 impl Keep {
     /// Starts `binary` with an empty store and waits until it listens.
     pub fn start(binary: &str, mirror: &Mirror) -> Self {
-        let mut keep = Self::stopped(binary, mirror);
+        let mut keep = Self::stopped(binary);
+        keep.configure(&mirror.text(&keep.store()));
         keep.restart();
         keep
     }
 
-    /// Starts nothing yet.
-    pub fn stopped(binary: &str, mirror: &Mirror) -> Self {
+    /// Starts nothing yet; its mirror.toml is still to be written.
+    pub fn stopped(binary: &str) -> Self {
         let home = tempfile::tempdir().expect("a directory can be made");
-        let keep = Self { binary: binary.into(), home, server: None };
-        keep.configure(mirror);
-        keep
+        Self { binary: binary.into(), home, server: None }
     }
 
-    /// Writes another mirror.toml for the same store; a running server does not read it.
-    pub fn configure(&self, mirror: &Mirror) {
-        std::fs::write(self.config(), mirror.text(&self.store())).expect("a file can be written");
+    /// Writes mirror.toml; a running server does not read it again.
+    pub fn configure(&self, text: &str) {
+        std::fs::write(self.config(), text).expect("a file can be written");
     }
 
     /// Starts the server on whatever is in the store, and waits until it listens.

@@ -27,8 +27,8 @@ mod repo;
 mod request;
 mod run;
 mod server;
-mod skip;
 mod sites;
+mod skip;
 mod world;
 
 pub use archive::tar_gz;

@@ -39,9 +39,8 @@ impl Version {
     fn find(self) -> Option<PathBuf> {
         let directories = match self {
             Self::System => std::env::var_os("PATH"),
-            Self::V2_3 | Self::V2_6 => std::env::var_os("OPAM_KEEP_CLIENTS").map(|directory| {
-                PathBuf::from(directory).join("bin").into_os_string()
-            }),
+            Self::V2_3 | Self::V2_6 => std::env::var_os("OPAM_KEEP_CLIENTS")
+                .map(|directory| PathBuf::from(directory).join("bin").into_os_string()),
         };
         std::env::split_paths(&directories?)
             .map(|directory| directory.join(self.program()))

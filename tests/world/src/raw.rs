@@ -64,7 +64,8 @@ impl Client {
         let socket = TcpStream::connect(self.address)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        let tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        let tls =
+            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         Ok(Connection { stream: BufReader::new(StreamOwned::new(tls, socket)) })
     }
 
@@ -81,7 +82,8 @@ impl Client {
     /// # Errors
     /// When the connection ends before there is an answer.
     pub fn get(&self, path: &str) -> io::Result<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         self.send(request.as_bytes())
     }
 }
@@ -113,7 +115,8 @@ impl Connection {
     fn answer(mut self) -> io::Result<Answer> {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
-        let status = status.ok_or_else(|| io::Error::other(format!("not a status line: {line}")))?;
+        let status =
+            status.ok_or_else(|| io::Error::other(format!("not a status line: {line}")))?;
         let mut head = Vec::new();
         loop {
             let line = self.line()?;

@@ -54,14 +54,12 @@ impl Recorded {
         self.archives.iter().map(|archive| archive.url.as_str())
     }
 
-    /// The URL of the one archive that `package`, written name.version, has.
-    pub fn url_of(&self, package: &str) -> &str {
-        let mut urls = self.archives.iter().filter(|archive| {
-            archive.packages.iter().any(|name| name == package)
-        });
-        let archive = urls.next().unwrap_or_else(|| panic!("{package} is not in the world"));
-        assert!(urls.next().is_none(), "{package} has more than one archive");
-        &archive.url
+    /// The URLs of all archives and extra sources of `package`, written name.version.
+    pub fn urls_of(&self, package: &str) -> Vec<&str> {
+        let named = |archive: &&Archive| archive.packages.iter().any(|name| name == package);
+        let urls: Vec<_> = self.archives.iter().filter(named).map(|row| row.url.as_str()).collect();
+        assert!(!urls.is_empty(), "{package} is not in the recorded world");
+        urls
     }
 }
 

@@ -121,7 +121,9 @@ async fn lying(lie: Lie, truth: Bytes) -> io::Result<Response<Body>> {
             with(CONTENT_LENGTH, length, Response::new(then(half, stream::pending().boxed())))
         }
         Lie::Endless => Response::new(then(truth, stream::repeat_with(noise).boxed())),
-        Lie::Slow(per_second) => with(CONTENT_LENGTH, length, Response::new(slow(truth, per_second))),
+        Lie::Slow(per_second) => {
+            with(CONTENT_LENGTH, length, Response::new(slow(truth, per_second)))
+        }
         Lie::Redirect(to) => with(LOCATION, to, status(StatusCode::FOUND)),
         Lie::Status(code) => {
             status(StatusCode::from_u16(code).expect("a lie's status is an HTTP status"))
