@@ -1,0 +1,160 @@
+//! A mistake in the set-up is one sentence that says where it is and what to do.
+
+use crate::{BINARY, start};
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use world::{Keep, Mirror, Package, Repo, Run, World};
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line() {
+    let said = refused("[server]\nlistn = [\"127.0.0.1:0\"]\n");
+    assert!(said.contains("mirror.toml:2:") && said.contains("listn"), "{said}");
+    assert!(said.contains("listen"), "it does not say what to write instead: {said}");
+}
+
+#[test]
+fn a_bad_duration_is_named_with_its_line() {
+    let said = refused("[upstream]\n\n\ntimeout = \"30 parsecs\"\n");
+    assert!(said.contains("mirror.toml:4:") && said.contains("30 parsecs"), "{said}");
+}
+
+#[test]
+fn a_missing_certificate_is_named_with_its_line() {
+    let said = refused(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n\
+         tls = { cert = \"/nowhere/cert.pem\", key = \"/nowhere/key.pem\" }\n",
+    );
+    assert!(said.contains("mirror.toml:3:") && said.contains("/nowhere/cert.pem"), "{said}");
+}
+
+#[test]
+fn a_certificate_that_is_none_is_named() {
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    fs::write(file.path(), "no certificate").expect("a file can be written");
+    let file = file.path().display().to_string();
+    let said = refused(&format!("[server]\ntls = {{ cert = \"{file}\", key = \"{file}\" }}\n"));
+    assert!(said.contains(&file), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = taken.local_addr().expect("a bound socket has an address").to_string();
+    let said = refused(&format!("[server]\nlisten = [\"{address}\"]\n"));
+    assert!(said.contains(&address), "{said}");
+}
+
+#[test]
+fn a_store_that_another_process_holds_is_named_with_its_holder() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    let mirror = Mirror::of(&world);
+    let mut holder = start(&mirror);
+    let second = Keep::stopped(BINARY);
+    second.configure(&mirror.text(&holder.store()));
+    let said = one_sentence(&second.run(&["serve"]));
+    assert!(said.contains(&holder.store().display().to_string()), "{said}");
+    assert!(said.contains(&holder.pid().to_string()), "it does not say who holds it: {said}");
+    holder.index();
+}
+
+#[test]
+fn a_missing_mirror_toml_is_named() {
+    let keep = Keep::stopped(BINARY);
+    for command in ["serve", "check-config", "verify", "status"] {
+        let said = one_sentence(&keep.run(&[command]));
+        assert!(said.contains("mirror.toml"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn check_config_says_what_serve_would_say() {
+    let keep = stopped();
+    assert_eq!(keep.run(&["check-config"]).code, 0);
+    keep.configure("[policy]\nno_checksum = \"perhaps\"\n");
+    let (checked, served) = (keep.run(&["check-config"]), keep.run(&["serve"]));
+    assert_eq!(one_sentence(&checked), one_sentence(&served));
+    assert!(served.stderr.contains("mirror.toml:2:"), "{}", served.stderr);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_a_usage_error() {
+    let keep = stopped();
+    for arguments in [&["sreve"] as &[&str], &["verify", "--jsno"], &["prove"], &[]] {
+        let run = keep.run(arguments);
+        assert_eq!(run.code, 2, "{arguments:?}: {}", run.said());
+        assert!(!run.said().contains("panicked"), "{}", run.said());
+    }
+}
+
+#[test]
+fn every_command_explains_itself_and_speaks_json() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    for command in ["verify", "status", "log", "check-config", "client", "refresh"] {
+        let help = keep.run(&[command, "--help"]).ok();
+        assert!(help.contains("--json") && help.contains("--config"), "{command}: {help}");
+        let said = keep.run(&[command, "--json"]).ok();
+        for line in said.lines().filter(|_| command == "log") {
+            serde_json::from_str::<serde_json::Value>(line).expect("log is one object a line");
+        }
+        if command != "log" {
+            serde_json::from_str::<serde_json::Value>(&said)
+                .unwrap_or_else(|error| panic!("{command}: {error}: {said}"));
+        }
+    }
+}
+
+#[test]
+fn a_key_in_the_store_is_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let mut secrets = 0;
+    for directory in ["keys", "tls"] {
+        for path in files(&keep.store().join(directory)) {
+            let mode = fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if text.contains("PRIVATE KEY") {
+                secrets += 1;
+                assert_eq!(mode, 0o600, "{}", path.display());
+            }
+        }
+    }
+    assert!(secrets > 0, "the keys of a new store are kept in it");
+    let socket = fs::metadata(keep.store().join("admin.sock")).expect("it listens there");
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+}
+
+fn files(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory).expect("the directory is there");
+    entries.map(|entry| entry.expect("it can be listed").path()).collect()
+}
+
+/// What `serve` says to this mirror.toml, which it must refuse.
+fn refused(text: &str) -> String {
+    let keep = Keep::stopped(BINARY);
+    keep.configure(&format!("{text}\n[store]\npath = \"{}\"\n", keep.store().display()));
+    one_sentence(&keep.run(&["serve"]))
+}
+
+/// Nothing runs, and mirror.toml is fine.
+fn stopped() -> Keep {
+    let keep = Keep::stopped(BINARY);
+    keep.configure("[server]\nlisten = [\"127.0.0.1:0\"]\n");
+    keep
+}
+
+/// The one line of an error that is the user's to correct.
+fn one_sentence(run: &Run) -> String {
+    assert_eq!(run.code, 2, "{}", run.said());
+    assert!(!run.said().contains("panicked"), "{}", run.said());
+    let errors: Vec<_> = run.stderr.lines().filter(|line| !line.starts_with('{')).collect();
+    assert_eq!(errors.len(), 1, "not one sentence: {}", run.stderr);
+    errors[0].to_owned()
+}

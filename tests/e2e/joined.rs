@@ -1,0 +1,131 @@
+//! Many clients, one cold archive, one fetch.
+
+use crate::start;
+use sha2::{Digest as _, Sha256};
+use std::io::Read as _;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, hex, raw, within};
+
+#[test]
+fn two_hundred_clients_of_one_cold_archive_cost_one_fetch_and_little_memory() {
+    let (world, mut keep, package) = cold(20 * MEBIBYTE);
+    world.lie(package.url(), Lie::Slow(10 * MEBIBYTE as u64));
+    let pid = keep.pid();
+    let before = resident(pid, "VmRSS:");
+    // The peak so far is the start's, which is not what is measured: forget it.
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a peak can be reset");
+
+    let expected = Kind::Sha256.of(package.archive_bytes());
+    let path = package.cache_path(Kind::Sha512);
+    let client = keep.raw();
+    let together = Arc::new(Barrier::new(CLIENTS));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (client, path) = (client.clone(), path.clone());
+            let together = Arc::clone(&together);
+            thread::spawn(move || {
+                together.wait();
+                downloaded(&client, &path)
+            })
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.join().expect("a client does not panic"), expected);
+    }
+
+    let grown = resident(pid, "VmHWM:").saturating_sub(before);
+    assert_eq!(world.count(package.url()), 1, "one fetch for all");
+    assert!(grown < 64 * MEBIBYTE, "memory grew by {} MiB", grown / MEBIBYTE);
+}
+
+#[test]
+fn a_client_that_hangs_up_does_not_cancel_the_fetch() {
+    let (world, mut keep, package) = cold(2 * MEBIBYTE);
+    world.lie(package.url(), Lie::Slow(MEBIBYTE as u64));
+    let path = package.cache_path(Kind::Sha256);
+    let mut connection = keep.raw().connect().expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    connection.write(request.as_bytes()).expect("a request can be sent");
+    within(PATIENCE, "the fetch begins", || (world.count(package.url()) == 1).then_some(()));
+    drop(connection);
+
+    let blob = keep.blob(package.archive_bytes());
+    within(PATIENCE, "the archive is kept all the same", || blob.exists().then_some(()));
+    let answer = keep.curl().get(&path);
+    assert!(answer.is_whole() && answer.body == package.archive_bytes());
+    assert_eq!(world.count(package.url()), 1, "one fetch was enough");
+}
+
+#[test]
+fn clients_that_ask_by_different_kinds_share_one_fetch() {
+    let (world, mut keep, package) = cold(MEBIBYTE);
+    world.lie(package.url(), Lie::Slow(MEBIBYTE as u64));
+    let expected = Kind::Sha256.of(package.archive_bytes());
+    let client = keep.raw();
+    let clients: Vec<_> = Kind::ALL
+        .map(|kind| {
+            let (client, path) = (client.clone(), package.cache_path(kind));
+            thread::spawn(move || downloaded(&client, &path))
+        })
+        .into();
+    for client in clients {
+        assert_eq!(client.join().expect("a client does not panic"), expected);
+    }
+    assert_eq!(world.count(package.url()), 1, "one fetch for all");
+}
+
+/// A mirror of one package that nobody asked for yet.
+fn cold(size: usize) -> (World, Keep, Package) {
+    let package = Package::new("big", "1.0").bytes(incompressible(size), &Kind::ALL);
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&Mirror::of(&world).set("upstream.patience", "60s"));
+    keep.index();
+    (world, keep, package)
+}
+
+/// The sha256 of what is at `path`, or a sentence that says what went wrong instead.
+fn downloaded(client: &raw::Client, path: &str) -> String {
+    let attempt = || -> std::io::Result<String> {
+        let mut answer = client.get(path)?;
+        if answer.status != 200 {
+            return Ok(format!("status {}", answer.status));
+        }
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = answer.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(hex(&hash.finalize()));
+            }
+            hash.update(&buffer[..read]);
+        }
+    };
+    attempt().unwrap_or_else(|error| error.to_string())
+}
+
+/// Bytes of one line of `/proc/PID/status`.
+fn resident(pid: i32, line: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let value = status.lines().find_map(|text| text.strip_prefix(line));
+    let kibibytes = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    kibibytes.expect("the kernel counts memory") * 1024
+}
+
+/// Xorshift: different at every offset, the same in every run.
+fn incompressible(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(size).collect()
+}
+
+const CLIENTS: usize = 200;
+const MEBIBYTE: usize = 1024 * 1024;
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,0 +1,36 @@
+//! What opam-keep promises, asked of the built binary: real sockets, real TLS, real files, real
+//! opam. One module per area, one test per promise.
+//!
+//! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
+
+mod config;
+mod crash;
+mod install;
+mod joined;
+mod ledger;
+mod lies;
+mod policy;
+mod requests;
+mod sources;
+mod update;
+mod upstream;
+
+use world::{Keep, Mirror};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_opam-keep");
+
+/// Starts the built binary.
+fn start(mirror: &Mirror) -> Keep {
+    Keep::start(BINARY, mirror)
+}
+
+/// Ends the test that it is written in, counted as skipped.
+macro_rules! skip {
+    ($($why:tt)*) => {{
+        fn here() {}
+        let name = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        world::skipped(name.trim_start_matches("e2e::"), &format!($($why)*));
+        return;
+    }};
+}
+use skip;

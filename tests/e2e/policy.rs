@@ -1,0 +1,71 @@
+//! What nothing, or only an md5, vouches for.
+
+use crate::start;
+use world::{Keep, Kind, Mirror, Package, Repo, World};
+
+#[test]
+fn an_archive_that_only_an_md5_vouches_for_is_pinned_as_weak_where_that_is_allowed() {
+    for policy in ["allow", "warn"] {
+        let (world, mut keep, package) = mirror(&[Kind::Md5], "policy.weak_checksum", policy);
+        let answer = keep.curl().get(&package.cache_path(Kind::Md5));
+        assert!(answer.is_whole() && answer.body == package.archive_bytes(), "{policy}");
+        assert_eq!(world.count(package.url()), 1);
+
+        let strong = keep.curl().get(&strong().cache_path(Kind::Sha256));
+        assert!(strong.is_whole());
+        let ledger = keep.ledger();
+        let (weak, strong) = (ledger.pin(package.url()), ledger.pin(self::strong().url()));
+        assert_ne!(weak["strength"], strong["strength"], "{policy}");
+        let sha256 = Kind::Sha256.of(package.archive_bytes());
+        assert_eq!(weak["sha256"], sha256, "a weak pin is a pin of bytes all the same");
+        assert!(!weak["declared"].to_string().contains("sha256"), "{weak}");
+    }
+}
+
+#[test]
+fn an_archive_that_only_an_md5_vouches_for_is_refused_where_that_is_the_policy() {
+    let (_world, mut keep, package) = mirror(&[Kind::Md5], "policy.weak_checksum", "refuse");
+    let answer = keep.curl().get(&package.cache_path(Kind::Md5));
+    assert_eq!((answer.exit, answer.status), (0, 404));
+    let reason = answer.header("x-opam-keep-reason").expect("a refusal says why");
+    assert!(!reason.is_empty());
+    assert_eq!(keep.ledger().pins(package.url()).len(), 0);
+    assert!(!keep.blob(package.archive_bytes()).exists());
+    assert!(keep.curl().get(&strong().cache_path(Kind::Sha256)).is_whole());
+}
+
+#[test]
+fn a_weak_pin_is_never_replaced_by_what_upstream_says_later() {
+    let (world, mut keep, package) = mirror(&[Kind::Md5], "policy.weak_checksum", "allow");
+    let path = package.cache_path(Kind::Md5);
+    assert!(keep.curl().get(&path).is_whole());
+    world.put(package.url(), b"something else".as_slice());
+    let again = keep.curl().get(&path);
+    assert!(again.is_whole() && again.body == package.archive_bytes());
+    keep.ledger().pin(package.url());
+}
+
+#[test]
+fn an_archive_that_nothing_vouches_for_is_listed_and_never_pinned_where_that_is_refused() {
+    let (world, mut keep, package) = mirror(&[], "policy.no_checksum", "refuse");
+    assert!(keep.index().opam(&package.full_name()).is_some());
+    for kind in Kind::ALL {
+        assert_eq!(keep.curl().get(&package.cache_path(kind)).status, 404);
+    }
+    assert_eq!(world.count(package.url()), 0, "nobody asked for it, and nobody may");
+    assert_eq!(keep.ledger().pins(package.url()).len(), 0);
+}
+
+/// A mirror under one policy, of one package with these checksums and of [`strong`].
+fn mirror(kinds: &[Kind], key: &str, policy: &str) -> (World, Keep, Package) {
+    let package = Package::bare("weak", "1.0").archive("https://github.com/world/weak.tgz", kinds);
+    let world = World::start();
+    world.publish(&Repo::new([package.clone(), strong()]));
+    let mut keep = start(&Mirror::of(&world).set(key, policy));
+    keep.index();
+    (world, keep, package)
+}
+
+fn strong() -> Package {
+    Package::new("strong", "1.0")
+}

@@ -1,0 +1,208 @@
+//! What a client may ask, and what happens when it asks for something else.
+
+use crate::start;
+use world::{Keep, Kind, Mirror, Package, Repo, World};
+
+#[test]
+fn g6_a_path_that_is_no_cache_path_is_refused_and_nobody_is_asked() {
+    let (world, mut keep, package) = kept();
+    let client = keep.raw();
+    let hex = Kind::Sha256.of(package.archive_bytes());
+    let two = &hex[..2];
+    let upper = hex.to_ascii_uppercase();
+    for path in [
+        "/cache/../../../../etc/passwd".to_owned(),
+        "/cache/sha256/../../mirror.toml".to_owned(),
+        "/cache/%2e%2e/%2e%2e/etc/passwd".to_owned(),
+        "/%2e%2e/keys/ledger.key".to_owned(),
+        "/ledger/../keys/ledger.key".to_owned(),
+        "/ledger/%2e%2e/keys/ledger.key".to_owned(),
+        "/ledger/tile/..%2f..%2fkeys%2fledger.key".to_owned(),
+        "/ledger/tile/0/../../../lock".to_owned(),
+        "/default/../default/repo".to_owned(),
+        format!("/cache/sha256/{two}/{hex}%00"),
+        format!("/cache/sha256/{two}/{upper}"),
+        format!("/cache/sha256/{}/{upper}", &upper[..2]),
+        format!("/cache/SHA256/{two}/{hex}"),
+        format!("/cache/sha256/{two}/{}", &hex[1..]),
+        format!("/cache/sha256/{two}/{hex}0"),
+        format!("/cache/sha256/{two}/"),
+        format!("/cache/sha256/{two}"),
+        format!("/cache/sha256/00/{hex}"),
+        format!("/cache/md5/{two}/{hex}"),
+        format!("/cache/sha1/{two}/{}", &hex[..40]),
+        format!("/cache/blake3/{two}/{hex}"),
+        format!("/nosuch/cache/sha256/{two}/{hex}"),
+        format!("/cache/sha256/{two}/{}", "0".repeat(64)),
+        format!("/cache/sha256/{two}/{}g", &hex[..63]),
+        format!("/{}", "a".repeat(30_000)),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        refused(&mut keep, request.as_bytes(), &path);
+    }
+    assert_eq!(world.requests(), [], "nobody was asked for any of it");
+    let answer = client.get(&package.cache_path(Kind::Sha256)).expect("it still answers");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn g6_a_request_that_is_no_request_for_us_is_refused() {
+    let (world, mut keep, package) = kept();
+    let path = package.cache_path(Kind::Sha256);
+    let long = "x".repeat(100_000);
+    let many = (0..2_000).map(|number| format!("X-{number}: {number}\r\n")).collect::<String>();
+    for (what, request) in [
+        ("a NUL in the path", format!("GET {path}\0 HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+        ("a NUL in a header", format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nA: \0\r\n\r\n")),
+        ("two hosts", format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: evil.org\r\n\r\n")),
+        ("no host", format!("GET {path} HTTP/1.1\r\nAccept: */*\r\n\r\n")),
+        ("a long header", format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nA: {long}\r\n\r\n")),
+        ("many headers", format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{many}\r\n")),
+        ("no protocol", format!("GET {path}\r\nHost: localhost\r\n\r\n")),
+        ("HTTP/3 in words", format!("GET {path} HTTP/3.0\r\nHost: localhost\r\n\r\n")),
+        ("a proxied URL", "GET https://github.com/x HTTP/1.1\r\nHost: github.com\r\n\r\n".into()),
+        ("a tunnel", "CONNECT github.com:443 HTTP/1.1\r\nHost: github.com:443\r\n\r\n".into()),
+        ("POST", format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")),
+        ("PUT", format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")),
+        ("DELETE", format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+        ("a made-up method", format!("GRAB {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")),
+        (
+            "two lengths",
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
+            ),
+        ),
+    ] {
+        refused(&mut keep, request.as_bytes(), what);
+    }
+    assert_eq!(world.requests(), [], "nobody was asked for any of it");
+}
+
+#[test]
+fn a_checksum_that_no_package_declares_is_404_without_asking_anyone() {
+    let (world, mut keep, _) = kept();
+    for kind in Kind::ALL {
+        let answer = keep.curl().get(&kind.cache_path(b"never seen"));
+        assert_eq!((answer.exit, answer.status), (0, 404));
+        assert!(answer.header("x-opam-keep-reason").is_some_and(|reason| !reason.is_empty()));
+    }
+    assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn an_archive_answers_under_every_declared_kind_and_doubled_slashes() {
+    let (_world, mut keep, package) = kept();
+    let curl = keep.curl();
+    let mut tags = Vec::new();
+    for kind in Kind::ALL {
+        let path = package.cache_path(kind);
+        for prefix in ["", "/default", "/"] {
+            let answer = curl.get(&format!("{prefix}{path}"));
+            assert!(answer.is_whole(), "{prefix}{path}: {answer:?}");
+            assert_eq!(answer.body, package.archive_bytes());
+            tags.push(answer.header("etag").expect("an archive has an ETag").to_owned());
+        }
+    }
+    tags.dedup();
+    assert_eq!(tags.len(), 1, "one blob, one ETag: {tags:?}");
+    assert!(tags[0].starts_with('"'), "a strong ETag: {}", tags[0]);
+}
+
+#[test]
+fn head_conditions_and_ranges_are_answered_as_rfc_9110_says() {
+    let (_world, mut keep, package) = kept();
+    let curl = keep.curl();
+    let index = keep.index_at("/index.tar.gz");
+    let archive = package.cache_path(Kind::Sha256);
+    for (path, bytes) in [(archive.as_str(), package.archive_bytes()), ("/index.tar.gz", &index)] {
+        let length = bytes.len().to_string();
+        let head = curl.with(&["--head"], path);
+        assert_eq!((head.exit, head.status), (0, 200), "{path}");
+        assert_eq!(head.header("content-length"), Some(length.as_str()), "{path}");
+        let tag = head.header("etag").expect("an ETag comes along").to_owned();
+
+        let same = curl.with(&["-H", &format!("If-None-Match: {tag}")], path);
+        assert_eq!((same.status, same.body.len()), (304, 0), "{path}");
+        let listed = curl.with(&["-H", &format!("If-None-Match: \"x\", W/{tag}")], path);
+        assert_eq!(listed.status, 304, "{path}");
+        let other = curl.with(&["-H", "If-None-Match: \"other\""], path);
+        assert!(other.is_whole() && other.body == bytes, "{path}");
+    }
+    let bytes = package.archive_bytes();
+    let last = bytes.len() - 1;
+    for (range, expected) in [
+        ("0-9".to_owned(), &bytes[..10]),
+        (format!("{last}-"), &bytes[last..]),
+        ("-5".to_owned(), &bytes[bytes.len() - 5..]),
+        (format!("10-{}", last + 100), &bytes[10..]),
+    ] {
+        let answer = curl.with(&["-r", &range], &archive);
+        assert_eq!((answer.exit, answer.status), (0, 206), "{range}");
+        assert_eq!(answer.body, expected, "{range}");
+        assert!(answer.header("content-range").is_some(), "{range}");
+    }
+    let beyond = curl.with(&["-r", &format!("{}-", bytes.len())], &archive);
+    assert_eq!(beyond.status, 416);
+    let stale = curl.with(&["-r", "0-9", "-H", "If-Range: \"other\""], &archive);
+    assert!(stale.is_whole() && stale.body == bytes, "a stale If-Range gets everything");
+}
+
+#[test]
+fn nothing_is_ever_content_encoded() {
+    let (_world, mut keep, package) = kept();
+    let curl = keep.curl();
+    let index = keep.index_at("/index.tar.gz");
+    let archive = package.cache_path(Kind::Md5);
+    for (path, bytes) in [(archive.as_str(), package.archive_bytes()), ("/index.tar.gz", &index)] {
+        for version in ["--http1.1", "--http2"] {
+            let answer = curl.with(&[version, "-H", "Accept-Encoding: gzip, br, zstd"], path);
+            assert!(answer.is_whole() && answer.body == bytes, "{path}");
+            assert_eq!(answer.header("content-encoding"), None, "{path}");
+        }
+    }
+    let answer = curl.get(&archive);
+    assert!(answer.header("cache-control").is_some_and(|value| value.contains("immutable")));
+    assert!(answer.header("repr-digest").is_some_and(|value| value.contains("sha-256=:")));
+}
+
+#[test]
+fn http_1_1_and_2_and_tls_1_2_and_1_3_all_work() {
+    let (_world, mut keep, package) = kept();
+    let path = package.cache_path(Kind::Sha512);
+    for arguments in [
+        ["--http1.1", "--tls-max", "1.2"],
+        ["--http1.1", "--tls-max", "1.3"],
+        ["--http2", "--tls-max", "1.2"],
+        ["--http2", "--tls-max", "1.3"],
+    ] {
+        let answer = keep.curl().with(&arguments, &path);
+        assert!(answer.is_whole() && answer.body == package.archive_bytes(), "{arguments:?}");
+    }
+    let old = keep.curl().with(&["--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0"], &path);
+    assert_eq!(old.status, 0, "TLS 1.1 is over");
+}
+
+/// A mirror that has one archive already, with upstream's log empty.
+fn kept() -> (World, Keep, Package) {
+    let url = "https://example.org/hello.tar.gz";
+    let package = Package::bare("hello", "1.0").archive(url, &Kind::ALL);
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let first = keep.curl().get(&package.cache_path(Kind::Sha256));
+    assert!(first.is_whole() && first.body == package.archive_bytes(), "{first:?}");
+    world.forget_requests();
+    (world, keep, package)
+}
+
+/// A clear 4xx on a connection of its own, that says nothing of what is inside.
+fn refused(keep: &mut Keep, request: &[u8], what: &str) {
+    let answer = keep.raw().send(request).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!((400..500).contains(&answer.status), "{what}: status {}", answer.status);
+    let body = answer.body().unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(body.len() < 1_000, "{what}: {} bytes of body", body.len());
+    let body = String::from_utf8(body).expect("a refusal is text");
+    let store = keep.store().display().to_string();
+    assert!(!body.contains(&store) && !body.contains("panicked"), "{what}: {body}");
+}

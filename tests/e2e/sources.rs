@@ -1,0 +1,214 @@
+//! Where repositories come from, and what happens when one comes broken.
+
+use crate::{skip, start};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use world::{Index, Keep, Kind, Mirror, Package, Repo, World, installed, run, tar_gz, within};
+
+#[test]
+fn a_git_repository_is_mirrored_and_followed() {
+    if !installed("git") {
+        skip!("no git in PATH");
+    }
+    let world = World::start();
+    let hello = Package::new("hello", "1.0");
+    let repo = Repo::new([hello.clone()]);
+    world.publish(&repo);
+    let checkout = world.directory().join("checkout");
+    commit(&checkout, &repo);
+    let upstream = format!("git+file://{}", checkout.display());
+    let mut keep = start(&Mirror::of(&world).repository("git", &upstream));
+    assert_eq!(Index::read(&keep.index_at("/git/index.tar.gz")).packages(), ["hello.1.0"]);
+    let path = format!("/git{}", hello.cache_path(Kind::Sha512));
+    assert!(keep.curl().get(&path).is_whole());
+
+    commit(&checkout, &repo.with(Package::new("hello", "1.1")));
+    keep.run(&["refresh", "git"]).ok();
+    let updated = Index::read(&keep.index_at("/git/index.tar.gz"));
+    assert_eq!(updated.packages(), ["hello.1.0", "hello.1.1"]);
+    assert_eq!(keep.index().packages(), ["hello.1.0"], "the other repository stays");
+}
+
+#[test]
+fn a_directory_is_mirrored_and_watched() {
+    let world = World::start();
+    world.publish(&Repo::new([]));
+    let checkout = world.directory().join("checkout");
+    let repo = Repo::new([Package::new("hello", "1.0")]);
+    repo.write(&checkout);
+    let upstream = format!("file://{}", checkout.display());
+    let mut keep = start(&Mirror::of(&world).repository("local", &upstream));
+    assert_eq!(Index::read(&keep.index_at("/local/index.tar.gz")).packages(), ["hello.1.0"]);
+
+    repo.with(Package::new("hello", "1.1")).write(&checkout);
+    within(Duration::from_secs(30), "the new version, without being told", || {
+        let index = Index::read(&keep.index_at("/local/index.tar.gz"));
+        (index.packages() == ["hello.1.0", "hello.1.1"]).then_some(())
+    });
+}
+
+#[test]
+fn several_repositories_are_served_side_by_side() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("public", "1.0")]));
+    let private = Package::new("private", "1.0");
+    world.publish_at("https://corp.example", &Repo::new([private.clone()]));
+    let mut keep = start(&Mirror::of(&world).repository("corp", "https://corp.example"));
+    assert_eq!(keep.index().packages(), ["public.1.0"]);
+    assert_eq!(Index::read(&keep.index_at("/default/index.tar.gz")).packages(), ["public.1.0"]);
+    assert_eq!(Index::read(&keep.index_at("/corp/index.tar.gz")).packages(), ["private.1.0"]);
+    let path = private.cache_path(Kind::Sha256);
+    assert!(keep.curl().get(&format!("/corp{path}")).is_whole());
+    assert_eq!(keep.curl().get("/nosuch/index.tar.gz").status, 404);
+}
+
+#[test]
+fn a_repository_that_never_was_admitted_answers_503_and_the_others_200() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("public", "1.0")]));
+    world.put("https://corp.example/nothing", b"".as_slice());
+    let mut keep = start(&Mirror::of(&world).repository("corp", "https://corp.example"));
+    keep.index();
+    assert_eq!(keep.curl().get("/corp/index.tar.gz").status, 503);
+}
+
+#[test]
+fn verbatim_is_byte_for_byte() {
+    let world = World::start();
+    let hello = Package::new("hello", "1.0");
+    let signed = Repo::new([hello.clone()])
+        .with_repo_file("opam-version: \"2.0\"\narchive-mirrors: \"https://evil.example/\"\n");
+    world.publish(&Repo::new([]));
+    world.publish_at("https://signed.example", &signed);
+    let mirror = Mirror::of(&world)
+        .repository("signed", "https://signed.example")
+        .of_repository("mode", "verbatim");
+    let mut keep = start(&mirror);
+    assert!(keep.index_at("/signed/index.tar.gz") == signed.index(), "other bytes than upstream's");
+    let path = format!("/signed{}", hello.cache_path(Kind::Sha256));
+    assert!(keep.curl().get(&path).is_whole());
+}
+
+#[test]
+fn what_would_lead_clients_away_is_not_served() {
+    let world = World::start();
+    let repo = Repo::new([Package::new("hello", "1.0")]).with_repo_file(
+        "opam-version: \"2.0\"\n\
+         archive-mirrors: [\"https://elsewhere.example/cache\" \"/cache\"]\n\
+         redirect: [\"https://elsewhere.example/\" {opam-version >= \"2.1\"}]\n\
+         announce: \"Hello\"\n",
+    );
+    world.publish(&repo);
+    let mut keep = start(&Mirror::of(&world));
+    let served = keep.index();
+    assert_eq!(served.packages(), ["hello.1.0"]);
+    assert!(!served.repo().contains("redirect"), "{}", served.repo());
+    assert!(!served.repo().contains("elsewhere"), "{}", served.repo());
+    assert!(served.repo().contains("archive-mirrors: \"cache\""), "{}", served.repo());
+    assert!(served.repo().contains("opam-version: \"2.0\""), "{}", served.repo());
+}
+
+#[test]
+fn g5_an_empty_index_leaves_the_last_good_one_in_service() {
+    the_last_good_one_stays(Vec::new());
+    the_last_good_one_stays(tar_gz([]));
+    the_last_good_one_stays(tar_gz([("repo", REPO)]));
+}
+
+#[test]
+fn g5_a_misrooted_index_leaves_the_last_good_one_in_service() {
+    let files = [
+        ("opam-repository-master/repo", REPO),
+        ("opam-repository-master/packages/hello/hello.2.0/opam", OPAM),
+    ];
+    the_last_good_one_stays(tar_gz(files));
+}
+
+#[test]
+fn g5_a_truncated_index_leaves_the_last_good_one_in_service() {
+    let whole = Repo::new([Package::new("hello", "2.0"), Package::new("hello", "3.0")]).index();
+    the_last_good_one_stays(whole[..whole.len() / 2].to_vec());
+    the_last_good_one_stays(whole[..whole.len() - 4].to_vec());
+}
+
+#[test]
+fn g5_an_index_without_a_repo_file_leaves_the_last_good_one_in_service() {
+    the_last_good_one_stays(tar_gz([("packages/hello/hello.2.0/opam", OPAM)]));
+}
+
+#[test]
+fn g5_a_page_of_html_leaves_the_last_good_index_in_service() {
+    the_last_good_one_stays(b"<!DOCTYPE html><title>Down for maintenance</title>".to_vec());
+}
+
+#[test]
+fn a_package_outside_of_packages_is_never_served() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    let files = [
+        ("repo", REPO),
+        ("packages/hello/hello.1.0/opam", OPAM),
+        ("packages/hello/hello.2.0/opam", OPAM),
+        ("etc/passwd", b"root"),
+    ];
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    world.put(INDEX, tar_gz(files));
+    let refreshed = keep.refresh();
+    assert!(matches!(refreshed.code, 0 | 1), "{}", refreshed.said());
+    let served = keep.index_at("/index.tar.gz");
+    let mut names = tar::Archive::new(flate2::read::GzDecoder::new(served.as_slice()));
+    for entry in names.entries().expect("it is a tarball") {
+        let entry = entry.expect("it is whole");
+        let path = String::from_utf8(entry.path_bytes().into_owned()).expect("it is UTF-8");
+        assert!(path == "repo" || path.starts_with("packages/"), "{path}");
+        let header = entry.header();
+        assert!(header.entry_type().is_file(), "{path} is no regular file");
+        assert_eq!(header.mode().expect("a mode"), 0o644, "{path}");
+        assert_eq!(header.uid().expect("a uid") + header.gid().expect("a gid"), 0, "{path}");
+    }
+}
+
+/// A mirror that has admitted one index is then given `bad`.
+fn the_last_good_one_stays(bad: Vec<u8>) {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    let mut keep = start(&Mirror::of(&world));
+    let good = keep.index_at("/index.tar.gz");
+    world.put(INDEX, bad);
+    let refreshed = keep.refresh();
+    assert_eq!(refreshed.code, 1, "{}", refreshed.said());
+    still_served(&mut keep, &good);
+    keep.stop();
+    keep.restart();
+    still_served(&mut keep, &good);
+    assert_eq!(keep.ledger().of_kind("snapshot").count(), 1);
+
+    world.publish(&Repo::new([Package::new("hello", "2.0")]));
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["hello.2.0"], "a good one is taken again");
+}
+
+fn still_served(keep: &mut Keep, good: &[u8]) {
+    assert!(keep.index_at("/index.tar.gz") == good, "another index is served");
+}
+
+/// Writes `repo` into a checkout and commits it.
+fn commit(checkout: &Path, repo: &Repo) {
+    repo.write(checkout);
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=world", "-c", "user.email=world@example.org"]);
+        git.args(["-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"]);
+        git.args(arguments).current_dir(checkout);
+        run(&mut git, Duration::from_secs(60)).ok()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "--all"]);
+    git(&["commit", "--quiet", "--message", "Change packages"]);
+}
+
+const INDEX: &str = "https://opam.ocaml.org/index.tar.gz";
+const OPAM: &[u8] = b"opam-version: \"2.0\"\nsynopsis: \"Hello\"\n";
+const REPO: &[u8] = b"opam-version: \"2.0\"\n";

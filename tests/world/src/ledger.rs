@@ -1,0 +1,75 @@
+//! The ledger as `opam-keep log --json` tells it.
+
+use serde_json::Value;
+
+/// Every entry, oldest first.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    entries: Vec<Value>,
+}
+
+impl Ledger {
+    /// Reads one JSON object a line.
+    pub fn read(text: &str) -> Self {
+        let line = |line: &str| -> Value {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        let mut entries: Vec<Value> = text.lines().map(line).collect();
+        for (position, entry) in entries.iter().enumerate() {
+            assert_eq!(entry["index"], position, "entries come in order and none is left out");
+        }
+        Self { entries: entries.iter_mut().map(|entry| entry["entry"].take()).collect() }
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Every entry of `kind`.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.entries.iter().filter(move |entry| entry["kind"] == kind)
+    }
+
+    /// Every pin of `url`: more than one is wrong.
+    pub fn pins(&self, url: &str) -> Vec<&Value> {
+        self.of_kind("pin").filter(|entry| entry["url"] == url).collect()
+    }
+
+    /// The one pin of `url`.
+    pub fn pin(&self, url: &str) -> &Value {
+        let pins = self.pins(url);
+        assert_eq!(pins.len(), 1, "{url} is pinned once\n{:#?}", self.entries);
+        pins[0]
+    }
+
+    /// Every divergence of `url`, whichever source it was seen at.
+    pub fn divergences(&self, url: &str) -> Vec<&Value> {
+        let about = |entry: &&Value| entry["url"] == url || entry["from"] == url;
+        self.of_kind("divergence").filter(about).collect()
+    }
+}
+
+/// Every sha256 that an entry's `evidence` names, however deep.
+pub fn evidence(divergence: &Value) -> Vec<String> {
+    fn collect(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if is_sha256(text) => found.push(text.clone()),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
+            Value::Object(fields) => fields.values().for_each(|value| collect(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    collect(&divergence["evidence"], &mut found);
+    found
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

@@ -1,0 +1,49 @@
+//! A fake internet for opam-keep's tests, and everything that asks it things.
+//!
+//! [`World`] is one server that is every host at once, over TLS with a certificate authority of
+//! its own and over plain HTTP on the same port. What it serves is made at test time ([`Repo`])
+//! or recorded from the real internet ([`Recorded`]). It can be told to lie about any URL
+//! ([`Lie`]), and it remembers every request ([`Request`]).
+//!
+//! Around it stand the others: [`Keep`] runs the built binary on a store of its own, [`Opam`] is a
+//! real opam, [`curl`] and [`raw`] are simpler clients. What goes wrong in here is the fault of
+//! the test, so everything panics with a sentence instead of returning errors.
+
+pub mod raw;
+
+mod archive;
+mod authority;
+mod checksum;
+mod curl;
+mod deadline;
+mod index;
+mod keep;
+mod ledger;
+mod lie;
+mod mirror;
+mod opam;
+mod recorded;
+mod repo;
+mod request;
+mod run;
+mod server;
+mod sites;
+mod skip;
+mod world;
+
+pub use archive::tar_gz;
+pub use checksum::{Kind, hex};
+pub use curl::{Answer, Curl};
+pub use deadline::within;
+pub use index::Index;
+pub use keep::Keep;
+pub use ledger::{Ledger, evidence};
+pub use lie::Lie;
+pub use mirror::Mirror;
+pub use opam::{Opam, Version, installed};
+pub use recorded::{Recorded, Snapshot};
+pub use repo::{Package, Repo};
+pub use request::Request;
+pub use run::{Run, run};
+pub use skip::skipped;
+pub use world::World;

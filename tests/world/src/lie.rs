@@ -1,0 +1,33 @@
+//! What an upstream may do instead of answering well.
+
+/// One way to answer wrongly. Every lie but [`Lie::Unstable`] hides bytes that exist: the honest
+/// answer is always there to be told afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// The right length, one bit wrong in the middle.
+    FlippedByte,
+    /// These bytes instead, all headers in order.
+    Bytes(Vec<u8>),
+    /// A page of HTML with status 200, as captive portals and parked domains send.
+    Html,
+    /// `Content-Length` promises everything; half of it comes, then the connection is cut.
+    CutShort,
+    /// Half of the bytes, and a `Content-Length` that says so.
+    Half,
+    /// The right bytes, and then more and more of them, chunked, without end.
+    Endless,
+    /// The connection is taken and nothing is ever said.
+    NoHead,
+    /// The head and half of the body, then nothing, with the connection left open.
+    StallMidBody,
+    /// A redirect to anywhere.
+    Redirect(String),
+    /// A status, with an error page that is no archive.
+    Status(u16),
+    /// The right bytes, so many of them each second.
+    Slow(u64),
+    /// The right bytes under an `ETag` that is another one each time.
+    Unstable,
+    /// The connection is closed without a word.
+    HangUp,
+}
