@@ -7,7 +7,7 @@ use super::checksum::DeclaredChecksums;
 use super::path::{PathError, RepoPath};
 use super::syntax::{Field, OpamFile, Section, Text, Value, ValueKind};
 
-/// The most archives that one opam file may declare; the largest real number is below 20.
+/// The most archives that one opam file may declare; real files reach 8.
 const MAX_SOURCES: usize = 256;
 /// The most URLs that one archive may have, mirrors included.
 const MAX_URLS: usize = 64;
