@@ -1,10 +1,13 @@
 //! The archives that an opam file declares (`opamFile.ml`: `URLSyntax`, `OPAMSyntax`).
 
+#[cfg(test)]
+mod tests;
+
 use super::checksum::DeclaredChecksums;
 use super::path::{PathError, RepoPath};
 use super::syntax::{Field, OpamFile, Section, Text, Value, ValueKind};
 
-/// The most archives that one opam file may declare; the largest real number is below 20.
+/// The most archives that one opam file may declare; real files reach 8.
 const MAX_SOURCES: usize = 256;
 /// The most URLs that one archive may have, mirrors included.
 const MAX_URLS: usize = 64;
@@ -263,150 +266,5 @@ fn pairs(value: &Value) -> Vec<&[Value]> {
         true => outer.iter().map(elements).collect(),
         false if outer.is_empty() => Vec::new(),
         false => vec![outer],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::opam::Strength;
-    use crate::opam::tree::world;
-
-    fn sources(source: &str) -> Result<Vec<ArchiveSource>, SourceError> {
-        archive_sources(&OpamFile::parse(source.as_bytes()).unwrap())
-    }
-
-    const MD5: &str = "900150983cd24fb0d6963f7d28e17f72";
-
-    #[test]
-    fn a_source_has_its_urls_and_checksums_in_the_files_order() {
-        let found = sources(&format!(
-            "extra-source \"./fix.patch\" {{ src: [\"http://d/e\"] checksum: \"{MD5}\" }}
-             url {{ mirrors: [\"https://b/c\" \"ftp://x\" \"https://a/b\" \
-                  \"https://swhid.opam.ocaml.org/swh:1:dir:0\"]
-               checksum: [\"md5={MD5}\" \"SHA256={}\"] src: \"https://a/b\" }}",
-            "0".repeat(64)
-        ))
-        .unwrap();
-        assert_eq!(found[0].role, Role::Main);
-        assert_eq!(found[0].urls, ["https://a/b", "https://b/c"]);
-        assert_eq!(found[0].checksums.as_slice().len(), 2);
-        assert_eq!(found[0].checksums.first().unwrap().to_string(), format!("md5={MD5}"));
-        assert_eq!(found[1].role, Role::Extra("fix.patch".parse().unwrap()));
-        assert_eq!(found[1].checksums.strength(), Strength::Weak);
-    }
-
-    #[test]
-    fn old_spellings_are_sources_too() {
-        for field in ["archive", "http", "src"] {
-            let found = sources(&format!("url {{ {field}: \"http://a\" }}")).unwrap();
-            assert_eq!(found[0].urls, ["http://a"], "{field}");
-            assert_eq!(found[0].checksums.strength(), Strength::None);
-        }
-        let found = sources(&format!(
-            "extra-sources: [[\"http://a/b.patch\" \"{MD5}\"] [\"http://c/d\" {{\"e\"}} \"{MD5}\"]]"
-        ));
-        let roles: Vec<_> = found.unwrap().into_iter().map(|source| source.role).collect();
-        let extra = |name: &str| Role::Extra(name.parse().unwrap());
-        assert_eq!(roles, [extra("b.patch"), extra("e")]);
-        assert!(sources("extra-sources: []").unwrap().is_empty());
-        assert!(sources("extra-sources: [\"http://a\"]").is_err());
-    }
-
-    #[test]
-    fn trap_8_what_is_no_archive_is_left_out() {
-        for url in ["git+https://a/b", "git://a", "ssh://a", "ftp://a", "/local", "a.git", ""] {
-            assert_eq!(
-                sources(&format!("url {{ src: \"{url}\" mirrors: \"http://m\" }}")),
-                Ok(vec![])
-            );
-        }
-        for field in ["git", "hg", "darcs", "local"] {
-            assert_eq!(sources(&format!("url {{ {field}: \"https://a\" }}")), Ok(vec![]));
-        }
-    }
-
-    #[test]
-    fn trap_16_a_void_checksum_field_is_none_at_all() {
-        for checksum in [
-            "[\"sha256=00\"]",
-            "\"sha1=da39a3ee5e6b4b0d3255bfef95601890afd80709\"",
-            "42",
-            "[\"900150983cd24fb0d6963f7d28e17f72\" x]",
-            "\"900150983cd24fb0d6963f7d28e17f72\" checksum: []",
-        ] {
-            let found =
-                sources(&format!("url {{ src: \"http://a\" checksum: {checksum} }}")).unwrap();
-            assert_eq!(found[0].checksums.strength(), Strength::None, "{checksum}");
-            assert!(found[0].checksums.voided().is_some(), "{checksum}");
-        }
-    }
-
-    #[test]
-    fn trap_27_unsafe_names_are_refused() {
-        for name in ["../x", "/etc/passwd", "a/../../b", "", "..", "a\\\\b"] {
-            for source in [
-                format!("extra-source \"{name}\" {{ src: \"http://a\" }}"),
-                format!("extra-source \"{name}\" {{ src: \"git://a\" }}"),
-                format!("patches: [\"ok\" \"{name}\" {{os = \"linux\"}}]"),
-                format!("patches: \"{name}\""),
-                format!("extra-files: [[\"ok\" \"md5={MD5}\"] [\"{name}\" \"md5={MD5}\"]]"),
-                format!("extra-files: [\"{name}\" \"md5={MD5}\"]"),
-                format!("extra-sources: [[\"http://a\" {{\"{name}\"}} \"{MD5}\"]]"),
-            ] {
-                let error = sources(&source).unwrap_err();
-                assert!(matches!(error, SourceError::UnsafePath { .. }), "{source}: {error}");
-            }
-        }
-        let file =
-            OpamFile::parse(b"patches: [\"b.patch\" {os = \"linux\"} \"a/c.patch\"]").unwrap();
-        let names = patches(&file).unwrap();
-        assert_eq!(names, ["b.patch".parse().unwrap(), "a/c.patch".parse().unwrap()]);
-    }
-
-    #[test]
-    fn more_than_any_real_file_has_is_refused() {
-        let many = |text: &str, count: usize| text.repeat(count);
-        for source in [
-            many("extra-source \"a\" {src: \"http://a\"}", 257),
-            format!("extra-sources: [{}]", many(&format!("[\"http://a/b\" \"{MD5}\"]"), 257)),
-            format!(
-                "url {{ src: \"http://a\" mirrors: [{}] }}",
-                (0..64).map(|n| format!("\"http://b/{n}\"")).collect::<String>()
-            ),
-            format!("url {{ src: \"http://a\" checksum: [{}] }}", many(&format!("\"{MD5}\""), 33)),
-        ] {
-            assert!(matches!(sources(&source), Err(SourceError::TooMany { .. })), "{source}");
-        }
-        for source in [
-            "url {} url {}".to_owned(),
-            "url { src: 42 }".to_owned(),
-            "url { src: \"http://a\" mirrors: [x] }".to_owned(),
-            "extra-source { src: \"http://a\" }".to_owned(),
-            format!("url {{ src: \"http://{}\" }}", "a".repeat(MAX_URL_LEN)),
-            "url { src: \"http://a\\xff\" }".to_owned(),
-        ] {
-            assert!(sources(&source).is_err(), "{source}");
-        }
-    }
-
-    #[test]
-    fn a_real_repository_declares_what_was_measured_in_it() {
-        for (name, tree) in world::snapshots() {
-            let (mut main, mut extra, mut mirrored, mut weak) = (0, 0, 0, 0);
-            for (package, _) in tree.versions() {
-                let file = OpamFile::parse(tree.opam_file(package).unwrap()).unwrap();
-                let found = archive_sources(&file).unwrap_or_else(|e| panic!("{package}: {e}"));
-                for source in found {
-                    assert_eq!(source.checksums.voided(), None, "{package}");
-                    let count = if source.role == Role::Main { &mut main } else { &mut extra };
-                    *count += 1;
-                    mirrored += usize::from(source.urls.len() > 1);
-                    weak += usize::from(source.checksums.strength() == Strength::Weak);
-                }
-            }
-            println!("{name}: {main} main, {extra} extra, {mirrored} mirrored, {weak} weak");
-            assert!(main > 17_000 && extra > 900 && mirrored > 480 && weak <= 10);
-        }
     }
 }
