@@ -3,11 +3,11 @@
 use super::durable;
 use super::layout::Layout;
 use crate::digest::{Digests, Hasher, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tempfile::TempPath;
 use thiserror::Error;
@@ -133,13 +133,23 @@ impl Blobs {
             staged.push((name, temporary.into_temp_path()));
         }
         let written = staged.len();
-        if written > 0 {
-            // Bytes first, names second: no crash can leave a name on bytes that are not there.
+        // Bytes first, names second: no crash can leave a name on bytes that are not there.
+        if written > FEW {
             durable::sync_file_system(&self.layout.blobs())?;
-            for (name, temporary) in staged {
-                temporary.persist(self.layout.blob(&name)).map_err(|error| error.error)?;
+        }
+        let mut directories = BTreeSet::new();
+        for (name, temporary) in staged {
+            if written <= FEW {
+                File::open(&temporary)?.sync_all()?;
             }
+            let path = self.layout.blob(&name);
+            directories.extend(path.parent().map(Path::to_owned));
+            temporary.persist(&path).map_err(|error| error.error)?;
+        }
+        if written > FEW {
             durable::sync_file_system(&self.layout.blobs())?;
+        } else {
+            directories.iter().try_for_each(|directory| durable::sync_directory(directory))?;
         }
         Ok(written)
     }
@@ -316,6 +326,9 @@ fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> 
     }
 }
 
+/// Up to so many files are made durable one by one; for more, syncing the whole file system, with
+/// whatever else is being written to it, is faster.
+const FEW: usize = 512;
 const READ_SIZE: usize = 256 * 1024;
 
 #[cfg(test)]
