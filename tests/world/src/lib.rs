@@ -6,7 +6,7 @@
 //! ([`Lie`]), and it remembers every request ([`Request`]).
 //!
 //! Around it stand the others: [`Keep`] runs the built binary on a store of its own, [`Opam`] is a
-//! real opam, [`curl`] and [`raw`] are simpler clients. What goes wrong in here is the fault of
+//! real opam, [`Curl`] and [`raw`] are simpler clients. What goes wrong in here is the fault of
 //! the test, so everything panics with a sentence instead of returning errors.
 
 pub mod raw;

@@ -1,7 +1,7 @@
 //! What an upstream may do instead of answering well.
 
-/// One way to answer wrongly. Every lie but [`Lie::Unstable`] hides bytes that exist: the honest
-/// answer is always there to be told afterwards.
+/// One way to answer wrongly. Where a URL has bytes, they stay as they are: the truth can be told
+/// again afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// The right length, one bit wrong in the middle.

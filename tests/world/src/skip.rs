@@ -5,7 +5,8 @@ use std::io::Write as _;
 /// Says that `test` did not run, and why, for `tests/run` to subtract from the passed ones: the
 /// test harness itself would count it as passed.
 pub fn skipped(test: &str, why: &str) {
-    eprintln!("skipped: {test}: {why}");
+    // Not eprintln!, which the test harness keeps to itself when a test passes.
+    writeln!(std::io::stderr(), "skipped: {test}: {why}").expect("standard error can be written");
     let Some(list) = std::env::var_os("OPAM_KEEP_SKIPS") else { return };
     let mut list = std::fs::OpenOptions::new()
         .create(true)
