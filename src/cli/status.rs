@@ -55,7 +55,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         at: Clock::system().now(),
         ledger: reader.verifier().name().to_owned(),
         entries: size,
-        pins: pins.len(),
+        pins: pins.len() as u64,
         divergences,
         fetching: 0,
         repositories: repositories.collect(),

@@ -1,6 +1,6 @@
 //! File, environment and defaults put together; every mistake with its place.
 
-use super::{Config, Repository};
+use super::{Config, Mode, Repository};
 use crate::safe_url::SafeUrl;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -127,6 +127,13 @@ fn check(config: &Config) -> Result<(), Mistake> {
             return Err(Mistake::at(
                 upstream.span(),
                 "an upstream is https://…, git+https://…, git+file://… or file:///a/checkout",
+            ));
+        }
+        let is_index = matches!(upstream.get_ref().expose().scheme(), "https" | "http");
+        if repository.mode == Mode::Verbatim && !is_index {
+            return Err(Mistake::at(
+                upstream.span(),
+                "mode = \"verbatim\" passes on an index.tar.gz, which only an https:// upstream has",
             ));
         }
     }
@@ -259,6 +266,10 @@ mod tests {
             (
                 "[[repository]]\nname = \"a\"\nupstream = \"gopher://x\"",
                 "mirror.toml:3:12: an upstream",
+            ),
+            (
+                "[[repository]]\nname = \"a\"\nupstream = \"file:///x\"\nmode = \"verbatim\"",
+                "mirror.toml:3:12: mode = \"verbatim\" passes on",
             ),
             ("[server]\nlisten = []", "mirror.toml:1:1: server.listen is empty"),
             ("[upstream]\nper_host = 0", "mirror.toml:1:1: upstream.per_host is 0"),

@@ -1,6 +1,6 @@
 //! What mirror.toml says, as values that can't be wrong.
 //!
-//! One file per concern: [`value`] holds durations, sizes, names and address ranges as people
+//! One file per concern: `value` holds durations, sizes, names and address ranges as people
 //! write them, [`load`] puts file, environment and defaults together. A key that nobody knows
 //! is an error with its line and column.
 

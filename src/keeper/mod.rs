@@ -72,6 +72,12 @@ pub enum Answer {
     Missing(Missing),
 }
 
+/// Archives of one checksum or package, and the repository that declares them.
+struct Declared {
+    repository: Arc<Repository>,
+    archives: Vec<DeclaredArchive>,
+}
+
 /// Why a keeper can't start.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -181,7 +187,9 @@ impl Keeper {
             Ok(archive.into_iter().collect())
         });
         let url = match &archives {
-            Ok(Some((_, archives))) => archives.first().and_then(|archive| archive.urls.first()),
+            Ok(Some(declared)) => {
+                declared.archives.first().and_then(|archive| archive.urls.first())
+            }
             _ => None,
         };
         if let Some(url) = url
@@ -223,7 +231,7 @@ impl Keeper {
         &self,
         scope: Scope<'_>,
         find: impl Fn(&Repository) -> Result<Vec<DeclaredArchive>, IndexError>,
-    ) -> Result<Option<(Arc<Repository>, Vec<DeclaredArchive>)>, IndexError> {
+    ) -> Result<Option<Declared>, IndexError> {
         for repository in &self.repositories {
             let in_scope = match scope {
                 Scope::All => true,
@@ -237,17 +245,15 @@ impl Keeper {
             }
             let archives = find(repository)?;
             if !archives.is_empty() {
-                return Ok(Some((Arc::clone(repository), archives)));
+                let repository = Arc::clone(repository);
+                return Ok(Some(Declared { repository, archives }));
             }
         }
         Ok(None)
     }
 
-    async fn answer(
-        self: &Arc<Self>,
-        declared: Result<Option<(Arc<Repository>, Vec<DeclaredArchive>)>, IndexError>,
-    ) -> Answer {
-        let (repository, archives) = match declared {
+    async fn answer(self: &Arc<Self>, declared: Result<Option<Declared>, IndexError>) -> Answer {
+        let Declared { repository, archives } = match declared {
             Ok(Some(declared)) => declared,
             Ok(None) => return Answer::Missing(Missing::Undeclared),
             Err(error) => {

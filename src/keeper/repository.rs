@@ -135,6 +135,8 @@ impl Repository {
             // A change of mode shows with the next snapshot.
             let served = load(name, &repository.settings, store, entry, snapshot)?;
             repository.ensure_declared(store, &served.snapshot)?;
+            repository.health.lock().unwrap_or_else(PoisonError::into_inner).revision =
+                repository.revision_of(&served.snapshot);
             repository.served.store(Some(Arc::new(served)));
         }
         Ok(repository)
@@ -213,6 +215,13 @@ impl Repository {
         let list = read_list(store, &snapshot.admitted)?;
         let declarations = Declarations::of_list(store.blobs(), &list)?;
         self.declare(store, snapshot.admitted, &declarations)
+    }
+
+    /// What upstream calls the state that is served, if it came from there in this very way.
+    fn revision_of(&self, snapshot: &Snapshot) -> Option<Revision> {
+        let same = snapshot.upstream == self.settings.upstream.get_ref().to_string()
+            && snapshot.mode == Admission::mode_name(self.settings.mode);
+        snapshot.revision.clone().filter(|_| same).map(Revision::from_text)
     }
 
     async fn fetch_and_admit(

@@ -37,12 +37,12 @@ impl Edge {
     /// The tiles and bundles from which the edge of a tree of `size` leaves is restored.
     pub fn needed_tiles(size: u64) -> Vec<TilePath> {
         let mut tiles = Vec::new();
-        if size % WIDTH > 0 {
+        if !size.is_multiple_of(WIDTH) {
             tiles.push(TilePath::new(Level::Entries, size / WIDTH, size % WIDTH));
         }
         for level in 0..=MAX_LEVEL {
             let total = size >> (8 * u32::from(level));
-            if total % WIDTH > 0 {
+            if !total.is_multiple_of(WIDTH) {
                 tiles.push(TilePath::new(Level::Hashes(level), total / WIDTH, total % WIDTH));
             }
         }

@@ -13,7 +13,8 @@ const ARCHIVE_MIRRORS: &str = "cache";
 ///
 /// `opam-version` is `"2.0"`, or clients would ignore the file; `archive-mirrors` is the mirror's
 /// own cache and nothing else; every `redirect` is gone, as clients write one into their
-/// configuration for good. All other bytes stay. A file that is missing or can't be parsed (a
+/// configuration for good; so is `stamp`, which no client reads and which makes all of them take a
+/// new index when nothing else has changed. All other bytes stay. A file that is missing or can't be parsed (a
 /// client would ignore it) is replaced by one with just these fields.
 pub fn rewrite_repo_file(upstream: Option<&[u8]>) -> Bytes {
     upstream.and_then(|bytes| rewrite(bytes).ok()).unwrap_or_else(minimal)
@@ -24,6 +25,7 @@ fn rewrite(upstream: &[u8]) -> Result<Bytes, SyntaxError> {
     ensure(&mut file, "opam-version", OPAM_VERSION)?;
     ensure(&mut file, "archive-mirrors", ARCHIVE_MIRRORS)?;
     file.remove_field("redirect")?;
+    file.remove_field("stamp")?;
     Ok(file.to_bytes())
 }
 
@@ -73,8 +75,8 @@ mod tests {
     #[test]
     fn trap_9_the_opam_version_is_one_that_clients_read() {
         for version in ["\"2.1\"", "\"3.0\"", "\"1.2\"", "2", "[\"2.0\"]"] {
-            let file = rewritten(&format!("opam-version: {version}\nstamp: \"s\"\n"));
-            assert_eq!(file, "opam-version: \"2.0\"\nstamp: \"s\"\narchive-mirrors: \"cache\"\n");
+            let file = rewritten(&format!("opam-version: {version}\nbrowse: \"s\"\n"));
+            assert_eq!(file, "opam-version: \"2.0\"\nbrowse: \"s\"\narchive-mirrors: \"cache\"\n");
         }
         for unreadable in
             ["", "x: ", "\u{feff}opam-version: \"2.0\"", "{", "a: 1 opam-version: \"3\""]
@@ -87,9 +89,12 @@ mod tests {
 
     #[test]
     fn trap_13_the_file_is_a_function_of_upstreams_and_stays_what_it_is() {
-        let upstream = "browse: \"https://a\"\r\nupstream: \"https://b\"\r\nstamp: \"c\"";
+        let upstream = "browse: \"https://a\"\r\nupstream: \"https://b\"\r\n";
         let once = rewritten(upstream);
         assert!(once.starts_with(upstream));
+        for stamp in ["stamp: \"a\"", "stamp: \"b\""] {
+            assert_eq!(once, rewritten(&format!("{upstream}{stamp}")));
+        }
         assert_eq!(once, rewritten(upstream));
         assert_eq!(once, rewritten(&once));
         assert_eq!(rewritten(MINIMAL), MINIMAL);

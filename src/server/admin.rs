@@ -47,8 +47,14 @@ pub(super) fn listen(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    // Made where nobody else may look, so that it is never there with another mode.
+    let private = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir_in(keeper.store().layout().work())?;
+    let made = private.path().join("admin.sock");
+    let listener = UnixListener::bind(&made)?;
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, path)?;
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {

@@ -16,7 +16,7 @@ struct Front<'a> {
     url: &'a str,
     self_made: bool,
     repositories: Vec<Row<'a>>,
-    pins: usize,
+    pins: u64,
     entries: u64,
     vkey: String,
     version: &'static str,

@@ -226,10 +226,14 @@ impl Server {
 
     async fn route(&self, request: &Request<Incoming>) -> Response<Body> {
         let headers = request.headers();
-        let hosts = headers.get_all(header::HOST).iter().count();
-        let target = target::parse(request.method(), request.uri(), request.version(), hosts);
+        let target = target::parse(request.method(), request.uri(), request.version(), headers);
         match target {
             Err(refusal) => answer::message(refusal.status, refusal.message),
+            Ok(Target::Archive(Some(name), _) | Target::MainArchive(Some(name), _))
+                if self.keeper.repository(name).is_none() =>
+            {
+                repository::unknown()
+            }
             Ok(Target::Front) => front::page(self, &self.clock),
             Ok(Target::Style) => front::style(),
             Ok(Target::Ca) => front::ca(self),

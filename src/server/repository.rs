@@ -25,6 +25,11 @@ pub(super) fn repo(server: &Server, name: Option<&str>, request: &HeaderMap) -> 
     })
 }
 
+/// A repository that is not there.
+pub(super) fn unknown() -> Response<Body> {
+    answer::message(StatusCode::NOT_FOUND, "no repository of that name is mirrored")
+}
+
 fn with_served(
     server: &Server,
     name: Option<&str>,
@@ -34,9 +39,7 @@ fn with_served(
         Some(name) => server.keeper.repository(name),
         None => server.keeper.repositories().first(),
     };
-    let Some(repository) = repository else {
-        return answer::message(StatusCode::NOT_FOUND, "no repository of that name is mirrored");
-    };
+    let Some(repository) = repository else { return unknown() };
     match repository.served() {
         Some(served) => respond(&served),
         None => {

@@ -19,9 +19,9 @@ pub struct Status {
     /// How many entries the ledger has.
     pub entries: u64,
     /// How many URLs are pinned.
-    pub pins: usize,
+    pub pins: u64,
     /// How many divergences are recorded.
-    pub divergences: usize,
+    pub divergences: u64,
     /// How many first fetches are under way.
     pub fetching: usize,
     /// The repositories, in the order of mirror.toml.

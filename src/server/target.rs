@@ -3,7 +3,8 @@
 use crate::ledger::tile::TilePath;
 use crate::opam::Package;
 use crate::opam::{Checksum, ChecksumKind};
-use http::{Method, StatusCode, Uri, Version};
+use http::header::HOST;
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
@@ -49,13 +50,20 @@ impl Refusal {
     }
 }
 
-/// Reads a request's head; `hosts` is how many Host headers it has.
+/// Reads a request's head.
 pub(super) fn parse<'a>(
     method: &Method,
     uri: &'a Uri,
     version: Version,
-    hosts: usize,
+    headers: &HeaderMap,
 ) -> Result<Target<'a>, Refusal> {
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if size > MAX_HEADERS {
+        return Err(Refusal {
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            message: "the headers are longer than 16 KiB",
+        });
+    }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Refusal {
             status: StatusCode::METHOD_NOT_ALLOWED,
@@ -66,6 +74,7 @@ pub(super) fn parse<'a>(
         if uri.authority().is_some() {
             return Err(Refusal::bad("this is a mirror, not a forward proxy: ask for a path"));
         }
+        let hosts = headers.get_all(HOST).iter().count();
         if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
             return Err(Refusal::bad("a request has exactly one Host header"));
         }
@@ -147,6 +156,8 @@ fn parse_tile<'a>(segments: &[&str]) -> Result<Target<'a>, Refusal> {
     })
 }
 
+/// Longest headers that are looked at, names and values together, in bytes.
+const MAX_HEADERS: usize = 16 * 1024;
 /// Longest path that is looked at, in bytes.
 const MAX_PATH: usize = 1_024;
 
@@ -154,9 +165,18 @@ const MAX_PATH: usize = 1_024;
 mod tests {
     use super::*;
 
+    fn hosts(count: usize) -> HeaderMap {
+        let host = || (HOST, "localhost".parse().unwrap());
+        let mut headers = HeaderMap::new();
+        std::iter::repeat_with(host).take(count).for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
+    }
+
     fn get(uri: &str) -> Result<String, u16> {
         let uri: Uri = uri.parse().unwrap();
-        parse(&Method::GET, &uri, Version::HTTP_11, 1)
+        parse(&Method::GET, &uri, Version::HTTP_11, &hosts(1))
             .map(|target| format!("{target:?}"))
             .map_err(|refusal| refusal.status.as_u16())
     }
@@ -196,12 +216,15 @@ mod tests {
             assert_eq!(get(&path), Err(status), "{path}");
         }
         let uri: Uri = "/".parse().unwrap();
-        let parse = |method, version, hosts| {
-            parse(&method, &uri, version, hosts).map_err(|refusal| refusal.status.as_u16()).err()
+        let parse = |method, version, count| {
+            parse(&method, &uri, version, &hosts(count))
+                .map_err(|refusal| refusal.status.as_u16())
+                .err()
         };
         assert_eq!(parse(Method::POST, Version::HTTP_11, 1), Some(405));
         assert_eq!(parse(Method::GET, Version::HTTP_11, 2), Some(400));
         assert_eq!(parse(Method::GET, Version::HTTP_11, 0), Some(400));
         assert_eq!(parse(Method::GET, Version::HTTP_10, 0), None);
+        assert_eq!(parse(Method::GET, Version::HTTP_11, 2_000), Some(431));
     }
 }

@@ -170,6 +170,9 @@ impl Blobs {
         if !self.was_checked(name, state) {
             self.check(name, &file)?;
             let mut checked = self.checked.write().unwrap_or_else(PoisonError::into_inner);
+            if checked.len() >= MAX_CHECKED {
+                checked.clear();
+            }
             checked.insert(*name, state);
         }
         Ok(CheckedBlob { file: Arc::new(file), size: state.size })
@@ -329,6 +332,8 @@ fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> 
 /// Up to so many files are made durable one by one; for more, syncing the whole file system, with
 /// whatever else is being written to it, is faster.
 const FEW: usize = 512;
+/// How many blobs are remembered as checked; past it, checking begins anew.
+const MAX_CHECKED: usize = 262_144;
 const READ_SIZE: usize = 256 * 1024;
 
 #[cfg(test)]

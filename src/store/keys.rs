@@ -2,6 +2,7 @@
 
 use super::durable;
 use super::layout::Layout;
+use super::medium::HEAD;
 use crate::ledger::note::{Signer, Verifier};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -65,7 +66,13 @@ pub(super) fn load_or_create(layout: &Layout) -> Result<Signer, KeyError> {
             }
             return Ok(signer);
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => new_signer()?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A new key can't sign for an old ledger, and would hide that the old one is lost.
+            if layout.ledger().join(HEAD).exists() {
+                return Err(unreadable("the key of this ledger is missing".to_owned()));
+            }
+            new_signer()?
+        }
         Err(error) => return Err(io(error)),
     };
     let directory = path.parent().unwrap_or(layout.root());

@@ -25,7 +25,7 @@ use lock::{LockError, StoreLock};
 use log::{LogError, LogReader, LogWriter};
 use medium::{Directory, LedgerMedium};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use thiserror::Error;
 use writer::Writer;
 
@@ -179,6 +179,11 @@ fn lookup<T>(
     log: &LogReader,
     question: impl Fn(&Catalog) -> Result<T, IndexError>,
 ) -> Result<T, IndexError> {
+    if let Ok(answer) = question(catalog) {
+        return Ok(answer);
+    }
+    let _alone = catalog.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+    // Whoever held the lock may have rebuilt it.
     question(catalog).or_else(|error| {
         rebuild(catalog, log, &error.to_string());
         question(catalog)

@@ -184,8 +184,9 @@ fn a_missing_archive_asked_for_a_thousand_times_is_asked_of_upstream_once() {
     let package = Package::new("gone", "1.0");
     let world = World::start();
     world.publish(&Repo::new([package.clone()]));
+    let mirror = Mirror::of(&world).set("upstream.retry_after", "10m");
     world.take_down(package.url());
-    let mut keep = start(&Mirror::of(&world).set("upstream.retry_after", "10m"));
+    let mut keep = start(&mirror);
     keep.index();
     world.forget_requests();
     let client = keep.raw();

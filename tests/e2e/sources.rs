@@ -18,14 +18,14 @@ fn a_git_repository_is_mirrored_and_followed() {
     let checkout = world.directory().join("checkout");
     commit(&checkout, &repo);
     let upstream = format!("git+file://{}", checkout.display());
-    let mut keep = start(&Mirror::of(&world).repository("git", &upstream));
-    assert_eq!(Index::read(&keep.index_at("/git/index.tar.gz")).packages(), ["hello.1.0"]);
-    let path = format!("/git{}", hello.cache_path(Kind::Sha512));
+    let mut keep = start(&Mirror::of(&world).repository("from-git", &upstream));
+    assert_eq!(Index::read(&keep.index_at("/from-git/index.tar.gz")).packages(), ["hello.1.0"]);
+    let path = format!("/from-git{}", hello.cache_path(Kind::Sha512));
     assert!(keep.curl().get(&path).is_whole());
 
     commit(&checkout, &repo.with(Package::new("hello", "1.1")));
-    keep.run(&["refresh", "git"]).ok();
-    let updated = Index::read(&keep.index_at("/git/index.tar.gz"));
+    keep.run(&["refresh", "from-git"]).ok();
+    let updated = Index::read(&keep.index_at("/from-git/index.tar.gz"));
     assert_eq!(updated.packages(), ["hello.1.0", "hello.1.1"]);
     assert_eq!(keep.index().packages(), ["hello.1.0"], "the other repository stays");
 }

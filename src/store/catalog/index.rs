@@ -27,6 +27,9 @@ pub(super) enum Change {
     Remove(Table, Vec<u8>),
 }
 
+/// A key, without its table's byte, and its value.
+pub(super) type Item = (Vec<u8>, Vec<u8>);
+
 /// The index failed; its content is derived, so the answer is to rebuild it.
 #[derive(Clone, Debug, Error)]
 #[error("the catalog's index: {0}")]
@@ -38,7 +41,7 @@ pub(super) trait Index: Send + Sync {
     /// Applies all changes or none.
     fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError>;
     /// All entries of a table whose keys start with `prefix`, in order, without the table's byte.
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError>;
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError>;
 }
 
 /// The index on disk.
@@ -84,7 +87,7 @@ impl Index for SledIndex {
         Ok(self.0.apply_batch(batch)?)
     }
 
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError> {
         self.0
             .scan_prefix(whole_key(table, prefix))
             .map(|entry| entry.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
@@ -114,7 +117,7 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError> {
         let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let start = whole_key(table, prefix);
         Ok(map

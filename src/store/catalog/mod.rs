@@ -15,12 +15,15 @@ use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, Entry, Pin, Snapshot};
 use crate::opam::Checksum;
 use index::{Change, Index, MemoryIndex, SledIndex, Table};
+use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The index over ledger and store.
 pub struct Catalog {
     layout: Layout,
+    /// Held while the index is rebuilt, so that one rebuilds and the others wait.
+    pub(super) rebuilding: Mutex<()>,
     index: RwLock<Arc<dyn Index>>,
 }
 
@@ -51,8 +54,11 @@ impl Catalog {
                 }
             }
         });
-        let catalog =
-            Self { layout: layout.clone(), index: RwLock::new(Arc::new(MemoryIndex::default())) };
+        let catalog = Self {
+            layout: layout.clone(),
+            rebuilding: Mutex::new(()),
+            index: RwLock::new(Arc::new(MemoryIndex::default())),
+        };
         match opened {
             Ok(index) => catalog.replace(Arc::new(index)),
             Err(problem) => catalog.reset(origin, &problem.to_string()),
@@ -86,7 +92,7 @@ impl Catalog {
     /// # Errors
     /// When the index fails.
     pub(super) fn ledger_size(&self) -> Result<u64, IndexError> {
-        Ok(self.get(Table::Meta, META_SIZE)?.and_then(|value| number(&value)).unwrap_or(0))
+        self.number(META_SIZE)
     }
 
     /// Takes in ledger entries, the first of which has index `first`.
@@ -95,10 +101,16 @@ impl Catalog {
     /// When the index fails; then none of the entries was taken in.
     pub(super) fn apply(&self, first: u64, entries: &[Entry]) -> Result<(), IndexError> {
         let mut changes = Vec::new();
+        let mut seen = HashSet::new();
+        let (mut pins, mut divergences) = (self.pins()?, self.divergences()?);
         for (index, entry) in (first..).zip(entries) {
             match entry {
-                Entry::Pin(pin) => self.apply_pin(index, pin, &mut changes)?,
+                Entry::Pin(pin) => {
+                    pins += 1;
+                    self.apply_pin(index, pin, &mut seen, &mut changes)?;
+                }
                 Entry::Divergence(divergence) => {
+                    divergences += 1;
                     let key = divergence_key(divergence);
                     changes.push(put(
                         Table::Divergence,
@@ -116,6 +128,8 @@ impl Catalog {
         }
         let size = first + entries.len() as u64;
         changes.push(put(Table::Meta, META_SIZE, size.to_be_bytes().into()));
+        changes.push(put(Table::Meta, META_PINS, pins.to_be_bytes().into()));
+        changes.push(put(Table::Meta, META_DIVERGENCES, divergences.to_be_bytes().into()));
         self.index().apply(changes)
     }
 
@@ -148,16 +162,16 @@ impl Catalog {
     ///
     /// # Errors
     /// When the index fails.
-    pub fn divergences(&self) -> Result<usize, IndexError> {
-        Ok(self.index().scan(Table::Divergence, &[])?.len())
+    pub fn divergences(&self) -> Result<u64, IndexError> {
+        self.number(META_DIVERGENCES)
     }
 
     /// How many URLs are pinned.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn pins(&self) -> Result<usize, IndexError> {
-        Ok(self.index().scan(Table::Pin, &[])?.len())
+    pub fn pins(&self) -> Result<u64, IndexError> {
+        self.number(META_PINS)
     }
 
     /// A repository's newest snapshot and its ledger index.
@@ -180,6 +194,7 @@ impl Catalog {
         &self,
         index: u64,
         pin: &Pin,
+        seen: &mut HashSet<Checksum>,
         changes: &mut Vec<Change>,
     ) -> Result<(), IndexError> {
         let value = kept_value(&Kept { sha256: pin.sha256, size: pin.size, entry: index });
@@ -189,11 +204,16 @@ impl Catalog {
         for checksum in
             [Checksum::Md5(pin.md5), Checksum::Sha256(pin.sha256), Checksum::Sha512(pin.sha512)]
         {
-            if self.kept(&checksum)?.is_none() {
+            // The first pin of these bytes counts, also when both come in one batch.
+            if seen.insert(checksum) && self.kept(&checksum)?.is_none() {
                 changes.push(put(Table::Blob, &checksum_key(&checksum), value.clone()));
             }
         }
         Ok(())
+    }
+
+    fn number(&self, key: &[u8]) -> Result<u64, IndexError> {
+        Ok(self.get(Table::Meta, key)?.and_then(|value| number(&value)).unwrap_or(0))
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
@@ -295,3 +315,5 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 const FORMAT: &str = "1";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
+const META_PINS: &[u8] = b"pins";
+const META_DIVERGENCES: &[u8] = b"divergences";
