@@ -6,6 +6,7 @@ use crate::keeper::Keeper;
 use crate::server;
 use crate::store::Store;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
     if !arguments.listen.is_empty() {
         context.config.server.listen = arguments.listen;
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -45,6 +47,15 @@ async fn serve(context: &Context) -> Result<(), Failure> {
     }
     let stop = stop_on_signal()?;
     bound.serve(keeper, clock, &config.server, stop).await.map_err(Failure::failed)
+}
+
+/// Every connection is a file: as many as the system lets this process have.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, current = limit.current, "the limit of open files stays");
+    }
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.

@@ -206,7 +206,7 @@ pub(super) fn repo_path() -> RepoPath {
 }
 
 /// The package whose opam file this is, if it is one.
-fn package_of(path: &RepoPath) -> Option<Package> {
+pub(super) fn package_of(path: &RepoPath) -> Option<Package> {
     let directory = path.parent().filter(|_| path.file_name() == "opam")?;
     let package = directory.file_name().parse().ok()?;
     path.as_str().starts_with("packages/").then_some(package)

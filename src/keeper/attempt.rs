@@ -81,7 +81,7 @@ async fn fetch_once(
         Err(error) => return Attempt::Failed(error.to_string()),
     };
     match error {
-        None => judge(hashed, from, declared),
+        None => judge(keeper, hashed, from, declared).await,
         Some(error) => judge_error(&error, &source, Some((hashed, from)), keeper).await,
     }
 }
@@ -141,7 +141,7 @@ fn arrival(file: &Arc<File>, received: u64, length: Option<u64>) -> Arrival {
 }
 
 /// Every declared checksum must hold, not just one.
-fn judge(hashed: Hashed, from: String, declared: &[Checksum]) -> Attempt {
+async fn judge(keeper: &Keeper, hashed: Hashed, from: String, declared: &[Checksum]) -> Attempt {
     let digests = *hashed.digests();
     let wrong: Vec<String> = declared
         .iter()
@@ -155,7 +155,7 @@ fn judge(hashed: Hashed, from: String, declared: &[Checksum]) -> Attempt {
         what: DivergenceKind::Mismatch,
         from,
         observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
-        evidence: evidence(hashed),
+        evidence: evidence(keeper, hashed).await,
         detail: format!("{} differs", wrong.join(" and ")),
     })
 }
@@ -177,7 +177,7 @@ async fn judge_error(
         kind => return Attempt::Unavailable(kind.to_string()),
     };
     let (evidence, from) = match partial {
-        Some((hashed, from)) => (evidence(hashed), from),
+        Some((hashed, from)) => (evidence(keeper, hashed).await, from),
         None => (redirect_evidence(keeper, error).await, source.to_string()),
     };
     // Where the bytes were cut is chance, so they are evidence but do not tell two cuts apart.
@@ -192,17 +192,38 @@ async fn judge_error(
 
 /// A refused redirect has no bytes; what was refused is the evidence, in words.
 async fn redirect_evidence(keeper: &Keeper, error: &FetchError) -> Option<Hashed> {
-    let (store, text) = (keeper.store.clone(), format!("{error}\n"));
-    let written = tokio::task::spawn_blocking(move || -> io::Result<Hashed> {
-        let mut writer = store.blobs().writer()?;
-        writer.write(text.as_bytes())?;
-        Ok(writer.finish())
-    });
-    written.await.ok()?.ok()
+    let text = format!("{error}\n");
+    write(keeper, move |writer| writer.write(text.as_bytes())).await
 }
 
-fn evidence(hashed: Hashed) -> Option<Hashed> {
-    (hashed.digests().size > 0 && hashed.digests().size <= MAX_EVIDENCE).then_some(hashed)
+/// The bytes themselves, or the beginning of more bytes than are kept as evidence.
+async fn evidence(keeper: &Keeper, hashed: Hashed) -> Option<Hashed> {
+    match hashed.digests().size {
+        0 => None,
+        1..=MAX_EVIDENCE => Some(hashed),
+        _ => {
+            write(keeper, move |writer| {
+                let mut beginning = vec![0; EVIDENCE_OF_MORE];
+                hashed.read_exact_at(&mut beginning, 0)?;
+                writer.write(&beginning)
+            })
+            .await
+        }
+    }
+}
+
+async fn write(
+    keeper: &Keeper,
+    fill: impl FnOnce(&mut BlobWriter) -> io::Result<()> + Send + 'static,
+) -> Option<Hashed> {
+    let store = keeper.store.clone();
+    let written = tokio::task::spawn_blocking(move || -> io::Result<Hashed> {
+        let mut writer = store.blobs().writer()?;
+        fill(&mut writer)?;
+        Ok(writer.finish())
+    });
+    // A divergence without evidence is still a divergence.
+    written.await.ok()?.ok()
 }
 
 /// How often one source is asked when its connection is cut.
@@ -210,5 +231,7 @@ const MAX_TRIES: u32 = 2;
 const CHUNKS_IN_FLIGHT: usize = 16;
 /// Followers hear of every so many bytes.
 const FOLLOW_EVERY: u64 = 256 * 1024;
-/// Largest evidence that is kept, in bytes.
+/// How much of larger bytes is kept as evidence.
+const EVIDENCE_OF_MORE: usize = 1 << 20;
+/// Largest evidence that is kept whole, in bytes.
 const MAX_EVIDENCE: u64 = 64 << 20;

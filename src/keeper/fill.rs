@@ -14,6 +14,7 @@ use crate::store::{AppendError, Appended};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use url::Url;
 
@@ -48,7 +49,26 @@ pub struct Arrival {
 /// Owned by the keeper. A fetch lives until it is done, whoever waits for it or hangs up.
 #[derive(Default)]
 pub(super) struct Fills {
-    running: Mutex<HashMap<Sha256, watch::Receiver<Progress>>>,
+    running: Mutex<HashMap<Sha256, Running>>,
+}
+
+/// A fetch that is under way.
+#[derive(Clone)]
+pub(super) struct Running {
+    /// How far it has come.
+    pub progress: watch::Receiver<Progress>,
+    begun: Instant,
+}
+
+impl Running {
+    /// How long one more client should wait: a fetch from which nothing came for a whole
+    /// `patience` keeps no one else waiting as long.
+    pub(super) fn patience(&self, patience: Duration) -> Duration {
+        match *self.progress.borrow() {
+            Progress::Asking => patience.saturating_sub(self.begun.elapsed()).max(LEAST_PATIENCE),
+            _ => patience,
+        }
+    }
 }
 
 impl Fills {
@@ -58,13 +78,17 @@ impl Fills {
         keeper: &Arc<Keeper>,
         repository: &str,
         archives: Vec<DeclaredArchive>,
-    ) -> Result<watch::Receiver<Progress>, Missing> {
-        let Some(id) = archives.first().map(DeclaredArchive::id) else {
-            return Err(Missing::Undeclared);
-        };
+    ) -> Result<Running, Missing> {
+        let Some(first) = archives.first() else { return Err(Missing::Undeclared) };
+        let id = first.id();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(progress) = running.get(&id) {
-            return Ok(progress.clone());
+        if let Some(fill) = running.get(&id) {
+            return Ok(fill.clone());
+        }
+        // A fetch that ended since the caller looked has left its pin or its failure here.
+        if let Some(kept) = keeper.kept_archive(first) {
+            let (_, progress) = watch::channel(Progress::Kept(kept));
+            return Ok(Running { progress, begun: Instant::now() });
         }
         if let Some(missing) = keeper.negative.find(&id) {
             return Err(missing);
@@ -72,24 +96,22 @@ impl Fills {
         if running.len() >= MAX_FILLS {
             return Err(Missing::Busy);
         }
-        let (sender, receiver) = watch::channel(Progress::Asking);
-        running.insert(id, receiver.clone());
-        let fill = Fill {
-            keeper: Arc::clone(keeper),
-            repository: repository.to_owned(),
-            progress: sender,
-        };
-        let keeper = Arc::clone(keeper);
-        keeper.tasks.clone().spawn(async move {
-            let outcome = fill.run(&archives).await;
+        let (progress, receiver) = watch::channel(Progress::Asking);
+        let fill = Running { progress: receiver, begun: Instant::now() };
+        running.insert(id, fill.clone());
+        let task = Fill { keeper: Arc::clone(keeper), repository: repository.to_owned(), progress };
+        keeper.tasks.spawn(async move {
+            let outcome = task.run(&archives).await;
+            let keeper = &task.keeper;
             if let Progress::Missing(missing) = &outcome {
                 keeper.negative.remember(id, missing.clone());
             }
             let mut running = keeper.fills.running.lock().unwrap_or_else(PoisonError::into_inner);
             running.remove(&id);
-            fill.progress.send_replace(outcome);
+            drop(running);
+            task.progress.send_replace(outcome);
         });
-        Ok(receiver)
+        Ok(fill)
     }
 
     /// How many fetches are under way.
@@ -292,20 +314,7 @@ impl Fill {
         archive: &DeclaredArchive,
         observation: attempt::Observation,
     ) -> Result<(), AppendError> {
-        let evidence = match observation.evidence {
-            Some(hashed) => {
-                let name = hashed.digests().sha256;
-                match self.keep(hashed).await {
-                    Ok(()) => Some(name),
-                    Err(error) => {
-                        tracing::error!(%error, "evidence can't be kept");
-                        None
-                    }
-                }
-            }
-            None => None,
-        };
-        let divergence = Divergence {
+        let mut divergence = Divergence {
             at: self.keeper.clock.now(),
             repository: self.repository.clone(),
             packages: archive.packages.clone(),
@@ -314,9 +323,20 @@ impl Fill {
             what: observation.what,
             expected: archive.checksums.iter().map(Checksum::to_string).collect(),
             observed: observation.observed,
-            evidence,
+            evidence: None,
             detail: observation.detail,
         };
+        // What is known already needs no evidence once more.
+        if self.keeper.store.lookup(|catalog| catalog.divergence(&divergence))?.is_some() {
+            return Ok(());
+        }
+        if let Some(hashed) = observation.evidence {
+            let name = hashed.digests().sha256;
+            match self.keep(hashed).await {
+                Ok(()) => divergence.evidence = Some(name),
+                Err(error) => tracing::error!(%error, "evidence can't be kept"),
+            }
+        }
         self.append_divergence(divergence).await
     }
 
@@ -367,6 +387,8 @@ fn host(url: &Url) -> &str {
     url.host_str().unwrap_or("a source without host")
 }
 
+/// How long even a client of a hopeless fetch waits.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// Most first fetches at one time, running or waiting for a place.
 const MAX_FILLS: usize = 4_096;
 /// Most other sources that are asked about a weakly declared archive.

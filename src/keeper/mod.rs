@@ -200,6 +200,16 @@ impl Keeper {
         self.answer(archives).await
     }
 
+    /// The pinned blob of a declared archive: by its first checksum, or by its URL without one.
+    fn kept_archive(&self, archive: &DeclaredArchive) -> Option<Kept> {
+        let found = self.store.lookup(|catalog| match archive.checksums.first() {
+            Some(checksum) => catalog.kept(checksum),
+            None => archive.urls.first().map_or(Ok(None), |url| catalog.pin(url)),
+        });
+        // A catalog that fails fails the fetch as well, which says so.
+        found.ok().flatten()
+    }
+
     /// Asks a repository's upstream now.
     ///
     /// # Errors
@@ -261,11 +271,13 @@ impl Keeper {
                 return Answer::Missing(Missing::Store("the catalog failed".to_owned()));
             }
         };
-        let progress = match self.fills.join(self, repository.name(), archives) {
-            Ok(progress) => progress,
-            Err(missing) => return Answer::Missing(missing),
-        };
-        wait(progress, self.patience).await
+        match self.fills.join(self, repository.name(), archives) {
+            Ok(fill) => {
+                let patience = fill.patience(self.patience);
+                wait(fill.progress, patience).await
+            }
+            Err(missing) => Answer::Missing(missing),
+        }
     }
 }
 

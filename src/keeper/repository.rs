@@ -133,10 +133,11 @@ impl Repository {
         let name = repository.name();
         if let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? {
             // A change of mode shows with the next snapshot.
-            let served = load(name, &repository.settings, store, entry, snapshot)?;
+            let (served, refused) = load(name, &repository.settings, store, entry, snapshot)?;
             repository.ensure_declared(store, &served.snapshot)?;
-            repository.health.lock().unwrap_or_else(PoisonError::into_inner).revision =
-                repository.revision_of(&served.snapshot);
+            let revision = repository.revision_of(&served.snapshot);
+            let health = Health { revision, refused, ..Health::default() };
+            *repository.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
             repository.served.store(Some(Arc::new(served)));
         }
         Ok(repository)
@@ -348,18 +349,21 @@ fn load(
     store: &Store,
     entry: u64,
     snapshot: Snapshot,
-) -> Result<Served, RefreshError> {
+) -> Result<(Served, Vec<(String, String)>), RefreshError> {
     let blobs = store.blobs();
     let admitted = read_list(store, &snapshot.admitted)?;
+    let files = read_list(store, &snapshot.files)?;
     let read_repo = |list: &FileList| -> Result<Option<Bytes>, RefreshError> {
         let repo = list.0.get(&admit::repo_path()).map(|name| blobs.read(name, MAX_REPO_FILE));
         Ok(repo.transpose().map_err(AdmitError::from)?.map(Bytes::from))
     };
     let repo = read_repo(&admitted)?.unwrap_or_default();
-    let upstream_repo = match snapshot.files == snapshot.admitted {
-        true => Some(repo.clone()),
-        false => read_repo(&read_list(store, &snapshot.files)?)?,
-    };
+    let upstream_repo = read_repo(&files)?;
+    let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
+    let refused = refused.filter_map(admit::package_of).map(|package| {
+        (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
+    });
+    let refused = refused.collect();
     let index = match (&snapshot.index, find_built(store, name, &snapshot)) {
         (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
         (None, Some(built)) => built,
@@ -368,7 +372,7 @@ fn load(
     let caches = caches(settings, upstream_repo.as_deref());
     let served = Served::new(index, repo, snapshot, entry, caches);
     keep_built(store, name, &served);
-    Ok(served)
+    Ok((served, refused))
 }
 
 fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {

@@ -52,7 +52,8 @@ impl Edge {
     /// The edge of a tree of `size` leaves, from the tiles that [`Edge::needed_tiles`] names.
     ///
     /// # Errors
-    /// When a tile holds more or less than its path says.
+    /// When a tile holds more or less than its path says, or the leaves are not those of the
+    /// hashes. Whether the root is the expected one is the caller's to check.
     pub fn restore(size: u64, tiles: Vec<(TilePath, Vec<u8>)>) -> Result<Self, TileError> {
         let mut edge = Self { size, ..Self::default() };
         for (path, bytes) in tiles {
@@ -70,7 +71,14 @@ impl Edge {
                 }
             }
         }
-        Ok(edge)
+        // The root vouches for the hashes only; these vouch for the leaves, which are written
+        // again with the next append.
+        let leaves: Vec<Sha256> = edge.bundle.iter().map(|leaf| leaf_hash(leaf)).collect();
+        match edge.hashes.first() {
+            Some(hashes) if *hashes != leaves => Err(TileError::Leaves),
+            None if !leaves.is_empty() => Err(TileError::Leaves),
+            _ => Ok(edge),
+        }
     }
 
     /// How many leaves the tree has.
@@ -195,6 +203,19 @@ mod tests {
         for (path, bytes) in &growth.tiles {
             let short = vec![(*path, bytes[..bytes.len() - 32.min(bytes.len())].to_vec())];
             assert!(Edge::restore(2, short).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn damaged_leaves_restore_nothing() {
+        let growth = Edge::default().grow(&[leaf(0), leaf(1)]).unwrap();
+        for (at, (path, bytes)) in growth.tiles.iter().enumerate() {
+            for position in 0..bytes.len() {
+                let mut tiles = growth.tiles.clone();
+                tiles[at].1[position] ^= 1;
+                let restored = Edge::restore(2, tiles);
+                assert!(restored.is_err(), "byte {position} of {path}");
+            }
         }
     }
 

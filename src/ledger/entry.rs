@@ -49,6 +49,7 @@ pub struct Pin {
     /// The repository whose metadata declares the URL.
     pub repository: String,
     /// Packages that use it, as `name.version`; some of them when there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
     /// The declared URL, without credentials.
     pub url: String,
@@ -119,6 +120,7 @@ pub struct Divergence {
     /// The repository whose metadata declares the URL.
     pub repository: String,
     /// Packages that use it, as `name.version`; some of them when there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
     /// The declared URL, without credentials.
     pub url: String,
@@ -272,13 +274,21 @@ impl Entry {
             "pin" => Self::Pin(read(fields)?),
             "snapshot" => Self::Snapshot(read(fields)?),
             "divergence" => Self::Divergence(read(fields)?),
+            "" => return Err(EntryError::Malformed("\"kind\" is empty".to_owned())),
             _ => {
-                let at = fields.remove("at").unwrap_or_default();
-                let at = serde_json::from_value(at).map_err(malformed)?;
-                return Ok(Self::Other(OtherEntry { at, kind, leaf: leaf.to_vec() }));
+                if fields.values().any(has_float) {
+                    return Err(EntryError::NotCanonical);
+                }
+                let text = fields.remove("at").unwrap_or_default();
+                let at: Timestamp = serde_json::from_value(text.clone()).map_err(malformed)?;
+                if text != Value::from(at.to_string()) {
+                    return Err(EntryError::NotCanonical);
+                }
+                Self::Other(OtherEntry { at, kind, leaf: leaf.to_vec() })
             }
         };
-        if entry.to_leaf()? == leaf { Ok(entry) } else { Err(EntryError::NotCanonical) }
+        let canonical = entry.at().subsec_nanosecond() == 0 && entry.to_leaf()? == leaf;
+        if canonical { Ok(entry) } else { Err(EntryError::NotCanonical) }
     }
 
     /// The entry as a JSON value, for those who list entries.
@@ -302,6 +312,16 @@ fn canonical(entry: &impl Serialize, kind: &str) -> Result<Vec<u8>, EntryError> 
 
 fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, EntryError> {
     serde_json::from_value(Value::Object(fields)).map_err(malformed)
+}
+
+/// serde_json itself bounds how deep values nest.
+fn has_float(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(values) => values.iter().any(has_float),
+        Value::Object(fields) => fields.values().any(has_float),
+        _ => false,
+    }
 }
 
 fn malformed(error: serde_json::Error) -> EntryError {
@@ -351,6 +371,7 @@ mod tests {
         for (from, to) in [
             ("{\"at\"", "{ \"at\""),
             ("22:47:26Z", "22:47:26.0Z"),
+            ("22:47:26Z", "22:47:26.5Z"),
             ("22:47:26Z", "22:47:26+00:00"),
             ("\"v\":1", "\"v\":1.0"),
             ("\"v\":1", "\"v\":2"),
@@ -370,6 +391,13 @@ mod tests {
         let leaf = br#"{"at":"2026-11-22T22:47:26Z","kind":"decision","v":1,"who":"me"}"#;
         let entry = Entry::from_leaf(leaf).unwrap();
         assert_eq!((entry.kind(), entry.to_leaf().unwrap()), ("decision", leaf.to_vec()));
+        let text = std::str::from_utf8(leaf).unwrap();
+        for (from, to) in
+            [("\"me\"", "[1.5]"), ("26Z", "26.5Z"), ("26Z", "26+02:00"), ("decision", "")]
+        {
+            let other = text.replace(from, to);
+            assert!(Entry::from_leaf(other.as_bytes()).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -3,15 +3,18 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::Digest as _;
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
-/// Largest note that is read, in bytes.
-pub const MAX_NOTE: usize = 64 * 1024;
+/// Largest note that is read, in bytes; enough for 16 post-quantum signatures beside ours.
+pub const MAX_NOTE: usize = 128 * 1024;
+/// Longest key name, in bytes.
+pub const MAX_NAME: usize = 256;
 /// Most signature lines that are looked at.
 pub const MAX_SIGNATURES: usize = 64;
 
@@ -71,9 +74,10 @@ impl Signer {
     ///
     /// # Errors
     /// [`NoteError::PrivateKey`] when it can't be written.
-    pub fn to_pem(&self) -> Result<String, NoteError> {
-        let pem = self.key.to_pkcs8_pem(LineEnding::LF).map_err(|_| NoteError::PrivateKey)?;
-        Ok(pem.to_string())
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, NoteError> {
+        // Without the public key, which OpenSSL 3.0 does not read.
+        let key = KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
+        key.to_pkcs8_pem(LineEnding::LF).map_err(|_| NoteError::PrivateKey)
     }
 
     /// The key's name.
@@ -195,7 +199,8 @@ fn signature_line(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), NoteError> {
 }
 
 fn check_name(name: &str) -> Result<String, NoteError> {
-    let wrong = name.is_empty() || name.contains('+') || name.contains(char::is_whitespace);
+    let odd = |c: char| c == '+' || c.is_whitespace() || c.is_control();
+    let wrong = name.is_empty() || name.len() > MAX_NAME || name.contains(odd);
     if wrong { Err(NoteError::Name) } else { Ok(name.to_owned()) }
 }
 
@@ -250,7 +255,9 @@ mod tests {
         for text in ["", "a+b", "a+00000000+AQ==", &VKEY.replace("c74f20a3", "c74f20a4")] {
             assert!(text.parse::<Verifier>().is_err(), "{text}");
         }
-        assert!(Signer::from_seed("a b", &[7; 32]).is_err());
+        for name in ["", "a b", "a+b", "a\u{7}b", &"a".repeat(MAX_NAME + 1)] {
+            assert!(Signer::from_seed(name, &[7; 32]).is_err(), "{name}");
+        }
     }
 
     proptest! {

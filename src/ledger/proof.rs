@@ -1,6 +1,7 @@
 //! Inclusion and consistency proofs (RFC 6962 section 2.1), and their text (C2SP tlog-proof).
 
 use super::merkle::{fold_peaks, node_hash, push_peak, tree_hash};
+use super::note::MAX_NOTE;
 use super::tile::{Level, TileError, TilePath, WIDTH, decode_hashes};
 use crate::digest::Sha256;
 use base64::Engine as _;
@@ -230,6 +231,9 @@ impl TextProof {
 
     /// Reads what [`TextProof::to_bytes`] writes; an `extra` line is passed over.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > MAX_TEXT {
+            return None;
+        }
         let end = bytes.windows(2).position(|pair| pair == b"\n\n")?;
         let head = std::str::from_utf8(&bytes[..end]).ok()?;
         let mut lines = head.split('\n');
@@ -259,6 +263,8 @@ fn split(count: u64) -> u64 {
     1 << (count - 1).ilog2()
 }
 
+/// Longest proof as text that is read, in bytes.
+pub const MAX_TEXT: usize = MAX_NOTE + 64 * 1024;
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
 
 #[cfg(test)]

@@ -47,6 +47,9 @@ pub enum TileError {
         /// How many there should be.
         expected: u64,
     },
+    /// Leaves that are not those of the tile's hashes.
+    #[error("holds other leaves than the hashes say")]
+    Leaves,
     /// A bundle that ends within a leaf, or holds more than 256.
     #[error("is no bundle of entries")]
     Bundle,

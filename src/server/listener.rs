@@ -5,6 +5,7 @@ use super::activity::Activity;
 use super::progress_io::ProgressIo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub(super) async fn accept(
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
+            // The client has gone again; the next one has not.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting lets some connections end.
                 tracing::warn!(%error, "a connection can't be accepted");

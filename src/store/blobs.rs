@@ -290,6 +290,14 @@ impl Hashed {
     pub fn digests(&self) -> &Digests {
         &self.digests
     }
+
+    /// Reads some of the bytes again.
+    ///
+    /// # Errors
+    /// Whatever the file system says, also when there are fewer.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&*self.file, buffer, offset)
+    }
 }
 
 /// Hashes a whole file with all three hashes.

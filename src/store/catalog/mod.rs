@@ -12,7 +12,7 @@ pub use index::IndexError;
 
 use super::layout::Layout;
 use crate::digest::Sha256;
-use crate::ledger::entry::{Divergence, Entry, Pin, Snapshot};
+use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Pin, Snapshot};
 use crate::opam::Checksum;
 use index::{Change, Index, MemoryIndex, SledIndex, Table};
 use std::collections::HashSet;
@@ -149,13 +149,17 @@ impl Catalog {
         Ok(self.get(Table::Blob, &checksum_key(checksum))?.and_then(|value| kept(&value)))
     }
 
-    /// The ledger index of a divergence that is the same as this one.
+    /// The ledger index of a divergence that is the same as this one, or, when a source gives
+    /// something else each time, of one of the [`MAX_DIVERGENCES`] that are recorded of it.
     ///
     /// # Errors
     /// When the index fails.
     pub fn divergence(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
-        let value = self.get(Table::Divergence, divergence_key(divergence).as_bytes())?;
-        Ok(value.and_then(|value| number(&value)))
+        let key = divergence_key(divergence);
+        let alike = self.index().scan(Table::Divergence, &key.as_bytes()[..16])?;
+        let same = alike.iter().find(|(found, _)| found == key.as_bytes());
+        let full = alike.last().filter(|_| alike.len() >= MAX_DIVERGENCES);
+        Ok(same.or(full).and_then(|(_, value)| number(value)))
     }
 
     /// How many divergences there are.
@@ -266,13 +270,21 @@ fn sled_directory(layout: &Layout) -> std::path::PathBuf {
     layout.catalog().join("sled")
 }
 
-/// What makes two divergences the same: kind, subject, and the bytes or, without any, the words.
+/// What makes two divergences the same: kind and subject (the first half) and the bytes or,
+/// without any, who said what (the second half).
 pub(super) fn divergence_key(divergence: &Divergence) -> Sha256 {
-    let observed = match &divergence.observed {
-        Some(observed) => observed.sha256.to_string(),
-        None => format!("{} {}", divergence.from, divergence.detail),
+    let (from, detail) = (&divergence.from, &divergence.detail);
+    let observed = match (&divergence.observed, divergence.what) {
+        (Some(observed), _) => observed.sha256.to_string(),
+        // Where it was cut is chance.
+        (None, DivergenceKind::Truncated | DivergenceKind::TooLarge) => from.clone(),
+        (None, _) => format!("{from} {detail}"),
     };
-    Sha256::of(format!("{}\n{}\n{observed}", divergence.what, divergence.url).as_bytes())
+    let subject = Sha256::of(format!("{}\n{}", divergence.what, divergence.url).as_bytes());
+    let observed = Sha256::of(observed.as_bytes());
+    let mut key = *subject.as_bytes();
+    key[16..].copy_from_slice(&observed.as_bytes()[..16]);
+    Sha256::from_bytes(key)
 }
 
 fn snapshot_value(snapshot: &Snapshot) -> Vec<u8> {
@@ -311,8 +323,11 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
     Change::Put(table, key.to_vec(), value)
 }
 
+/// Most divergences of one kind that are recorded of one URL: a login page with a new token each
+/// time must not fill the disk.
+pub const MAX_DIVERGENCES: usize = 16;
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

@@ -83,6 +83,7 @@ impl Opam {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home.path())
+            .env("TMPDIR", std::env::temp_dir())
             .env("LC_ALL", "C.UTF-8")
             .env("CURL_CA_BUNDLE", &self.ca)
             .env("SSL_CERT_FILE", &self.ca)
