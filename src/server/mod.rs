@@ -212,6 +212,7 @@ impl Server {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         answer::insert(headers, REQUEST_ID, &format!("{id:016x}"));
         tracing::info!(
+            target: "access",
             request = format_args!("{id:016x}"),
             %client,
             method = %request.method(),

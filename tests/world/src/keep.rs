@@ -25,6 +25,7 @@ pub struct Keep {
     binary: PathBuf,
     home: TempDir,
     server: Option<Server>,
+    log: &'static str,
 }
 
 #[derive(Debug)]
@@ -45,7 +46,12 @@ impl Keep {
     /// Starts nothing yet; its mirror.toml is still to be written.
     pub fn stopped(binary: &str) -> Self {
         let home = tempfile::tempdir().expect("a directory can be made");
-        Self { binary: binary.into(), home, server: None }
+        Self { binary: binary.into(), home, server: None, log: "info" }
+    }
+
+    /// The same without a line for each request.
+    pub fn without_access_log(self) -> Self {
+        Self { log: "info,access=off", ..self }
     }
 
     /// Writes mirror.toml; a running server does not read it again.
@@ -149,6 +155,7 @@ impl Keep {
         for name in variables.filter(|name| is_meant_for_it(&name.to_string_lossy())) {
             command.env_remove(name);
         }
+        command.env("OPAM_KEEP_LOG", self.log);
         command.arg("--config").arg(self.config()).args(arguments).current_dir(self.home.path());
         command
     }
