@@ -2,7 +2,7 @@
 //! declared checksum.
 
 use super::Keeper;
-use super::fill::Arrival;
+use super::progress::Arrival;
 use crate::ledger::entry::{DivergenceKind, Observed};
 use crate::opam::Checksum;
 use crate::safe_url::SafeUrl;

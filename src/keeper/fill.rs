@@ -3,6 +3,7 @@
 
 use super::attempt::{self, Attempt};
 use super::missing::Missing;
+use super::progress::{Arrival, Progress};
 use super::{Keeper, sources};
 use crate::config::ChecksumPolicy;
 use crate::digest::Sha256;
@@ -12,37 +13,10 @@ use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, Kept};
 use crate::store::{AppendError, Appended};
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use url::Url;
-
-/// How far a first fetch has come.
-#[derive(Clone, Debug)]
-pub enum Progress {
-    /// No source has answered yet.
-    Asking,
-    /// Bytes arrive from one source; they are not verified.
-    Arriving(Arrival),
-    /// The archive is pinned and kept.
-    Kept(Kept),
-    /// It can't be had.
-    Missing(Missing),
-}
-
-/// Unverified bytes on their way in from one source.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// The file that they are written to.
-    pub file: Arc<File>,
-    /// How many there are so far.
-    pub received: u64,
-    /// How many there will be, if the source said so.
-    pub length: Option<u64>,
-    /// Counts the sources, so that those who read along notice when one has failed.
-    pub source: u32,
-}
 
 /// The fetches that are under way.
 ///
@@ -99,16 +73,16 @@ impl Fills {
         let (progress, receiver) = watch::channel(Progress::Asking);
         let fill = Running { progress: receiver, begun: Instant::now() };
         running.insert(id, fill.clone());
+        // Its place takes the lock again when it ends, and a task may end at once.
+        drop(running);
+        let place = Place { keeper: Arc::clone(keeper), id };
         let task = Fill { keeper: Arc::clone(keeper), repository: repository.to_owned(), progress };
         keeper.tasks.spawn(async move {
             let outcome = task.run(&archives).await;
-            let keeper = &task.keeper;
             if let Progress::Missing(missing) = &outcome {
-                keeper.negative.remember(id, missing.clone());
+                task.keeper.negative.remember(id, missing.clone());
             }
-            let mut running = keeper.fills.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.remove(&id);
-            drop(running);
+            drop(place);
             task.progress.send_replace(outcome);
         });
         Ok(fill)
@@ -117,6 +91,19 @@ impl Fills {
     /// How many fetches are under way.
     pub(super) fn count(&self) -> usize {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// A fetch's place among those that are under way, given up however its task ends.
+struct Place {
+    keeper: Arc<Keeper>,
+    id: Sha256,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let running = &self.keeper.fills.running;
+        running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 

@@ -7,20 +7,24 @@
 
 mod admit;
 mod attempt;
+mod built_index;
 mod file_list;
 mod fill;
 mod missing;
+mod progress;
 mod raw_files;
 mod repository;
 mod schedule;
+mod served;
 mod sources;
 pub mod verify;
 
 pub use admit::AdmitError;
 pub use file_list::{FileList, FileListError};
-pub use fill::{Arrival, Progress};
 pub use missing::Missing;
-pub use repository::{Health, RefreshError, Refreshed, Repository, Served};
+pub use progress::{Arrival, Progress};
+pub use repository::{Health, RefreshError, Refreshed, Repository};
+pub use served::Served;
 
 use crate::clock::Clock;
 use crate::config::{Config, Policy};

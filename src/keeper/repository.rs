@@ -1,7 +1,9 @@
 //! One mirrored repository: what is served of it, and how its upstream has been doing.
 
 use super::admit::{self, Admission, AdmitError, Declarations};
+use super::built_index;
 use super::file_list::FileList;
+use super::served::Served;
 use super::sources;
 use crate::clock::Clock;
 use crate::config::{self, Mode};
@@ -27,24 +29,6 @@ pub struct Repository {
     health: Mutex<Health>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     refreshing: tokio::sync::Mutex<()>,
-}
-
-/// What clients get of a repository; never changes, only gets replaced as a whole.
-pub struct Served {
-    /// `index.tar.gz`.
-    pub index: Bytes,
-    /// The SHA-256 of the index.
-    pub index_name: Sha256,
-    /// The `repo` file.
-    pub repo: Bytes,
-    /// The SHA-256 of the `repo` file.
-    pub repo_name: Sha256,
-    /// The snapshot that it is made of.
-    pub snapshot: Snapshot,
-    /// The snapshot's index in the ledger.
-    pub entry: u64,
-    /// Upstream's own archive caches, as its `repo` file names them.
-    pub caches: Vec<Url>,
 }
 
 /// How a repository's upstream has been doing.
@@ -316,7 +300,7 @@ impl Repository {
         }
         let caches = caches(&self.settings, admission.upstream_repo.as_deref());
         let served = Served::new(admission.index, admission.repo, snapshot, entry, caches);
-        keep_built(store, self.name(), &served);
+        built_index::keep(store, self.name(), &served);
         self.served.store(Some(Arc::new(served)));
         Ok((Refreshed::Admitted { entry, versions }, Some((revision, admission.refused))))
     }
@@ -334,13 +318,6 @@ impl Repository {
 }
 
 type News = (Revision, Vec<(String, String)>);
-
-impl Served {
-    fn new(index: Bytes, repo: Bytes, snapshot: Snapshot, entry: u64, caches: Vec<Url>) -> Self {
-        let (index_name, repo_name) = (Sha256::of(&index), Sha256::of(&repo));
-        Self { index, index_name, repo, repo_name, snapshot, entry, caches }
-    }
-}
 
 /// Reads what is served of a snapshot from the store.
 fn load(
@@ -364,14 +341,14 @@ fn load(
         (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
     });
     let refused = refused.collect();
-    let index = match (&snapshot.index, find_built(store, name, &snapshot)) {
+    let index = match (&snapshot.index, built_index::find(store, name, &snapshot)) {
         (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
         (None, Some(built)) => built,
         (None, None) => admit::index_of_list(blobs, &admitted)?,
     };
     let caches = caches(settings, upstream_repo.as_deref());
     let served = Served::new(index, repo, snapshot, entry, caches);
-    keep_built(store, name, &served);
+    built_index::keep(store, name, &served);
     Ok((served, refused))
 }
 
@@ -380,49 +357,10 @@ fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {
     Ok(FileList::parse(&bytes).map_err(AdmitError::from)?)
 }
 
+/// The archive caches that upstream's `repo` file names.
 fn caches(settings: &config::Repository, upstream_repo: Option<&[u8]>) -> Vec<Url> {
     let upstream = settings.upstream.get_ref().expose();
     upstream_repo.map(|repo| sources::caches_of(upstream, repo)).unwrap_or_default()
-}
-
-/// A built index names its state and its own hash, so that a damaged or stale one is not found.
-fn built_path(store: &Store, name: &str, served: &Served) -> std::path::PathBuf {
-    let file = format!("{name} {} {}.tar.gz", served.snapshot.admitted, served.index_name);
-    store.layout().built_indexes().join(file)
-}
-
-fn keep_built(store: &Store, name: &str, served: &Served) {
-    let path = built_path(store, name, served);
-    if served.snapshot.index.is_some() || path.exists() {
-        return;
-    }
-    let directory = store.layout().built_indexes();
-    let others = std::fs::read_dir(&directory).into_iter().flatten().flatten();
-    let stale =
-        others.filter(|file| file.file_name().to_string_lossy().starts_with(&format!("{name} ")));
-    for file in stale {
-        // A stale index is never read; removing it only saves space.
-        let _ = std::fs::remove_file(file.path());
-    }
-    let kept = std::fs::create_dir_all(&directory)
-        .and_then(|()| crate::store::durable::write(&path, &served.index, 0o600));
-    if let Err(error) = kept {
-        tracing::warn!(%error, "the next start will build the index anew");
-    }
-}
-
-fn find_built(store: &Store, name: &str, snapshot: &Snapshot) -> Option<Bytes> {
-    let prefix = format!("{name} {} ", snapshot.admitted);
-    let directory = std::fs::read_dir(store.layout().built_indexes()).ok()?;
-    for file in directory.flatten() {
-        let file_name = file.file_name().into_string().unwrap_or_default();
-        let hash = file_name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tar.gz"));
-        if let Some(Ok(expected)) = hash.map(str::parse::<Sha256>) {
-            let bytes = std::fs::read(file.path()).ok()?;
-            return (Sha256::of(&bytes) == expected).then(|| Bytes::from(bytes));
-        }
-    }
-    None
 }
 
 async fn blocking<T: Send + 'static>(

@@ -281,7 +281,7 @@ impl Entry {
                 }
                 let text = fields.remove("at").unwrap_or_default();
                 let at: Timestamp = serde_json::from_value(text.clone()).map_err(malformed)?;
-                if text != Value::from(at.to_string()) {
+                if text != at.to_string() {
                     return Err(EntryError::NotCanonical);
                 }
                 Self::Other(OtherEntry { at, kind, leaf: leaf.to_vec() })

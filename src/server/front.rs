@@ -27,7 +27,7 @@ struct Row<'a> {
     upstream: String,
     versions: Option<u64>,
     fresh: String,
-    problem: Option<String>,
+    failing: bool,
 }
 
 /// Writes the page for clients who reach this server as `url`.
@@ -41,7 +41,7 @@ pub(super) fn page(server: &Server, clock: &Clock) -> Response<Body> {
             upstream: repository.settings().upstream.get_ref().to_string(),
             versions: served.map(|served| served.snapshot.versions),
             fresh: health.fresh_at.map_or("not since this start".to_owned(), |at| ago(at, now)),
-            problem: health.problem,
+            failing: health.problem.is_some(),
         }
     });
     let front = Front {

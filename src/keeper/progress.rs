@@ -1,0 +1,32 @@
+//! How far a first fetch has come, as those who wait for it see it.
+
+use super::missing::Missing;
+use crate::store::catalog::Kept;
+use std::fs::File;
+use std::sync::Arc;
+
+/// How far a first fetch has come.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// No source has answered yet.
+    Asking,
+    /// Bytes arrive from one source; they are not verified.
+    Arriving(Arrival),
+    /// The archive is pinned and kept.
+    Kept(Kept),
+    /// It can't be had.
+    Missing(Missing),
+}
+
+/// Unverified bytes on their way in from one source.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The file that they are written to.
+    pub file: Arc<File>,
+    /// How many there are so far.
+    pub received: u64,
+    /// How many there will be, if the source said so.
+    pub length: Option<u64>,
+    /// Counts the sources, so that those who read along notice when one has failed.
+    pub source: u32,
+}
