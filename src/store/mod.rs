@@ -12,6 +12,8 @@ pub mod layout;
 pub mod lock;
 pub mod log;
 pub mod medium;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use writer::{AppendError, Appended};

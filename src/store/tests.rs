@@ -1,0 +1,125 @@
+//! The store as a whole: what is acknowledged stays, whatever is lost beside it.
+
+use super::*;
+use crate::digest::Digests;
+use crate::ledger::entry::{Divergence, DivergenceKind, Observed, Pin, Strength};
+use crate::opam::Checksum;
+use tempfile::TempDir;
+
+fn pin(url: &str, bytes: &[u8]) -> Entry {
+    let digests = Digests::of(bytes);
+    Entry::Pin(Pin {
+        at: Clock::system().now(),
+        repository: "default".to_owned(),
+        packages: Vec::new(),
+        url: url.to_owned(),
+        from: url.to_owned(),
+        sha256: digests.sha256,
+        sha512: digests.sha512,
+        md5: digests.md5,
+        size: digests.size,
+        declared: Vec::new(),
+        strength: Strength::None,
+        agreed: Vec::new(),
+    })
+}
+
+fn divergence(bytes: &[u8]) -> Entry {
+    let digests = Digests::of(bytes);
+    Entry::Divergence(Divergence {
+        at: Clock::system().now(),
+        repository: "default".to_owned(),
+        packages: Vec::new(),
+        url: URL.to_owned(),
+        from: URL.to_owned(),
+        what: DivergenceKind::Mismatch,
+        expected: Vec::new(),
+        observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
+        evidence: None,
+        detail: "sha256 differs".to_owned(),
+    })
+}
+
+async fn open(directory: &TempDir) -> Result<Store, StoreError> {
+    Store::open(Layout::new(directory.path()), &Clock::system()).await
+}
+
+#[tokio::test]
+async fn g2_the_first_pin_of_a_url_stands_also_within_one_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    let (first, again, other) = tokio::join!(
+        store.append(pin(URL, b"first")),
+        store.append(pin(URL, b"first")),
+        store.append(pin(URL, b"other")),
+    );
+    assert_eq!(first.unwrap(), Appended::New(1));
+    assert_eq!(again.unwrap(), Appended::Known(1));
+    let Appended::PinnedOtherwise(kept) = other.unwrap() else { panic!("it was pinned again") };
+    assert_eq!((kept.sha256, kept.entry), (Digests::of(b"first").sha256, 1));
+    drop(store);
+    let store = open(&directory).await.unwrap();
+    assert!(matches!(
+        store.append(pin(URL, b"other")).await,
+        Ok(Appended::PinnedOtherwise(kept)) if kept.entry == 1
+    ));
+    assert_eq!(store.log().size().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn g4_a_source_that_gives_something_else_each_time_is_recorded_so_often_and_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    for number in 0..40u8 {
+        let appended = store.append(divergence(&[number])).await.unwrap();
+        let recorded = matches!(appended, Appended::New(_));
+        assert_eq!(recorded, usize::from(number) < catalog::MAX_DIVERGENCES, "{number}");
+    }
+    assert!(matches!(store.append(divergence(&[0])).await, Ok(Appended::Known(1))));
+}
+
+#[tokio::test]
+async fn g8_the_catalog_comes_back_from_the_ledger() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    for number in 0..300u16 {
+        let url = format!("{URL}{number}");
+        store.append(pin(&url, &number.to_be_bytes())).await.unwrap();
+    }
+    let checksum = Checksum::Md5(Digests::of(&7u16.to_be_bytes()).md5);
+    let before = store.lookup(|catalog| catalog.kept(&checksum)).unwrap();
+    assert!(before.is_some());
+    drop(store);
+    std::fs::remove_dir_all(directory.path().join("catalog")).unwrap();
+    let store = open(&directory).await.unwrap();
+    assert_eq!(store.lookup(|catalog| catalog.kept(&checksum)).unwrap(), before);
+    assert_eq!(store.lookup(Catalog::pins).unwrap(), 300);
+}
+
+#[tokio::test]
+async fn a_lost_key_is_never_replaced_by_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(&directory).await.unwrap());
+    let public = std::fs::read(directory.path().join("keys/ledger.pub")).unwrap();
+    std::fs::remove_file(directory.path().join("keys/ledger.key")).unwrap();
+    let error = open(&directory).await.err().expect("it was opened").to_string();
+    assert!(error.contains("ledger.key: the key of this ledger is missing"), "{error}");
+    assert_eq!(std::fs::read(directory.path().join("keys/ledger.pub")).unwrap(), public);
+}
+
+#[tokio::test]
+async fn a_rewritten_entry_makes_the_start_refuse() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    store.append(pin(URL, b"first")).await.unwrap();
+    drop(store);
+    let bundle = directory.path().join("ledger/tile/entries/000.p/2");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let at = bytes.windows(6).position(|six| six == b"\"none\"").unwrap();
+    bytes[at..at + 6].copy_from_slice(b"\"weak\"");
+    std::fs::write(&bundle, bytes).unwrap();
+    let error = open(&directory).await.err().expect("it was opened").to_string();
+    assert!(error.contains("other leaves than the hashes say"), "{error}");
+}
+
+const URL: &str = "https://host.example/archive.tar.gz";
