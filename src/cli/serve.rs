@@ -28,6 +28,9 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Each fetch holds a thread while it writes and hashes; the others read what the page
+        // cache does not have, and more of them would cost memory and win nothing.
+        .max_blocking_threads(context.config.upstream.concurrency + READERS)
         .build()
         .map_err(Failure::failed)?;
     runtime.block_on(serve(&context))?;
@@ -79,3 +82,6 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
     });
     Ok(stop)
 }
+
+/// Threads for work that blocks, beside those of the fetches.
+const READERS: usize = 16;
