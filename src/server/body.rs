@@ -50,18 +50,15 @@ impl FilePart {
                 self.reading = None;
                 chunk.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
-            None => {
-                let length = chunk_length(self.remaining);
-                match read_cached(&self.file, self.position, length) {
-                    Some(chunk) => chunk,
-                    None => {
-                        let (file, position) = (Arc::clone(&self.file), self.position);
-                        let read = move || read_at(&file, position, length);
-                        self.reading = Some(tokio::task::spawn_blocking(read));
-                        return self.poll_chunk(context);
-                    }
+            None => match read_cached(&self.file, self.position, buffer(self.remaining)) {
+                Ok(chunk) => chunk,
+                Err(buffer) => {
+                    let (file, position) = (Arc::clone(&self.file), self.position);
+                    let read = move || read_at(&file, position, buffer);
+                    self.reading = Some(tokio::task::spawn_blocking(read));
+                    return self.poll_chunk(context);
                 }
-            }
+            },
         };
         Poll::Ready(Some(chunk.and_then(|chunk| {
             if chunk.is_empty() {
@@ -114,37 +111,40 @@ impl HttpBody for Body {
 
 /// Reads up to one chunk, without blocking the reactor when the disk has to be asked.
 pub(super) async fn read_chunk(file: &Arc<File>, position: u64, length: u64) -> io::Result<Bytes> {
-    let length = chunk_length(length);
-    if let Some(chunk) = read_cached(file, position, length) {
-        return chunk;
+    match read_cached(file, position, buffer(length)) {
+        Ok(chunk) => chunk,
+        Err(buffer) => {
+            let file = Arc::clone(file);
+            tokio::task::spawn_blocking(move || read_at(&file, position, buffer))
+                .await
+                .unwrap_or_else(|error| Err(io::Error::other(error)))
+        }
     }
-    let file = Arc::clone(file);
-    tokio::task::spawn_blocking(move || read_at(&file, position, length))
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-fn chunk_length(remaining: u64) -> usize {
+fn buffer(remaining: u64) -> BytesMut {
     // A chunk always fits.
-    remaining.min(CHUNK as u64) as usize
+    BytesMut::zeroed(remaining.min(CHUNK as u64) as usize)
 }
 
-/// Reads what the page cache has; `None` when the disk would have to be waited for.
-fn read_cached(file: &File, position: u64, length: usize) -> Option<io::Result<Bytes>> {
-    let mut buffer = BytesMut::zeroed(length);
+/// Reads what the page cache has; gives the buffer back when the disk would have to be waited for.
+fn read_cached(
+    file: &File,
+    position: u64,
+    mut buffer: BytesMut,
+) -> Result<io::Result<Bytes>, BytesMut> {
     let slices = &mut [IoSliceMut::new(&mut buffer)];
     match rustix::io::preadv2(file, slices, position, ReadWriteFlags::NOWAIT) {
         Ok(read) => {
             buffer.truncate(read);
-            Some(Ok(buffer.freeze()))
+            Ok(Ok(buffer.freeze()))
         }
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => None,
-        Err(error) => Some(Err(error.into())),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Err(buffer),
+        Err(error) => Ok(Err(error.into())),
     }
 }
 
-fn read_at(file: &File, position: u64, length: usize) -> io::Result<Bytes> {
-    let mut buffer = BytesMut::zeroed(length);
+fn read_at(file: &File, position: u64, mut buffer: BytesMut) -> io::Result<Bytes> {
     let read = file.read_at(&mut buffer, position)?;
     buffer.truncate(read);
     Ok(buffer.freeze())
