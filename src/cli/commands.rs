@@ -31,7 +31,11 @@ impl Mirror<'_> {
         let mut recipes = Vec::new();
         if let Some(ca) = self.ca {
             let export = format!("export CURL_CA_BUNDLE={}", quote(&ca.display().to_string()));
-            recipes.push(recipe("trust-shell", "Trust the certificate, in this shell", [export]));
+            recipes.push(recipe(
+                "trust-shell",
+                "Trust the certificate, in this shell (curl then trusts no other)",
+                [export],
+            ));
         }
         let url = self.repository_url();
         recipes.push(recipe(
