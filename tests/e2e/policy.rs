@@ -56,6 +56,53 @@ fn an_archive_that_nothing_vouches_for_is_listed_and_never_pinned_where_that_is_
     assert_eq!(keep.ledger().pins(package.url()).len(), 0);
 }
 
+#[test]
+fn an_archive_that_nothing_vouches_for_is_pinned_by_package_with_the_sources_that_agree() {
+    let mirror_url = "https://mirror.example/weak.tgz";
+    let (world, mut keep, package) = mirrored(&[], mirror_url);
+    let path = format!("/default/archive/{}", package.full_name());
+    for _ in 0..2 {
+        let answer = keep.curl().get(&path);
+        assert!(answer.is_whole() && answer.body == package.archive_bytes());
+    }
+    assert_eq!((world.count(package.url()), world.count(mirror_url)), (1, 1));
+    let ledger = keep.ledger();
+    let pin = ledger.pin(package.url());
+    assert_eq!(pin["strength"], "none");
+    assert_eq!(pin["agreed"], serde_json::json!([mirror_url]));
+    assert_eq!(keep.curl().get("/default/archive/nosuch.1.0").status, 404);
+}
+
+#[test]
+fn sources_that_disagree_about_what_nothing_vouches_for_pin_nothing() {
+    let mirror_url = "https://mirror.example/weak.tgz";
+    let (world, mut keep, package) = mirrored(&[], mirror_url);
+    world.put(mirror_url, b"something else".as_slice());
+    let path = format!("/default/archive/{}", package.full_name());
+    for _ in 0..2 {
+        let answer = keep.curl().get(&path);
+        let reason = answer.header("x-opam-keep-reason").unwrap_or_default().to_owned();
+        assert!(answer.status == 404 && reason.starts_with("diverged; "), "{reason}");
+    }
+    let ledger = keep.ledger();
+    assert_eq!(ledger.pins(package.url()).len(), 0);
+    let divergences = ledger.divergences(package.url());
+    assert_eq!(divergences.len(), 1);
+    assert_eq!(divergences[0]["what"], "disagreement");
+}
+
+/// A mirror of one package with these checksums and a second place to get it from.
+fn mirrored(kinds: &[Kind], mirror: &str) -> (World, Keep, Package) {
+    let package = Package::bare("weak", "1.0")
+        .archive("https://github.com/world/weak.tgz", kinds)
+        .mirror(mirror);
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    (world, keep, package)
+}
+
 /// A mirror under one policy, of one package with these checksums and of [`strong`].
 fn mirror(kinds: &[Kind], key: &str, policy: &str) -> (World, Keep, Package) {
     let package = Package::bare("weak", "1.0").archive("https://github.com/world/weak.tgz", kinds);
