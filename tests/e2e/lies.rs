@@ -220,6 +220,40 @@ fn g1_a_range_retry_never_gets_withheld_bytes() {
 }
 
 #[test]
+fn g1_the_end_of_a_large_archive_is_withheld_until_all_of_it_is_verified() {
+    for version in ["--http1.1", "--http2"] {
+        let bytes: Vec<u8> = (0..3_500_000_u32).flat_map(u32::to_le_bytes).collect();
+        let package = Package::new("large", "1.0").bytes(bytes.clone(), &Kind::ALL).mirror(MIRROR);
+        let world = World::start();
+        world.publish(&Repo::new([package.clone()]));
+        world.put(MIRROR, bytes.clone());
+        let mut wrong = bytes.clone();
+        wrong[10] ^= 1;
+        world.put(package.url(), wrong.clone());
+        world.lie(package.url(), Lie::Slow(10 << 20));
+        let mut keep = start(&quick(&world).set("upstream.max_archive_size", "64MiB"));
+        keep.index();
+        let path = package.cache_path(Kind::Sha256);
+
+        let streamed = keep.curl().with(&[version], &path);
+        assert_eq!(streamed.status, 200, "{version}: it flows before all of it is here");
+        assert!(!streamed.is_whole(), "{version}: wrong bytes looked whole");
+        let withheld = bytes.len() - streamed.body.len();
+        assert!(withheld >= 64 * 1024, "{version}: only {withheld} bytes were withheld");
+        assert!(wrong.starts_with(&streamed.body), "{version}");
+
+        let whole = within(PATIENCE, "the mirror's bytes", || {
+            let answer = keep.curl().with(&[version], &path);
+            answer.is_whole().then_some(answer)
+        });
+        assert!(whole.body == bytes, "{version}");
+        let ledger = keep.ledger();
+        assert_eq!(ledger.pin(package.url())["from"], MIRROR);
+        assert_eq!(ledger.divergences(package.url()).len(), 1);
+    }
+}
+
+#[test]
 fn g1_an_archive_that_matches_only_one_of_its_checksums_is_never_served_or_pinned() {
     let package = Package::new("half", "1.0");
     let bytes = package.archive_bytes().to_vec();
