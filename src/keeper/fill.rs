@@ -13,6 +13,7 @@ use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, Kept};
 use crate::store::{AppendError, Appended};
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -61,7 +62,7 @@ impl Fills {
         }
         // A fetch that ended since the caller looked has left its pin or its failure here.
         if let Some(kept) = keeper.kept_archive(first) {
-            let (_, progress) = watch::channel(Progress::Kept(kept));
+            let (_, progress) = watch::channel(Progress::Kept(kept, None));
             return Ok(Running { progress, begun: Instant::now() });
         }
         if let Some(missing) = keeper.negative.find(&id) {
@@ -120,7 +121,7 @@ impl Fill {
         let mut missing = Missing::Undeclared;
         for archive in archives {
             match self.try_sources(archive).await {
-                Ok(kept) => return Progress::Kept(kept),
+                Ok((kept, file)) => return Progress::Kept(kept, Some(file)),
                 Err(next) => missing = next,
             }
         }
@@ -128,7 +129,7 @@ impl Fill {
         Progress::Missing(missing)
     }
 
-    async fn try_sources(&self, archive: &DeclaredArchive) -> Result<Kept, Missing> {
+    async fn try_sources(&self, archive: &DeclaredArchive) -> Result<(Kept, Arc<File>), Missing> {
         let strength = DeclaredChecksums::new(archive.checksums.clone()).strength();
         self.follow_policy(archive, strength)?;
         let sources = sources::in_order(&self.keeper, &self.repository, archive);
@@ -141,7 +142,9 @@ impl Fill {
                         Strength::Strong => Vec::new(),
                         _ => self.second_opinions(archive, hashed.digests().sha256, others).await?,
                     };
-                    return self.pin(archive, strength, hashed, from, agreed).await;
+                    let file = hashed.file();
+                    let kept = self.pin(archive, strength, hashed, from, agreed).await?;
+                    return Ok((kept, file));
                 }
                 Attempt::Diverged(observation) => {
                     let summary = format!("{} gave something else", host(source));

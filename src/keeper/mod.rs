@@ -291,7 +291,7 @@ async fn wait(mut progress: watch::Receiver<Progress>, patience: Duration) -> An
     let settled = progress.wait_for(|progress| match progress {
         Progress::Asking => false,
         Progress::Arriving(arrival) => arrival.received >= STREAM_FROM,
-        Progress::Kept(_) | Progress::Missing(_) => true,
+        Progress::Kept(..) | Progress::Missing(_) => true,
     });
     let settled = match tokio::time::timeout(patience, settled).await {
         Ok(Ok(settled)) => settled.clone(),
@@ -299,7 +299,7 @@ async fn wait(mut progress: watch::Receiver<Progress>, patience: Duration) -> An
         Err(_) => Progress::Missing(Missing::StillFetching),
     };
     match settled {
-        Progress::Kept(kept) => Answer::Kept(kept),
+        Progress::Kept(kept, _) => Answer::Kept(kept),
         Progress::Arriving(arrival) => Answer::Arriving(arrival, progress),
         Progress::Missing(missing) => Answer::Missing(missing),
         Progress::Asking => Answer::Missing(Missing::StillFetching),

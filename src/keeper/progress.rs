@@ -12,8 +12,9 @@ pub enum Progress {
     Asking,
     /// Bytes arrive from one source; they are not verified.
     Arriving(Arrival),
-    /// The archive is pinned and kept.
-    Kept(Kept),
+    /// The archive is pinned and kept; with the file that its bytes arrived in, if this fetch
+    /// brought them, for those who read along in that very file.
+    Kept(Kept, Option<Arc<File>>),
     /// It can't be had.
     Missing(Missing),
 }

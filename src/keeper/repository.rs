@@ -369,5 +369,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| RefreshError::Store(error.to_string()))
 }
 
-const MAX_REPO_FILE: u64 = 1 << 20;
+/// As large as the file may be when it is admitted.
+const MAX_REPO_FILE: u64 = 64 << 20;
 const MAX_INDEX: u64 = 1 << 30;

@@ -10,7 +10,7 @@ use crate::ledger::tile::TilePath;
 use crate::store::blobs::{self, BlobError, Blobs};
 use crate::store::layout::Layout;
 use crate::store::log::{LogError, LogReader};
-use crate::store::medium::{Directory, LedgerMedium};
+use crate::store::medium::{Directory, LedgerMedium, has_lost_its_head};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -52,6 +52,9 @@ pub enum Step {
 pub fn verify(layout: &Layout, tell: &(dyn Fn(Step) + Sync)) -> Report {
     let mut report = Report::default();
     let mut wanted = Wanted::default();
+    if has_lost_its_head(&layout.ledger()) {
+        report.problem("ledger/checkpoint", "missing, although there are entries");
+    }
     match reader(layout) {
         Ok(reader) => verify_ledger(&reader, &mut report, &mut wanted),
         Err(problem) => report.problem("keys/ledger.pub", problem),

@@ -11,7 +11,7 @@ use crate::store::blobs::CheckedBlob;
 use crate::store::catalog::Kept;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -22,13 +22,14 @@ pub(super) async fn by_checksum(
     scope: Scope<'_>,
     checksum: Checksum,
     request: &HeaderMap,
+    version: Version,
 ) -> Response<Body> {
     if let Some(hot) = server.hot.find(&checksum) {
         return found(request, &hot.kept, Content::Memory(hot.bytes.clone()));
     }
     match server.keeper.archive(scope, &checksum).await {
         Answer::Kept(kept) => from_store(server, Some(checksum), kept, request).await,
-        answer => arriving_or_missing(server, answer, request).await,
+        answer => arriving_or_missing(server, answer, request, version).await,
     }
 }
 
@@ -38,10 +39,11 @@ pub(super) async fn by_package(
     scope: Scope<'_>,
     package: &Package,
     request: &HeaderMap,
+    version: Version,
 ) -> Response<Body> {
     match server.keeper.main_archive(scope, &package.to_string()).await {
         Answer::Kept(kept) => from_store(server, None, kept, request).await,
-        answer => arriving_or_missing(server, answer, request).await,
+        answer => arriving_or_missing(server, answer, request, version).await,
     }
 }
 
@@ -49,11 +51,16 @@ async fn arriving_or_missing(
     server: &Server,
     answer: Answer,
     request: &HeaderMap,
+    version: Version,
 ) -> Response<Body> {
     match answer {
         Answer::Kept(kept) => from_store(server, None, kept, request).await,
         // Part of an archive is only given out once all of it is verified.
         Answer::Arriving(..) if answer::wants_range(request) => missing(&Missing::StillFetching),
+        // Without a length HTTP/1.0 could not tell a cut from the end.
+        Answer::Arriving(arrival, _) if arrival.length.is_none() && version < Version::HTTP_11 => {
+            missing(&Missing::StillFetching)
+        }
         Answer::Arriving(arrival, progress) => arriving(arrival, progress),
         Answer::Missing(reason) => missing(&reason),
     }
@@ -177,9 +184,9 @@ impl Follower {
     /// How many bytes may be sent by now, and whether that is all of them.
     fn available(&mut self) -> io::Result<(u64, bool)> {
         match &*self.progress.borrow_and_update() {
-            Progress::Kept(kept)
-                if self.arrival.length.is_none_or(|length| length == kept.size) =>
-            {
+            // Only the file whose bytes were verified: a slow reader may have missed that the
+            // source it reads from failed and another one gave the archive.
+            Progress::Kept(kept, Some(file)) if Arc::ptr_eq(file, &self.arrival.file) => {
                 Ok((kept.size, true))
             }
             Progress::Arriving(now) if Arc::ptr_eq(&now.file, &self.arrival.file) => {

@@ -241,10 +241,10 @@ impl Server {
             Ok(Target::Index(name)) => repository::index(self, name, headers),
             Ok(Target::Repo(name)) => repository::repo(self, name, headers),
             Ok(Target::Archive(name, checksum)) => {
-                archive::by_checksum(self, scope(name), checksum, headers).await
+                archive::by_checksum(self, scope(name), checksum, headers, request.version()).await
             }
             Ok(Target::MainArchive(name, package)) => {
-                archive::by_package(self, scope(name), &package, headers).await
+                archive::by_package(self, scope(name), &package, headers, request.version()).await
             }
             Ok(Target::Checkpoint) => ledger::checkpoint(self).await,
             Ok(Target::LedgerKey) => ledger::key(self),

@@ -291,6 +291,11 @@ impl Hashed {
         &self.digests
     }
 
+    /// The file that the bytes are in.
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
     /// Reads some of the bytes again.
     ///
     /// # Errors

@@ -83,12 +83,14 @@ impl LogReader {
     /// # Errors
     /// When the medium fails.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, LogError> {
+        // What no checkpoint vouches for yet may still be written again with other entries.
+        let Some(wider) = path.wider(self.size()?) else { return Ok(None) };
         if let Some(bytes) = self.read(&path.to_string())? {
             return Ok(Some(bytes));
         }
-        let size = self.size()?;
-        let wider = path.wider(size).filter(|wider| wider != path);
-        let Some(wider) = wider else { return Ok(None) };
+        if wider == *path {
+            return Ok(None);
+        }
         let Some(bytes) = self.read(&wider.to_string())? else { return Ok(None) };
         path.cut(&bytes).map(Some).map_err(|error| damaged(&wider.to_string(), error.to_string()))
     }

@@ -62,6 +62,20 @@ impl Directory {
     }
 }
 
+/// Whether a ledger has entries beyond its first and no head: one that lost it, not a new one.
+pub fn has_lost_its_head(root: &Path) -> bool {
+    let names = |directory: PathBuf| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name()).collect::<Vec<_>>()
+    };
+    let bundles = root.join("tile/entries");
+    !root.join(HEAD).exists()
+        && (names(bundles.clone()).iter().any(|name| name != "000.p")
+            || names(bundles.join("000.p"))
+                .iter()
+                .any(|name| name != "1" && !name.to_string_lossy().starts_with(".tmp-")))
+}
+
 impl LedgerMedium for Directory {
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
         match std::fs::read(self.0.join(path)) {

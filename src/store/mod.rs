@@ -91,6 +91,10 @@ impl Store {
         let medium: Arc<dyn LedgerMedium> = Arc::new(
             Directory::create(layout.ledger()).map_err(|error| io(&layout.ledger(), error))?,
         );
+        if medium::has_lost_its_head(&layout.ledger()) {
+            // A new head would begin a second history under the same key.
+            return Err(LogError::Missing(medium::HEAD.to_owned()).into());
+        }
         let log = LogWriter::open(Arc::clone(&medium), signer.clone())?;
         let reader = log.reader().clone();
         let catalog = Arc::new(Catalog::open(&layout, signer.name()));

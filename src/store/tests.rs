@@ -108,6 +108,17 @@ async fn a_lost_key_is_never_replaced_by_a_new_one() {
 }
 
 #[tokio::test]
+async fn g7_a_ledger_without_its_head_is_never_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    store.append(pin(URL, b"first")).await.unwrap();
+    drop(store);
+    std::fs::remove_file(directory.path().join("ledger/checkpoint")).unwrap();
+    let error = open(&directory).await.err().expect("it was opened").to_string();
+    assert!(error.contains("checkpoint is missing"), "{error}");
+}
+
+#[tokio::test]
 async fn a_rewritten_entry_makes_the_start_refuse() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory).await.unwrap();
