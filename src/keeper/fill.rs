@@ -253,7 +253,7 @@ impl Fill {
             repository: self.repository.clone(),
             packages: archive.packages.clone(),
             url: archive.urls.first().cloned().unwrap_or_else(|| from.clone()),
-            from: from.clone(),
+            from: short(from.clone()),
             sha256: digests.sha256,
             sha512: digests.sha512,
             md5: digests.md5,
@@ -309,12 +309,12 @@ impl Fill {
             repository: self.repository.clone(),
             packages: archive.packages.clone(),
             url: archive.urls.first().cloned().unwrap_or_default(),
-            from: observation.from,
+            from: short(observation.from),
             what: observation.what,
             expected: archive.checksums.iter().map(Checksum::to_string).collect(),
             observed: observation.observed,
             evidence: None,
-            detail: observation.detail,
+            detail: short(observation.detail),
         };
         // What is known already needs no evidence once more.
         if self.keeper.store.lookup(|catalog| catalog.divergence(&divergence))?.is_some() {
@@ -368,6 +368,14 @@ impl Answers {
     }
 }
 
+/// Upstream chooses how long its redirects are; an entry must hold them.
+fn short(mut text: String) -> String {
+    while text.len() > MAX_TEXT {
+        text.pop();
+    }
+    text
+}
+
 fn store_failed(error: impl std::fmt::Display) -> Missing {
     tracing::error!(%error, "the store failed during a first fetch");
     Missing::Store("our store could not keep it; see the server's log".to_owned())
@@ -377,6 +385,8 @@ fn host(url: &Url) -> &str {
     url.host_str().unwrap_or("a source without host")
 }
 
+/// Longest URL or explanation that goes into an entry, in bytes.
+const MAX_TEXT: usize = 4_096;
 /// How long even a client of a hopeless fetch waits.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// Most first fetches at one time, running or waiting for a place.
