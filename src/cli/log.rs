@@ -70,16 +70,19 @@ impl Arguments {
 }
 
 fn is_about(entry: &Entry, about: &str) -> bool {
-    let (url, packages) = match entry {
-        Entry::Pin(pin) => (&pin.url, &pin.packages[..]),
-        Entry::Divergence(divergence) => (&divergence.url, &divergence.packages[..]),
-        Entry::Snapshot(snapshot) => (&snapshot.upstream, &[][..]),
+    let (urls, packages) = match entry {
+        Entry::Pin(pin) => ([Some(&pin.url), pin.src.as_ref()], &pin.packages[..]),
+        Entry::Divergence(divergence) => {
+            ([Some(&divergence.url), divergence.src.as_ref()], &divergence.packages[..])
+        }
+        Entry::Snapshot(snapshot) => ([Some(&snapshot.upstream), None], &[][..]),
         Entry::Key(_) | Entry::Other(_) => return false,
     };
     let named = |package: &String| {
         package == about || package.split_once('.').is_some_and(|(name, _)| name == about)
     };
-    packages.iter().any(named) || (about.contains(['/', ':']) && url.contains(about))
+    packages.iter().any(named)
+        || (about.contains(['/', ':']) && urls.into_iter().flatten().any(|url| url.contains(about)))
 }
 
 fn print(index: u64, entry: &Entry, as_json: bool) {

@@ -7,7 +7,7 @@ use crate::ledger::entry::Entry;
 use crate::server::status::{RepositoryStatus, Status};
 use crate::store::layout::Layout;
 use http::Method;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
@@ -28,10 +28,10 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
 fn at_rest(layout: &Layout) -> Result<Status, Failure> {
     let reader = verify::reader(layout).map_err(Failure::Usage)?;
     let size = reader.size().map_err(Failure::failed)?;
-    let (mut pins, mut divergences, mut snapshots) = (HashSet::new(), 0, BTreeMap::new());
+    let (mut pins, mut divergences, mut snapshots) = (0, 0, BTreeMap::new());
     for entry in reader.entries(0, size) {
         match entry.map_err(Failure::failed)? {
-            (_, Entry::Pin(pin)) => drop(pins.insert(pin.url)),
+            (_, Entry::Pin(_)) => pins += 1,
             (_, Entry::Divergence(_)) => divergences += 1,
             (index, Entry::Snapshot(snapshot)) => {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
@@ -55,7 +55,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         at: Clock::system().now(),
         ledger: reader.verifier().name().to_owned(),
         entries: size,
-        pins: pins.len() as u64,
+        pins,
         divergences,
         fetching: 0,
         repositories: repositories.collect(),
@@ -69,7 +69,7 @@ fn print(status: &Status) {
         false => "not running; this is what the ledger tells".to_owned(),
     };
     anstream::println!("server       {running}");
-    let counts = format!("{} entries, {} pinned URLs", status.entries, status.pins);
+    let counts = format!("{} entries, {} pins", status.entries, status.pins);
     anstream::println!("ledger       {}: {counts}", status.ledger);
     match status.divergences {
         0 => anstream::println!("divergences  {good}none{good:#}"),

@@ -9,9 +9,10 @@ use crate::config::ChecksumPolicy;
 use crate::digest::Sha256;
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
+use crate::safe_url::SafeUrl;
+use crate::store::Appended;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, Kept};
-use crate::store::{AppendError, Appended};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,14 +55,13 @@ impl Fills {
         repository: &str,
         archives: Vec<DeclaredArchive>,
     ) -> Result<Running, Missing> {
-        let Some(first) = archives.first() else { return Err(Missing::Undeclared) };
-        let id = first.id();
+        let id = id_of(repository, &archives);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fill) = running.get(&id) {
             return Ok(fill.clone());
         }
         // A fetch that ended since the caller looked has left its pin or its failure here.
-        if let Some(kept) = keeper.kept_archive(first) {
+        if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
             let (_, progress) = watch::channel(Progress::Kept(kept, None));
             return Ok(Running { progress, begun: Instant::now() });
         }
@@ -143,13 +143,13 @@ impl Fill {
                         _ => self.second_opinions(archive, hashed.digests().sha256, others).await?,
                     };
                     let file = hashed.file();
-                    let kept = self.pin(archive, strength, hashed, from, agreed).await?;
+                    let given = Given { source, from, hashed };
+                    let kept = self.pin(archive, strength, given, agreed).await?;
                     return Ok((kept, file));
                 }
                 Attempt::Diverged(observation) => {
-                    let summary = format!("{} gave something else", host(source));
-                    self.diverge(archive, observation).await.map_err(store_failed)?;
-                    answers.diverged.push(summary);
+                    self.diverge(archive, source, observation).await;
+                    answers.diverged.push(format!("{} gave something else", host(source)));
                 }
                 Attempt::Unavailable(reason) => {
                     answers.unavailable.push(format!("{}: {reason}", host(source)));
@@ -222,13 +222,13 @@ impl Fill {
                         evidence: Some(hashed),
                         detail: detail.clone(),
                     };
-                    self.diverge(archive, observation).await.map_err(store_failed)?;
+                    self.diverge(archive, source, observation).await;
                     return Err(Missing::Diverged(format!(
                         "its sources disagree and no strong checksum decides: {detail}"
                     )));
                 }
                 Attempt::Diverged(observation) => {
-                    self.diverge(archive, observation).await.map_err(store_failed)?;
+                    self.diverge(archive, source, observation).await;
                 }
                 Attempt::Unavailable(_) => {}
                 Attempt::Failed(problem) => return Err(Missing::Store(problem)),
@@ -242,17 +242,19 @@ impl Fill {
         &self,
         archive: &DeclaredArchive,
         strength: Strength,
-        hashed: Hashed,
-        from: String,
+        given: Given<'_>,
         agreed: Vec<String>,
     ) -> Result<Kept, Missing> {
+        let Given { source, from, hashed } = given;
         let digests = *hashed.digests();
         self.keep(hashed).await.map_err(store_failed)?;
+        let (url, src) = subject(archive, source);
         let pin = Pin {
             at: self.keeper.clock.now(),
             repository: self.repository.clone(),
             packages: archive.packages.clone(),
-            url: archive.urls.first().cloned().unwrap_or_else(|| from.clone()),
+            url: url.clone(),
+            src: src.clone(),
             from: short(from.clone()),
             sha256: digests.sha256,
             sha512: digests.sha512,
@@ -266,9 +268,25 @@ impl Fill {
             },
             agreed,
         };
-        let url = pin.url.clone();
-        let appended = self.keeper.store.append(Entry::Pin(pin)).await.map_err(store_failed)?;
-        match appended {
+        let changed = |first: Kept| Divergence {
+            at: pin.at,
+            repository: pin.repository.clone(),
+            packages: pin.packages.clone(),
+            url: url.clone(),
+            src: src.clone(),
+            from: pin.from.clone(),
+            what: DivergenceKind::Changed,
+            expected: vec![format!("sha256={}", first.sha256)],
+            observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
+            evidence: Some(digests.sha256),
+            detail: format!("pinned to other bytes by ledger entry {}", first.entry),
+        };
+        let first = self.keeper.store.lookup(|catalog| catalog.pin(&url)).map_err(store_failed)?;
+        if let Some(first) = first.filter(|first| first.sha256 != digests.sha256) {
+            self.append_divergence(changed(first)).await;
+        }
+        let append = self.keeper.store.append(Entry::Pin(pin.clone()));
+        match append.await.map_err(store_failed)? {
             Appended::New(entry) => {
                 tracing::info!(url, from, sha256 = %digests.sha256, size = digests.size, entry, "pinned");
                 Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
@@ -277,21 +295,10 @@ impl Fill {
                 Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
             }
             Appended::PinnedOtherwise(first) => {
-                let divergence = Divergence {
-                    at: self.keeper.clock.now(),
-                    repository: self.repository.clone(),
-                    packages: archive.packages.clone(),
-                    url: url.clone(),
-                    from,
-                    what: DivergenceKind::Changed,
-                    expected: vec![format!("sha256={}", first.sha256)],
-                    observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
-                    evidence: Some(digests.sha256),
-                    detail: format!("pinned by ledger entry {}", first.entry),
-                };
-                self.append_divergence(divergence).await.map_err(store_failed)?;
+                self.append_divergence(changed(first)).await;
                 Err(Missing::Diverged(format!(
-                    "ledger entry {} pinned {url} to other bytes, and the first pin stands",
+                    "ledger entry {} pinned {url} to other bytes, no strong checksum decides, and \
+                     the first pin stands",
                     first.entry
                 )))
             }
@@ -299,16 +306,21 @@ impl Fill {
     }
 
     /// Records what a source gave, with its bytes as evidence.
+    ///
+    /// A failing store is logged and keeps nobody from asking the next source.
     async fn diverge(
         &self,
         archive: &DeclaredArchive,
+        source: &Url,
         observation: attempt::Observation,
-    ) -> Result<(), AppendError> {
+    ) {
+        let (url, src) = subject(archive, source);
         let mut divergence = Divergence {
             at: self.keeper.clock.now(),
             repository: self.repository.clone(),
             packages: archive.packages.clone(),
-            url: archive.urls.first().cloned().unwrap_or_default(),
+            url,
+            src,
             from: short(observation.from),
             what: observation.what,
             expected: archive.checksums.iter().map(Checksum::to_string).collect(),
@@ -317,8 +329,9 @@ impl Fill {
             detail: short(observation.detail),
         };
         // What is known already needs no evidence once more.
-        if self.keeper.store.lookup(|catalog| catalog.divergence(&divergence))?.is_some() {
-            return Ok(());
+        let known = self.keeper.store.lookup(|catalog| catalog.divergence(&divergence));
+        if let Ok(Some(_)) = known {
+            return;
         }
         if let Some(hashed) = observation.evidence {
             let name = hashed.digests().sha256;
@@ -327,17 +340,20 @@ impl Fill {
                 Err(error) => tracing::error!(%error, "evidence can't be kept"),
             }
         }
-        self.append_divergence(divergence).await
+        self.append_divergence(divergence).await;
     }
 
-    async fn append_divergence(&self, divergence: Divergence) -> Result<(), AppendError> {
+    async fn append_divergence(&self, divergence: Divergence) {
         let (what, url, from) = (divergence.what, divergence.url.clone(), divergence.from.clone());
-        if let Appended::New(entry) =
-            self.keeper.store.append(Entry::Divergence(divergence)).await?
-        {
-            tracing::error!(%what, url, from, entry, "upstream diverged");
+        match self.keeper.store.append(Entry::Divergence(divergence)).await {
+            Ok(Appended::New(entry)) => {
+                tracing::error!(%what, url, from, entry, "upstream diverged");
+            }
+            Ok(Appended::Known(_) | Appended::PinnedOtherwise(_)) => {}
+            Err(error) => {
+                tracing::error!(%what, url, from, %error, "a divergence can't be recorded");
+            }
         }
-        Ok(())
     }
 
     async fn keep(&self, hashed: Hashed) -> std::io::Result<()> {
@@ -346,6 +362,13 @@ impl Fill {
             .await
             .unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
+}
+
+/// Bytes that match what is declared, and who gave them.
+struct Given<'a> {
+    source: &'a Url,
+    from: String,
+    hashed: Hashed,
 }
 
 /// What the sources of one archive said, until one gives the right bytes.
@@ -366,6 +389,23 @@ impl Answers {
         let all: Vec<String> = self.diverged.into_iter().chain(self.unavailable).collect();
         Missing::Diverged(all.join(", "))
     }
+}
+
+/// What tells a fetch from others: who declares which archives.
+fn id_of(repository: &str, archives: &[DeclaredArchive]) -> Sha256 {
+    let ids = archives.iter().map(|archive| archive.id().to_string());
+    let parts: Vec<String> = std::iter::once(repository.to_owned()).chain(ids).collect();
+    Sha256::of(parts.join("\n").as_bytes())
+}
+
+/// Who was asked for an archive, and the URL that it is declared under if that is another.
+///
+/// Bytes are never pinned under a URL that did not give them: else whoever may declare a URL could
+/// pin it to bytes of their own.
+fn subject(archive: &DeclaredArchive, source: &Url) -> (String, Option<String>) {
+    let url = SafeUrl::from(source.clone()).to_string();
+    let src = archive.urls.first().filter(|src| **src != url).cloned();
+    (url, src)
 }
 
 /// Upstream chooses how long its redirects are; an entry must hold them.

@@ -4,7 +4,7 @@
 use super::file_list::FileList;
 use crate::digest::Sha256;
 use crate::ledger::edge::Edge;
-use crate::ledger::entry::Entry;
+use crate::ledger::entry::{Entry, Strength};
 use crate::ledger::note::Verifier;
 use crate::ledger::tile::TilePath;
 use crate::store::blobs::{self, BlobError, Blobs};
@@ -194,10 +194,10 @@ fn note(
         Entry::Pin(pin) => {
             wanted.blob(pin.sha256, index, Some(pin.size));
             let (first, sha256) = pins.entry(pin.url.clone()).or_insert((index, pin.sha256));
-            if *sha256 != pin.sha256 {
+            if *sha256 != pin.sha256 && pin.strength != Strength::Strong {
                 report.problem(
                     format!("ledger entry {index}"),
-                    format!("pins {} to other bytes than entry {first}", pin.url),
+                    format!("pins {} to other bytes than entry {first}, and no strong checksum vouches for them", pin.url),
                 );
             }
         }

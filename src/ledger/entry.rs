@@ -46,13 +46,16 @@ pub struct KeyEntry {
 pub struct Pin {
     /// When the bytes were fetched.
     pub at: Timestamp,
-    /// The repository whose metadata declares the URL.
+    /// The repository whose metadata declares the archive.
     pub repository: String,
     /// Packages that use it, as `name.version`; some of them when there are many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
-    /// The declared URL, without credentials.
+    /// The URL that was asked, without credentials.
     pub url: String,
+    /// The first URL that the metadata declares, when another one was asked: a mirror, a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
     /// Where the bytes came from, after redirects.
     pub from: String,
     /// The blob's name.
@@ -117,13 +120,16 @@ pub struct Snapshot {
 pub struct Divergence {
     /// When it was seen.
     pub at: Timestamp,
-    /// The repository whose metadata declares the URL.
+    /// The repository whose metadata declares the archive.
     pub repository: String,
     /// Packages that use it, as `name.version`; some of them when there are many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
-    /// The declared URL, without credentials.
+    /// The URL that was asked, without credentials.
     pub url: String,
+    /// The first URL that the metadata declares, when another one was asked: a mirror, a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
     /// Who gave the answer, after redirects.
     pub from: String,
     /// What kind of divergence it is.
@@ -341,6 +347,7 @@ mod tests {
             repository: "default".to_owned(),
             packages: vec!["a.1".to_owned()],
             url: url.to_owned(),
+            src: None,
             from: url.to_owned(),
             sha256: digests.sha256,
             sha512: digests.sha512,

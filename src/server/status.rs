@@ -18,7 +18,7 @@ pub struct Status {
     pub ledger: String,
     /// How many entries the ledger has.
     pub entries: u64,
-    /// How many URLs are pinned.
+    /// How many pins the ledger has.
     pub pins: u64,
     /// How many divergences are recorded.
     pub divergences: u64,

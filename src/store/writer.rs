@@ -1,11 +1,11 @@
 //! The one writer: entries that arrive together share one append, and the first pin of a URL
-//! wins.
+//! stands; only what a strong checksum vouches for is pinned beside it.
 
 use super::catalog::{Catalog, IndexError, Kept};
 use super::log::{LogError, LogReader, LogWriter};
 use super::medium::LedgerMedium;
 use crate::digest::Sha256;
-use crate::ledger::entry::Entry;
+use crate::ledger::entry::{Entry, Pin, Strength};
 use crate::ledger::note::Signer;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ pub enum Appended {
     New(u64),
     /// The ledger says so already, at this index; nothing was written.
     Known(u64),
-    /// The URL is pinned to other bytes; nothing was written, and the first pin stands.
+    /// The URL is pinned to other bytes and no strong checksum vouches for these; nothing was
+    /// written.
     PinnedOtherwise(Kept),
 }
 
@@ -133,7 +134,8 @@ struct Round {
     entries: Vec<Entry>,
     leaves: Vec<Vec<u8>>,
     waiting: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
-    pins: HashMap<String, Kept>,
+    /// The pins of this batch by URL, in their order.
+    pins: HashMap<String, Vec<Kept>>,
     divergences: HashMap<Sha256, u64>,
 }
 
@@ -164,7 +166,7 @@ impl Round {
         match &entry {
             Entry::Pin(pin) => {
                 let kept = Kept { sha256: pin.sha256, size: pin.size, entry: self.next };
-                self.pins.insert(pin.url.clone(), kept);
+                self.pins.entry(pin.url.clone()).or_default().push(kept);
             }
             Entry::Divergence(divergence) => {
                 self.divergences.insert(super::catalog::divergence_key(divergence), self.next);
@@ -185,16 +187,7 @@ impl Round {
         log: &LogReader,
     ) -> Result<Option<Appended>, IndexError> {
         match entry {
-            Entry::Pin(pin) => {
-                let kept = match self.pins.get(&pin.url) {
-                    Some(kept) => Some(*kept),
-                    None => super::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?,
-                };
-                Ok(kept.map(|kept| match kept.sha256 == pin.sha256 {
-                    true => Appended::Known(kept.entry),
-                    false => Appended::PinnedOtherwise(kept),
-                }))
-            }
+            Entry::Pin(pin) => self.known_pin(pin, catalog, log),
             Entry::Divergence(divergence) => {
                 let key = super::catalog::divergence_key(divergence);
                 let index = match self.divergences.get(&key) {
@@ -205,6 +198,28 @@ impl Round {
             }
             Entry::Snapshot(_) | Entry::Key(_) | Entry::Other(_) => Ok(None),
         }
+    }
+
+    fn known_pin(
+        &self,
+        pin: &Pin,
+        catalog: &Catalog,
+        log: &LogReader,
+    ) -> Result<Option<Appended>, IndexError> {
+        let batch = self.pins.get(&pin.url).map_or(&[][..], Vec::as_slice);
+        let same = match batch.iter().find(|kept| kept.sha256 == pin.sha256) {
+            Some(kept) => Some(*kept),
+            None => super::lookup(catalog, log, |catalog| catalog.pin_to(&pin.url, &pin.sha256))?,
+        };
+        if let Some(kept) = same {
+            return Ok(Some(Appended::Known(kept.entry)));
+        }
+        // Whoever asks for these bytes by a strong checksum can't be given others.
+        if pin.strength == Strength::Strong {
+            return Ok(None);
+        }
+        let first = super::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?;
+        Ok(first.or(batch.first().copied()).map(Appended::PinnedOtherwise))
     }
 }
 

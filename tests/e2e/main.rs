@@ -9,6 +9,7 @@ mod install;
 mod joined;
 mod ledger;
 mod lies;
+mod pins;
 mod policy;
 mod requests;
 mod sources;

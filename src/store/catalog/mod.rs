@@ -133,12 +133,21 @@ impl Catalog {
         self.index().apply(changes)
     }
 
-    /// The pin of a URL.
+    /// The first pin of a URL.
     ///
     /// # Errors
     /// When the index fails.
     pub fn pin(&self, url: &str) -> Result<Option<Kept>, IndexError> {
         Ok(self.get(Table::Pin, url.as_bytes())?.and_then(|value| kept(&value)))
+    }
+
+    /// The pin of a URL to these very bytes: the first one, or one beside it that a strong
+    /// checksum vouched for.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn pin_to(&self, url: &str, sha256: &Sha256) -> Result<Option<Kept>, IndexError> {
+        Ok(self.get(Table::Pin, &pin_to_key(url, sha256))?.and_then(|value| kept(&value)))
     }
 
     /// The pinned blob that has this checksum.
@@ -170,7 +179,7 @@ impl Catalog {
         self.number(META_DIVERGENCES)
     }
 
-    /// How many URLs are pinned.
+    /// How many pins there are.
     ///
     /// # Errors
     /// When the index fails.
@@ -204,6 +213,10 @@ impl Catalog {
         let value = kept_value(&Kept { sha256: pin.sha256, size: pin.size, entry: index });
         if self.pin(&pin.url)?.is_none() {
             changes.push(put(Table::Pin, pin.url.as_bytes(), value.clone()));
+        }
+        let key = pin_to_key(&pin.url, &pin.sha256);
+        if self.get(Table::Pin, &key)?.is_none() {
+            changes.push(put(Table::Pin, &key, value.clone()));
         }
         for checksum in
             [Checksum::Md5(pin.md5), Checksum::Sha256(pin.sha256), Checksum::Sha512(pin.sha512)]
@@ -270,8 +283,8 @@ fn sled_directory(layout: &Layout) -> std::path::PathBuf {
     layout.catalog().join("sled")
 }
 
-/// What makes two divergences the same: kind and subject (the first half) and the bytes or,
-/// without any, who said what (the second half).
+/// What makes two divergences the same: the kind, who was asked and what was expected (the first
+/// half), and the bytes or, without any, who said what (the second half).
 pub(super) fn divergence_key(divergence: &Divergence) -> Sha256 {
     let (from, detail) = (&divergence.from, &divergence.detail);
     let observed = match (&divergence.observed, divergence.what) {
@@ -280,7 +293,8 @@ pub(super) fn divergence_key(divergence: &Divergence) -> Sha256 {
         (None, DivergenceKind::Truncated | DivergenceKind::TooLarge) => from.clone(),
         (None, _) => format!("{from} {detail}"),
     };
-    let subject = Sha256::of(format!("{}\n{}", divergence.what, divergence.url).as_bytes());
+    let Divergence { what, url, expected, .. } = divergence;
+    let subject = Sha256::of(format!("{what}\n{url}\n{}", expected.join(" ")).as_bytes());
     let observed = Sha256::of(observed.as_bytes());
     let mut key = *subject.as_bytes();
     key[16..].copy_from_slice(&observed.as_bytes()[..16]);
@@ -290,6 +304,11 @@ pub(super) fn divergence_key(divergence: &Divergence) -> Sha256 {
 fn snapshot_value(snapshot: &Snapshot) -> Vec<u8> {
     // It was a leaf already, so it can be one again.
     Entry::Snapshot(snapshot.clone()).to_leaf().unwrap_or_default()
+}
+
+/// No URL has a line break, so no other URL begins like this.
+fn pin_to_key(url: &str, sha256: &Sha256) -> Vec<u8> {
+    format!("{url}\n{sha256}").into_bytes()
 }
 
 fn checksum_key(checksum: &Checksum) -> Vec<u8> {
@@ -323,11 +342,11 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
     Change::Put(table, key.to_vec(), value)
 }
 
-/// Most divergences of one kind that are recorded of one URL: a login page with a new token each
-/// time must not fill the disk.
+/// Most divergences of one kind that are recorded of one URL and what was expected of it: a login
+/// page with a new token each time must not fill the disk.
 pub const MAX_DIVERGENCES: usize = 16;
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

@@ -36,7 +36,7 @@ impl Ledger {
         self.entries.iter().filter(move |entry| entry["kind"] == kind)
     }
 
-    /// Every pin of `url`: more than one is wrong.
+    /// Every pin of `url`: more than one only where a strong checksum vouched for the others.
     pub fn pins(&self, url: &str) -> Vec<&Value> {
         self.of_kind("pin").filter(|entry| entry["url"] == url).collect()
     }
@@ -50,7 +50,8 @@ impl Ledger {
 
     /// Every divergence of `url`, whichever source it was seen at.
     pub fn divergences(&self, url: &str) -> Vec<&Value> {
-        let about = |entry: &&Value| entry["url"] == url || entry["from"] == url;
+        let about =
+            |entry: &&Value| ["url", "src", "from"].into_iter().any(|field| entry[field] == url);
         self.of_kind("divergence").filter(about).collect()
     }
 }
