@@ -48,18 +48,16 @@ pub(super) async fn fetch(
     declared: &[Checksum],
     follow: impl Fn(Arrival),
 ) -> Attempt {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let outcome = fetch_once(keeper, source, declared, &follow).await;
+    let first = fetch_once(keeper, source, declared, &follow).await;
+    match first {
         // A cut connection is worth one more try before it counts as what upstream says.
-        let cut = matches!(
-            &outcome,
-            Attempt::Diverged(Observation { what: DivergenceKind::Truncated, .. })
-        );
-        if !cut || tries == MAX_TRIES {
-            return outcome;
+        Attempt::Diverged(Observation { what: DivergenceKind::Truncated, .. }) => {
+            match fetch_once(keeper, source, declared, &follow).await {
+                Attempt::Unavailable(_) => first,
+                second => second,
+            }
         }
+        first => first,
     }
 }
 
@@ -226,8 +224,6 @@ async fn write(
     written.await.ok()?.ok()
 }
 
-/// How often one source is asked when its connection is cut.
-const MAX_TRIES: u32 = 2;
 const CHUNKS_IN_FLIGHT: usize = 16;
 /// Followers hear of every so many bytes.
 const FOLLOW_EVERY: u64 = 256 * 1024;

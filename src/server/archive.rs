@@ -4,6 +4,7 @@ use super::Server;
 use super::answer::{self, Content, Freshness};
 use super::body::{Body, ByteStream, read_chunk};
 use super::hot::Hot;
+use crate::digest::Sha256;
 use crate::keeper::{Answer, Arrival, Missing, Progress, Scope};
 use crate::opam::Checksum;
 use crate::opam::Package;
@@ -91,7 +92,7 @@ async fn from_store(
         }
     };
     match checksum.filter(|_| Hot::takes(kept.size)) {
-        Some(checksum) => match read_whole(&blob).await {
+        Some(checksum) => match read_whole(&kept.sha256, &blob).await {
             Ok(bytes) => {
                 server.hot.keep(checksum, kept, bytes.clone());
                 found(request, &kept, Content::Memory(bytes))
@@ -105,7 +106,7 @@ async fn from_store(
     }
 }
 
-async fn read_whole(blob: &CheckedBlob) -> io::Result<Bytes> {
+async fn read_whole(name: &Sha256, blob: &CheckedBlob) -> io::Result<Bytes> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < blob.size {
         let position = bytes.len() as u64;
@@ -114,6 +115,10 @@ async fn read_whole(blob: &CheckedBlob) -> io::Result<Bytes> {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
         bytes.extend_from_slice(&chunk);
+    }
+    // They may stay for long, so it is these very bytes that are checked.
+    if Sha256::of(&bytes) != *name {
+        return Err(io::Error::other("the bytes changed while they were read"));
     }
     Ok(bytes.into())
 }

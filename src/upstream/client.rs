@@ -210,6 +210,7 @@ fn redirect_target(
     let target: SafeUrl = location
         .and_then(|location| from.expose().join(location).ok())
         .map(|url| SafeUrl::from(url).public().into())
+        .filter(|target: &SafeUrl| target.expose().as_str().len() <= MAX_URL)
         .ok_or(FetchErrorKind::BadRedirect { status: answer.status() })?;
     match (from.expose().scheme(), target.expose().scheme()) {
         ("https", "http") => Err(FetchErrorKind::InsecureRedirect { to: Box::new(target) }),
@@ -233,6 +234,8 @@ fn host_and_port(url: &SafeUrl) -> String {
 
 /// Redirects followed for one request.
 pub const MAX_REDIRECTS: usize = 10;
+/// Longest URL that a redirect may lead to, in bytes.
+const MAX_URL: usize = 4_096;
 /// How many times `upstream.timeout` a fetch waits for its turn.
 const TURN_TIMEOUTS: u32 = 4;
 /// How long an unused connection is kept.

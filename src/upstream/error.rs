@@ -74,7 +74,7 @@ pub enum FetchErrorKind {
     /// The answer is not what was asked for.
     #[error("upstream answered {0}")]
     Status(StatusCode),
-    /// A redirect that says not, or not readably, where to.
+    /// A redirect that says not where to, or not in a URL of sensible length.
     #[error("upstream answered {status} without a usable Location")]
     BadRedirect {
         /// The redirect's status.
