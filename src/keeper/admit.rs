@@ -10,12 +10,12 @@ use crate::opam::RepoPath;
 use crate::opam::Tree;
 use crate::opam::rewrite_repo_file;
 use crate::opam::syntax::OpamFile;
-use crate::opam::write_index;
 use crate::opam::{Role, archive_sources};
+use crate::opam::{fits_index, write_index};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::catalog::DeclaredArchive;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use thiserror::Error;
 use url::Url;
 
@@ -70,16 +70,16 @@ impl Admission {
     pub(super) fn of(tree: &Tree, upstream_index: Option<Bytes>) -> Result<Self, AdmitError> {
         let mut archives = Declarations::default();
         let mut refused = Vec::new();
-        let mut refused_directories = Vec::new();
+        let mut refused_directories = HashSet::new();
         let mut versions = 0;
         for (package, directory) in tree.versions() {
             let name = package.to_string();
-            match tree.opam_file(package).map(|bytes| archives.add(&name, bytes)) {
-                Some(Err(reason)) => {
+            match add_version(tree, package, &name, &mut archives) {
+                Err(reason) => {
                     refused.push((name, reason));
-                    refused_directories.push(format!("{directory}/"));
+                    refused_directories.insert(directory.as_str());
                 }
-                Some(Ok(())) | None => versions += 1,
+                Ok(()) => versions += 1,
             }
         }
         let upstream_repo = tree.repo_file().cloned();
@@ -100,7 +100,7 @@ impl Admission {
         }
         let repo = rewrite_repo_file(upstream_repo.as_deref());
         let served = |path: &RepoPath| {
-            !refused_directories.iter().any(|directory| path.as_str().starts_with(directory))
+            fits_index(path) && !path.ancestors().any(|above| refused_directories.contains(above))
         };
         let mut admitted = files.clone();
         admitted.0.retain(|path, _| served(path));
@@ -123,6 +123,19 @@ impl Admission {
             Mode::Verbatim => "verbatim",
         }
     }
+}
+
+/// Takes in one version's archives, unless no client should see the version.
+fn add_version(
+    tree: &Tree,
+    package: &Package,
+    name: &str,
+    archives: &mut Declarations,
+) -> Result<(), String> {
+    if let Some((path, _)) = tree.version_files(package).find(|(path, _)| !fits_index(path)) {
+        return Err(format!("the path \"{path}\" is too long for an index"));
+    }
+    tree.opam_file(package).map_or(Ok(()), |opam| archives.add(name, opam))
 }
 
 impl FromIterator<(RepoPath, Sha256)> for FileList {

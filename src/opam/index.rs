@@ -8,6 +8,8 @@ use tar::{EntryType, Header};
 const COMPRESSION_LEVEL: i32 = 9;
 /// The unit of a tar archive.
 const BLOCK: usize = 512;
+/// A path of up to so many bytes fits in a ustar header unsplit.
+const USTAR_NAME: usize = 100;
 /// What the mode of every file is.
 const MODE: u32 = 0o644;
 
@@ -25,6 +27,11 @@ pub fn write_index<'a>(
         return Err(IndexError::Duplicate(pair[0].0.clone()));
     }
     gzip(&tar(&files)?)
+}
+
+/// Whether an index can hold a file of this path.
+pub fn fits_index(path: &RepoPath) -> bool {
+    path.as_str().len() <= USTAR_NAME || header(path, 0).is_ok()
 }
 
 /// Why files can't be written as an index.

@@ -22,7 +22,7 @@ mod tree;
 mod version_order;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
-pub use index::{IndexError, write_index};
+pub use index::{IndexError, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
 pub use repo_file::rewrite_repo_file;

@@ -43,10 +43,24 @@ impl RepoPath {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.into()))
     }
 
+    /// The directories above it, innermost first.
+    pub fn ancestors(&self) -> impl Iterator<Item = &str> {
+        ancestors(&self.0)
+    }
+
     /// The path of `name` inside this directory.
     pub fn join(&self, name: &str) -> Result<Self, PathError> {
         format!("{self}/{name}").parse()
     }
+}
+
+/// The directories above a path, innermost first.
+pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(parent(path), |path| parent(path))
+}
+
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(parent, _)| parent)
 }
 
 impl FromStr for RepoPath {

@@ -170,6 +170,46 @@ fn a_package_outside_of_packages_is_never_served() {
     }
 }
 
+#[test]
+fn g5_a_version_that_no_index_can_hold_is_left_out_and_the_rest_served() {
+    let world = World::start();
+    world.publish(&Repo::new([]));
+    let checkout = world.directory().join("checkout");
+    Repo::new([Package::new("hello", "1.0"), Package::new("long", "1.0")]).write(&checkout);
+    let files = checkout.join("packages/long/long.1.0/files");
+    std::fs::create_dir(&files).expect("a directory can be made");
+    std::fs::write(files.join("x".repeat(120)), "patch").expect("a file can be written");
+    let upstream = format!("file://{}", checkout.display());
+    let mut keep = start(&Mirror::of(&world).repository("local", &upstream));
+    assert_eq!(Index::read(&keep.index_at("/local/index.tar.gz")).packages(), ["hello.1.0"]);
+    let status = keep.run(&["status"]).said();
+    assert!(status.contains("long.1.0") && status.contains("too long for an index"), "{status}");
+}
+
+#[test]
+fn g5_a_repository_that_is_damaged_in_the_store_keeps_no_other_from_being_served() {
+    let world = World::start();
+    let (public, private) = (Package::new("public", "1.0"), Package::new("private", "1.0"));
+    world.publish(&Repo::new([public.clone()]));
+    world.publish_at("https://corp.example", &Repo::new([private.clone()]));
+    let mut keep = start(&Mirror::of(&world).repository("corp", "https://corp.example"));
+    keep.index();
+    keep.index_at("/corp/index.tar.gz");
+    keep.stop();
+    world.kill();
+    let ledger = keep.ledger();
+    let snapshot = ledger.of_kind("snapshot").find(|entry| entry["repository"] == "corp");
+    let list = snapshot.expect("corp was admitted")["admitted"].as_str().expect("it has a name");
+    let blob = keep.blob_named(list);
+    std::fs::remove_file(&blob).expect("it is there");
+    std::fs::write(&blob, "rot").expect("it can be written");
+    keep.restart();
+    assert_eq!(keep.index().packages(), ["public.1.0"]);
+    assert_eq!(keep.curl().get("/corp/index.tar.gz").status, 503);
+    let said = keep.run(&["status"]).said();
+    assert!(said.contains("can't be read back") || said.contains("is damaged"), "{said}");
+}
+
 /// A mirror that has admitted one index is then given `bad`.
 fn the_last_good_one_stays(bad: Vec<u8>) {
     let world = World::start();

@@ -11,11 +11,11 @@ pub(super) mod world;
 pub use error::TreeError;
 
 use super::package::Package;
-use super::path::RepoPath;
+use super::path::{RepoPath, ancestors};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
 
-/// How much a repository may hold before it is refused; about 20 times the real one.
+/// How much a repository may hold before it is refused; about six times the real one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreeLimits {
     /// All bytes of the inflated tar archive, or of all files together.
@@ -28,7 +28,7 @@ pub struct TreeLimits {
 
 impl Default for TreeLimits {
     fn default() -> Self {
-        Self { inflated_bytes: 800 << 20, entries: 800_000, file_size: 16 << 20 }
+        Self { inflated_bytes: 400 << 20, entries: 400_000, file_size: 16 << 20 }
     }
 }
 
@@ -155,15 +155,6 @@ fn find_versions(files: &BTreeMap<RepoPath, Bytes>) -> Result<Vec<(Package, Repo
     }
 }
 
-/// The directories above a path, innermost first.
-fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(parent(path), |path| parent(path))
-}
-
-fn parent(path: &str) -> Option<&str> {
-    path.rsplit_once('/').map(|(parent, _)| parent)
-}
-
 /// What was found so far, within the limits.
 struct Entries {
     limits: TreeLimits,
@@ -241,12 +232,13 @@ impl Entries {
     /// Refuses a path that is both a file and a directory, named or implied.
     fn check_names(&self) -> Result<(), TreeError> {
         let mut directories = HashSet::new();
-        let named = self.directories.iter().map(|path| Some(path.as_str()));
-        let implied = self.files.keys().map(|path| parent(path.as_str()));
-        for innermost in named.chain(implied) {
-            // Once a directory is known, so are the ones above it.
-            let outwards = std::iter::successors(innermost, |path| parent(path));
+        // Once a directory is known, so are the ones above it.
+        for directory in &self.directories {
+            let outwards = std::iter::once(directory.as_str()).chain(directory.ancestors());
             outwards.take_while(|directory| directories.insert(*directory)).for_each(drop);
+        }
+        for file in self.files.keys() {
+            file.ancestors().take_while(|directory| directories.insert(*directory)).for_each(drop);
         }
         directories.insert(PACKAGES);
         let both = |path: &&RepoPath| directories.contains(path.as_str());
