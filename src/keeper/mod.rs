@@ -96,22 +96,13 @@ pub enum OpenError {
         /// What is wrong.
         source: RepositoryError,
     },
-    /// What was admitted of a repository can't be read back.
-    #[error("repository {name}: {source}: run opam-keep verify")]
-    Repository {
-        /// The repository.
-        name: String,
-        /// What is wrong.
-        source: RefreshError,
-    },
 }
 
 impl Keeper {
     /// Takes up every repository where the ledger left it; asks no upstream.
     ///
     /// # Errors
-    /// When the configuration can't be carried out or the store does not hold what the ledger
-    /// says.
+    /// When the configuration can't be carried out.
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
         let mut repositories = Vec::new();
@@ -119,10 +110,8 @@ impl Keeper {
             let name = settings.name.to_string();
             let directory = store.layout().git().join(&name);
             let source = RepositorySource::new(settings, &client, &directory)
-                .map_err(|source| OpenError::Source { name: name.clone(), source })?;
-            let repository = Repository::open(settings.clone(), source, &store)
-                .map_err(|source| OpenError::Repository { name, source })?;
-            repositories.push(Arc::new(repository));
+                .map_err(|source| OpenError::Source { name, source })?;
+            repositories.push(Arc::new(Repository::open(settings.clone(), source, &store)));
         }
         Ok(Arc::new(Self {
             client,
@@ -173,9 +162,12 @@ impl Keeper {
     pub async fn archive(self: &Arc<Self>, scope: Scope<'_>, checksum: &Checksum) -> Answer {
         let archives = match self.kept(checksum) {
             Ok(Some(kept)) => return Answer::Kept(kept),
-            Ok(None) => self.declared(scope, |repository| {
-                self.store.lookup(|catalog| catalog.declared(repository.name(), checksum))
-            }),
+            Ok(None) => {
+                let find = |repository: &Repository| {
+                    self.store.lookup(|catalog| catalog.declared(repository.name(), checksum))
+                };
+                self.declared(scope, find).await
+            }
             Err(error) => Err(error),
         };
         self.answer(archives).await
@@ -185,41 +177,58 @@ impl Keeper {
     ///
     /// Takes as long as the configured patience at most.
     pub async fn main_archive(self: &Arc<Self>, scope: Scope<'_>, package: &str) -> Answer {
-        let archives = self.declared(scope, |repository| {
+        let find = |repository: &Repository| {
             let archive =
                 self.store.lookup(|catalog| catalog.main_archive(repository.name(), package))?;
             Ok(archive.into_iter().collect())
-        });
-        let url = match &archives {
-            Ok(Some(declared)) => {
-                declared.archives.first().and_then(|archive| archive.urls.first())
-            }
-            _ => None,
         };
-        if let Some(url) = url
-            && let Ok(Some(kept)) = self.store.lookup(|catalog| catalog.pin(url))
+        let archives = self.declared(scope, find).await;
+        if let Ok(Some(declared)) = &archives
+            && let Some(kept) = declared.archives.iter().find_map(|it| self.kept_archive(it))
         {
             return Answer::Kept(kept);
         }
         self.answer(archives).await
     }
 
-    /// The pinned blob of a declared archive: by its first checksum, or by its URL without one.
+    /// The pinned blob of a declared archive: the one that all its checksums lead to or, without
+    /// any, the first that one of its URLs was pinned to.
     fn kept_archive(&self, archive: &DeclaredArchive) -> Option<Kept> {
-        let found = self.store.lookup(|catalog| match archive.checksums.first() {
-            Some(checksum) => catalog.kept(checksum),
-            None => archive.urls.first().map_or(Ok(None), |url| catalog.pin(url)),
+        let found = self.store.lookup(|catalog| {
+            let mut found: Option<Kept> = None;
+            for checksum in &archive.checksums {
+                match (catalog.kept(checksum)?, found) {
+                    (Some(kept), Some(first)) if kept.sha256 != first.sha256 => return Ok(None),
+                    (Some(kept), _) => found = Some(kept),
+                    (None, _) => return Ok(None),
+                }
+            }
+            for url in archive.urls.iter().filter(|_| archive.checksums.is_empty()) {
+                found = match found {
+                    Some(_) => return Ok(found),
+                    None => catalog.pin(url)?,
+                };
+            }
+            Ok(found)
         });
         // A catalog that fails fails the fetch as well, which says so.
         found.ok().flatten()
     }
 
-    /// Asks a repository's upstream now.
+    /// Asks a repository's upstream now; goes on to its end, whoever waits for it or goes away.
     ///
     /// # Errors
     /// Whatever went wrong; what was served before is served on.
-    pub async fn refresh(&self, repository: &Repository) -> Result<Refreshed, RefreshError> {
-        let refreshed = repository.refresh(&self.store, &self.clock).await;
+    pub async fn refresh(
+        self: &Arc<Self>,
+        repository: &Arc<Repository>,
+    ) -> Result<Refreshed, RefreshError> {
+        let (keeper, asked) = (Arc::clone(self), Arc::clone(repository));
+        let refresh = async move { asked.refresh(&keeper.store, &keeper.clock).await };
+        let refreshed = match self.tasks.spawn(refresh).await {
+            Ok(refreshed) => refreshed,
+            Err(error) => Err(RefreshError::Store(error.to_string())),
+        };
         match &refreshed {
             Ok(Refreshed::Admitted { entry, versions }) => {
                 self.negative.clear();
@@ -241,7 +250,7 @@ impl Keeper {
     }
 
     /// The first repository in scope that declares an archive, with the archives.
-    fn declared(
+    async fn declared(
         &self,
         scope: Scope<'_>,
         find: impl Fn(&Repository) -> Result<Vec<DeclaredArchive>, IndexError>,
@@ -251,9 +260,10 @@ impl Keeper {
                 Scope::All => true,
                 Scope::Repository(name) => repository.name() == name,
             };
-            let Some(served) = repository.served().filter(|_| in_scope) else { continue };
-            // After the catalog was rebuilt, its declarations have to be read again too.
-            if let Err(error) = repository.ensure_declared(&self.store, &served.snapshot) {
+            if !in_scope || repository.served().is_none() {
+                continue;
+            }
+            if let Err(error) = repository.ensure_declared(&self.store).await {
                 tracing::error!(repository = repository.name(), %error, "archives not known");
                 continue;
             }

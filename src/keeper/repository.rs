@@ -29,6 +29,8 @@ pub struct Repository {
     health: Mutex<Health>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     refreshing: tokio::sync::Mutex<()>,
+    /// Held while the catalog learns what is declared, until that is served too.
+    declaring: tokio::sync::Mutex<()>,
 }
 
 /// How a repository's upstream has been doing.
@@ -100,31 +102,31 @@ impl From<std::io::Error> for RefreshError {
 impl Repository {
     /// Takes up a repository where the ledger left it, without asking upstream.
     ///
-    /// # Errors
-    /// When the admitted snapshot can't be read from the store.
+    /// What can't be read back is not served, says so in its health, and keeps no other
+    /// repository from being served; the next refresh admits upstream's state anew.
     pub(super) fn open(
         settings: config::Repository,
         source: RepositorySource,
         store: &Store,
-    ) -> Result<Self, RefreshError> {
+    ) -> Self {
         let repository = Self {
             served: ArcSwapOption::empty(),
             health: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
+            declaring: tokio::sync::Mutex::default(),
             settings,
             source,
         };
-        let name = repository.name();
-        if let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? {
-            // A change of mode shows with the next snapshot.
-            let (served, refused) = load(name, &repository.settings, store, entry, snapshot)?;
-            repository.ensure_declared(store, &served.snapshot)?;
-            let revision = repository.revision_of(&served.snapshot);
-            let health = Health { revision, refused, ..Health::default() };
-            *repository.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
-            repository.served.store(Some(Arc::new(served)));
-        }
-        Ok(repository)
+        let health = match repository.take_up(store) {
+            Ok(health) => health,
+            Err(error) => {
+                let problem = format!("what was admitted can't be read back: {error}");
+                tracing::error!(repository = repository.name(), problem, "run opam-keep verify");
+                Health { problem: Some(problem), ..Health::default() }
+            }
+        };
+        *repository.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        repository
     }
 
     /// The repository's name.
@@ -184,22 +186,42 @@ impl Repository {
         }
     }
 
-    /// Makes the catalog know the archives of the snapshot that is served.
+    /// Makes the catalog know the archives of what is served, after it was rebuilt.
     ///
     /// # Errors
     /// When the snapshot or the catalog can't be read.
-    pub(super) fn ensure_declared(
-        &self,
-        store: &Store,
-        snapshot: &Snapshot,
-    ) -> Result<(), RefreshError> {
-        let name = self.name();
-        if store.lookup(|catalog| catalog.declared_state(name))? == Some(snapshot.admitted) {
+    pub(super) async fn ensure_declared(&self, store: &Store) -> Result<(), RefreshError> {
+        if self.undeclared(store)?.is_none() {
             return Ok(());
         }
-        let list = read_list(store, &snapshot.admitted)?;
-        let declarations = Declarations::of_list(store.blobs(), &list)?;
-        self.declare(store, snapshot.admitted, &declarations)
+        let _alone = self.declaring.lock().await;
+        // Whoever held it may have declared this state, or another one that is served now.
+        let Some(served) = self.undeclared(store)? else { return Ok(()) };
+        let (store, name) = (store.clone(), self.name().to_owned());
+        blocking(move || declare_again(&store, &name, &served.snapshot)).await?
+    }
+
+    /// What is served, if the catalog does not know its archives.
+    fn undeclared(&self, store: &Store) -> Result<Option<Arc<Served>>, RefreshError> {
+        let Some(served) = self.served() else { return Ok(None) };
+        let declared = store.lookup(|catalog| catalog.declared_state(self.name()))?;
+        Ok(Some(served).filter(|served| declared != Some(served.snapshot.admitted)))
+    }
+
+    fn take_up(&self, store: &Store) -> Result<Health, RefreshError> {
+        let name = self.name();
+        let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? else {
+            return Ok(Health::default());
+        };
+        // A change of mode shows with the next snapshot.
+        let (served, refused) = load(name, &self.settings, store, entry, snapshot)?;
+        let declared = store.lookup(|catalog| catalog.declared_state(name))?;
+        if declared != Some(served.snapshot.admitted) {
+            declare_again(store, name, &served.snapshot)?;
+        }
+        let revision = self.revision_of(&served.snapshot);
+        self.served.store(Some(Arc::new(served)));
+        Ok(Health { revision, refused, ..Health::default() })
     }
 
     /// What upstream calls the state that is served, if it came from there in this very way.
@@ -293,31 +315,44 @@ impl Repository {
             Appended::New(entry) | Appended::Known(entry) => entry,
             Appended::PinnedOtherwise(kept) => kept.entry,
         };
-        self.declare(store, snapshot.admitted, &admission.archives)?;
-        let versions = snapshot.versions;
-        for (package, reason) in &admission.refused {
+        let Admission { index, repo, upstream_repo, archives, versions, refused, .. } = admission;
+        for (package, reason) in &refused {
             tracing::warn!(repository = self.name(), package, reason, "version not served");
         }
-        let caches = caches(&self.settings, admission.upstream_repo.as_deref());
-        let served = Served::new(admission.index, admission.repo, snapshot, entry, caches);
-        built_index::keep(store, self.name(), &served);
-        self.served.store(Some(Arc::new(served)));
-        Ok((Refreshed::Admitted { entry, versions }, Some((revision, admission.refused))))
-    }
-
-    fn declare(
-        &self,
-        store: &Store,
-        state: Sha256,
-        declarations: &Declarations,
-    ) -> Result<(), RefreshError> {
-        let archives = declarations.archives();
-        let (name, main) = (self.name(), declarations.main());
-        Ok(store.lookup(|catalog| catalog.declare(name, state, &archives, main))?)
+        let caches = caches(&self.settings, upstream_repo.as_deref());
+        let alone = self.declaring.lock().await;
+        let (store, name) = (store.clone(), self.name().to_owned());
+        let served = blocking(move || -> Result<_, RefreshError> {
+            declare(&store, &name, snapshot.admitted, &archives)?;
+            let served = Served::new(index, repo, snapshot, entry, caches);
+            built_index::keep(&store, &name, &served);
+            Ok(served)
+        });
+        self.served.store(Some(Arc::new(served.await??)));
+        drop(alone);
+        Ok((Refreshed::Admitted { entry, versions }, Some((revision, refused))))
     }
 }
 
 type News = (Revision, Vec<(String, String)>);
+
+/// Tells the catalog what a repository declares.
+fn declare(
+    store: &Store,
+    name: &str,
+    state: Sha256,
+    declarations: &Declarations,
+) -> Result<(), RefreshError> {
+    let (archives, main) = (declarations.archives(), declarations.main());
+    Ok(store.lookup(|catalog| catalog.declare(name, state, &archives, main))?)
+}
+
+/// The same, from the files of an admitted snapshot.
+fn declare_again(store: &Store, name: &str, snapshot: &Snapshot) -> Result<(), RefreshError> {
+    let list = read_list(store, &snapshot.admitted)?;
+    let declarations = Declarations::of_list(store.blobs(), &list)?;
+    declare(store, name, snapshot.admitted, &declarations)
+}
 
 /// Reads what is served of a snapshot from the store.
 fn load(

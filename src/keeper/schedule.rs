@@ -26,7 +26,7 @@ impl Keeper {
         }
     }
 
-    async fn keep_fresh(&self, repository: &Repository) {
+    async fn keep_fresh(self: &Arc<Self>, repository: &Arc<Repository>) {
         let interval = repository.settings().refresh.get();
         let mut watch = repository.watch();
         let mut failures = 0;

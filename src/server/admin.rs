@@ -108,7 +108,7 @@ async fn respond(
 
 /// Asks the upstreams of `repositories`, one after the other.
 pub async fn refresh(
-    keeper: &Keeper,
+    keeper: &Arc<Keeper>,
     repositories: &[Arc<crate::keeper::Repository>],
 ) -> Vec<RefreshReport> {
     let mut reports = Vec::new();
