@@ -97,10 +97,9 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             anstream::println!("         {} bytes, sha256 {}", pin.size, pin.sha256);
         }
         Entry::Snapshot(snapshot) => {
-            let (name, versions) = (&snapshot.repository, snapshot.versions);
-            anstream::println!(
-                "{index:>7}  {at}  {heading}snapshot{heading:#} {name}, {versions} versions"
-            );
+            let name = &snapshot.repository;
+            let versions = output::count(snapshot.versions, "version", "versions");
+            anstream::println!("{index:>7}  {at}  {heading}snapshot{heading:#} {name}, {versions}");
         }
         Entry::Divergence(divergence) => {
             let what = divergence.what;

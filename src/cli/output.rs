@@ -11,6 +11,12 @@ pub(super) fn json(value: &impl Serialize) {
     }
 }
 
+/// A number with its noun.
+pub(super) fn count(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
+}
+
 /// Prints why a command ended early.
 pub(super) fn failure(sentence: &str, as_json: bool) {
     if as_json {

@@ -65,7 +65,8 @@ fn print(report: &RefreshReport) {
     let name = &report.repository;
     match (&report.refreshed, &report.problem) {
         (Some(Refreshed::Admitted { entry, versions }), _) => {
-            anstream::println!("{name}: admitted, {versions} versions, ledger entry {entry}");
+            let versions = output::count(*versions, "version", "versions");
+            anstream::println!("{name}: admitted, {versions}, ledger entry {entry}");
         }
         (Some(Refreshed::Unchanged), _) => anstream::println!("{name}: nothing new"),
         (None, problem) => {

@@ -69,8 +69,9 @@ fn print(status: &Status) {
         false => "not running; this is what the ledger tells".to_owned(),
     };
     anstream::println!("server       {running}");
-    let counts = format!("{} entries, {} pins", status.entries, status.pins);
-    anstream::println!("ledger       {}: {counts}", status.ledger);
+    let entries = output::count(status.entries, "entry", "entries");
+    let pins = output::count(status.pins, "pin", "pins");
+    anstream::println!("ledger       {}: {entries}, {pins}", status.ledger);
     match status.divergences {
         0 => anstream::println!("divergences  {good}none{good:#}"),
         some => anstream::println!(
@@ -78,13 +79,15 @@ fn print(status: &Status) {
         ),
     }
     if status.fetching > 0 {
-        anstream::println!("fetching     {} archives", status.fetching);
+        let archives = output::count(status.fetching as u64, "archive", "archives");
+        anstream::println!("fetching     {archives}");
     }
     for repository in &status.repositories {
         anstream::println!("\n{heading}{}{heading:#}  {}", repository.name, repository.upstream);
         match (repository.versions, repository.admitted_at) {
             (Some(versions), Some(at)) => {
-                anstream::println!("  serving    {versions} versions, admitted {at}");
+                let versions = output::count(versions, "version", "versions");
+                anstream::println!("  serving    {versions}, admitted {at}");
             }
             _ => anstream::println!("  serving    nothing yet: upstream has not answered well"),
         }

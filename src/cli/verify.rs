@@ -37,8 +37,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             let (bad, subject) = (output::BAD, &problem.subject);
             anstream::println!("{bad}{subject}{bad:#}: {}", problem.problem);
         }
-        let counts =
-            format!("{} entries, {} blobs, {} bytes", report.entries, report.blobs, report.bytes);
+        let entries = output::count(report.entries, "entry", "entries");
+        let blobs = output::count(report.blobs, "blob", "blobs");
+        let counts = format!("{entries}, {blobs}, {}", output::count(report.bytes, "byte", "bytes"));
         match sound {
             true => anstream::println!("{}sound{:#}: {counts}", output::GOOD, output::GOOD),
             false => anstream::println!("{} wrong of {counts}", report.problems.len()),
