@@ -2,6 +2,8 @@
 
 use super::durable;
 use super::layout::Layout;
+use super::pending::Pending;
+use super::regular;
 use crate::digest::{Digests, Hasher, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions};
@@ -19,6 +21,7 @@ use thiserror::Error;
 pub struct Blobs {
     layout: Layout,
     checked: RwLock<HashMap<Sha256, FileState>>,
+    pending: Pending,
 }
 
 /// A blob whose bytes were hashed and found to be what their name says.
@@ -65,7 +68,7 @@ struct FileState {
 impl Blobs {
     /// The blobs of a store that is only read.
     pub fn at(layout: Layout) -> Self {
-        Self { layout, checked: RwLock::default() }
+        Self { layout, checked: RwLock::default(), pending: Pending::default() }
     }
 
     pub(super) fn new(layout: Layout) -> io::Result<Self> {
@@ -73,6 +76,8 @@ impl Blobs {
         for first in 0..=255u8 {
             durable::create_directory(&layout.blobs().join(format!("{first:02x}")))?;
         }
+        // A process that was killed may have renamed files and not synced their directories.
+        durable::sync_file_system(&layout.blobs())?;
         Ok(Self::at(layout))
     }
 
@@ -96,12 +101,15 @@ impl Blobs {
     /// # Errors
     /// Whatever the file system says.
     pub fn keep(&self, blob: Hashed) -> io::Result<()> {
-        let path = self.layout.blob(&blob.digests.sha256);
-        if self.holds(&blob.digests.sha256) {
+        let name = blob.digests.sha256;
+        if self.holds_durably(&name) {
             return Ok(());
         }
         blob.file.sync_all()?;
-        durable::rename(blob.path, &path)
+        let renaming = self.pending.begin(vec![name]);
+        durable::rename(blob.path, &self.layout.blob(&name))?;
+        renaming.durable();
+        Ok(())
     }
 
     /// Keeps bytes that are all at hand and returns their name.
@@ -110,9 +118,7 @@ impl Blobs {
     /// Whatever the file system says.
     pub fn put(&self, bytes: &[u8]) -> io::Result<Sha256> {
         let name = Sha256::of(bytes);
-        if !self.holds(&name) {
-            durable::write(&self.layout.blob(&name), bytes, 0o444)?;
-        }
+        self.put_all(std::iter::once((name, bytes)))?;
         Ok(name)
     }
 
@@ -125,7 +131,7 @@ impl Blobs {
         blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
     ) -> io::Result<usize> {
         let mut staged = Vec::new();
-        for (name, bytes) in blobs.filter(|(name, _)| !self.holds(name)) {
+        for (name, bytes) in blobs.filter(|(name, _)| !self.holds_durably(name)) {
             let mut temporary = tempfile::Builder::new()
                 .permissions(Permissions::from_mode(0o444))
                 .tempfile_in(self.layout.work())?;
@@ -138,6 +144,7 @@ impl Blobs {
             durable::sync_file_system(&self.layout.blobs())?;
         }
         let mut directories = BTreeSet::new();
+        let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
         for (name, temporary) in staged {
             if written <= FEW {
                 File::open(&temporary)?.sync_all()?;
@@ -151,12 +158,8 @@ impl Blobs {
         } else {
             directories.iter().try_for_each(|directory| durable::sync_directory(directory))?;
         }
+        renaming.durable();
         Ok(written)
-    }
-
-    /// Whether a blob of this name is there; its bytes are not looked at.
-    pub fn holds(&self, name: &Sha256) -> bool {
-        self.layout.blob(name).exists()
     }
 
     /// Opens a blob for serving, hashing it first unless this very file was hashed before.
@@ -204,13 +207,22 @@ impl Blobs {
         }
     }
 
-    /// What a blob's bytes hash to now, whatever is remembered of them.
+    /// What a blob's bytes hash to now, whatever is remembered of them, and how many they are.
     ///
     /// # Errors
     /// When the blob is missing or can't be read.
-    pub fn sha256(&self, name: &Sha256) -> Result<Sha256, BlobError> {
-        let (file, _) = self.open_unchecked(name)?;
-        sha256_of_file(&file).map_err(|source| BlobError::Io { name: *name, source })
+    pub fn sha256(&self, name: &Sha256) -> Result<(Sha256, u64), BlobError> {
+        let (file, state) = self.open_unchecked(name)?;
+        let found =
+            sha256_of_file(&file).map_err(|source| BlobError::Io { name: *name, source })?;
+        Ok((found, state.size))
+    }
+
+    /// Whether a blob of this name is there and would be after a crash; its bytes are not looked
+    /// at.
+    fn holds_durably(&self, name: &Sha256) -> bool {
+        // In this order: whoever put the file there named it pending before.
+        regular::exists(&self.layout.blob(name)) && !self.pending.contains(name)
     }
 
     fn check(&self, name: &Sha256, file: &File) -> Result<(), BlobError> {
@@ -220,7 +232,7 @@ impl Blobs {
 
     fn open_unchecked(&self, name: &Sha256) -> Result<(File, FileState), BlobError> {
         let io = |source| BlobError::Io { name: *name, source };
-        let file = match File::open(self.layout.blob(name)) {
+        let file = match regular::open(&self.layout.blob(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(BlobError::Missing(*name));
@@ -391,12 +403,76 @@ mod tests {
     }
 
     #[test]
+    fn g3_a_name_that_is_not_known_to_be_durable_is_written_again() {
+        let (_directory, blobs) = blobs();
+        let name = blobs.put(b"archive").unwrap();
+        let inode = || std::fs::metadata(blobs.layout.blob(&name)).unwrap().ino();
+        let keep = || {
+            let mut writer = blobs.writer().unwrap();
+            writer.write(b"archive").unwrap();
+            blobs.keep(writer.finish()).unwrap();
+        };
+        let durable = inode();
+        keep();
+        assert_eq!(inode(), durable);
+
+        let elsewhere = blobs.pending.begin(vec![name]);
+        keep();
+        let kept = inode();
+        assert_ne!(kept, durable);
+        blobs.put(b"archive").unwrap();
+        let put = inode();
+        assert_ne!(put, kept);
+        elsewhere.durable();
+        keep();
+        assert_eq!(inode(), put);
+
+        // As after a sync that failed.
+        drop(blobs.pending.begin(vec![name]));
+        keep();
+        assert_ne!(inode(), put);
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_never_waited_for_nor_followed_nor_taken_for_a_blob() {
+        let (directory, blobs) = blobs();
+        let name = Sha256::of(b"archive");
+        let path = blobs.layout.blob(&name);
+        let target = directory.path().join("target");
+        std::fs::write(&target, b"archive").unwrap();
+        let irregular = |what: &str| {
+            let error = blobs.open(&name).unwrap_err().to_string();
+            assert!(error.ends_with("is no regular file"), "{what}: {error}");
+            assert!(blobs.open_if_checked(&name).is_none(), "{what}");
+            assert!(blobs.read(&name, 100).is_err(), "{what}");
+        };
+        std::fs::create_dir(&path).unwrap();
+        irregular("a directory");
+        assert!(blobs.put(b"archive").is_err());
+        std::fs::remove_dir(&path).unwrap();
+
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        irregular("a link");
+        blobs.put(b"archive").unwrap();
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+        std::fs::remove_file(&path).unwrap();
+
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        irregular("a FIFO");
+        let mut writer = blobs.writer().unwrap();
+        writer.write(b"archive").unwrap();
+        blobs.keep(writer.finish()).unwrap();
+        assert_eq!(blobs.read(&name, 100).unwrap(), b"archive");
+    }
+
+    #[test]
     fn many_blobs_are_kept_at_once_and_only_new_ones_are_written() {
         let (_directory, blobs) = blobs();
         let files: Vec<Vec<u8>> = (0..20).map(|i| vec![b'a' + i; 10]).collect();
         let named = || files.iter().map(|bytes| (Sha256::of(bytes), &bytes[..]));
         assert_eq!(blobs.put_all(named()).unwrap(), 20);
         assert_eq!(blobs.put_all(named()).unwrap(), 0);
-        assert!(named().all(|(name, _)| blobs.holds(&name)));
+        assert!(named().all(|(name, _)| blobs.open(&name).is_ok()));
     }
 }

@@ -12,6 +12,8 @@ pub mod layout;
 pub mod lock;
 pub mod log;
 pub mod medium;
+mod pending;
+mod regular;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -100,6 +102,11 @@ impl Store {
         durable::create_directory(layout.root()).map_err(|error| io(layout.root(), error))?;
         let lock = StoreLock::take(&layout)?;
         empty(&layout).map_err(|error| io(&layout.work(), error))?;
+        for directory in [layout.ledger(), layout.keys(), layout.tls()] {
+            durable::remove_leftovers(&directory).map_err(|error| io(&directory, error))?;
+        }
+        // A catalog that can't be used must not keep the store from being opened.
+        let _ = durable::remove_leftovers(&layout.built_indexes());
         let blobs = Blobs::new(layout.clone()).map_err(|error| io(&layout.blobs(), error))?;
         let signer = keys::load_or_create(&layout)?;
         let medium: Arc<dyn LedgerMedium> = Arc::new(

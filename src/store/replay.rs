@@ -5,6 +5,9 @@ use super::log::{LogError, LogReader};
 use std::sync::{MutexGuard, PoisonError};
 use thiserror::Error;
 
+#[cfg(test)]
+mod tests;
+
 /// Why the catalog does not reflect the ledger.
 #[derive(Debug, Error)]
 pub(super) enum ReplayError {
