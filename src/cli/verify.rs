@@ -39,7 +39,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }
         let entries = output::count(report.entries, "entry", "entries");
         let blobs = output::count(report.blobs, "blob", "blobs");
-        let counts = format!("{entries}, {blobs}, {}", output::count(report.bytes, "byte", "bytes"));
+        let counts =
+            format!("{entries}, {blobs}, {}", output::count(report.bytes, "byte", "bytes"));
         match sound {
             true => anstream::println!("{}sound{:#}: {counts}", output::GOOD, output::GOOD),
             false => anstream::println!("{} wrong of {counts}", report.problems.len()),

@@ -13,9 +13,11 @@ use crate::store::log::{LogError, LogReader};
 use crate::store::medium::{Directory, LedgerMedium, has_lost_its_head};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+#[cfg(test)]
+mod tests;
 
 /// What was checked, and everything that is wrong.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -253,7 +255,7 @@ fn verify_blobs(
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let checked = check_blob(layout, blobs, name, wanted.blobs.get(name));
+                    let checked = check_blob(blobs, name, wanted.blobs.get(name));
                     let mut report = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     report.blobs += 1;
                     match checked {
@@ -275,22 +277,17 @@ fn verify_blobs(
 }
 
 fn check_blob(
-    layout: &Layout,
     blobs: &Blobs,
     name: &Sha256,
     wanted: Option<&(String, Option<u64>)>,
 ) -> Result<u64, String> {
     let by = wanted.map_or("no entry", |(by, _)| by);
-    match blobs.sha256(name) {
-        Ok(found) if found == *name => {}
-        Ok(found) => return Err(format!("its bytes hash to {found}; named by {by}")),
+    let size = match blobs.sha256(name) {
+        Ok((found, size)) if found == *name => size,
+        Ok((found, _)) => return Err(format!("its bytes hash to {found}; named by {by}")),
         Err(BlobError::Missing(_)) => return Err(format!("missing; named by {by}")),
         Err(error) => return Err(error.to_string()),
-    }
-    let size = File::open(layout.blob(name))
-        .and_then(|file| file.metadata())
-        .map_err(|error| error.to_string())?
-        .len();
+    };
     match wanted {
         Some((_, Some(expected))) if *expected != size => {
             Err(format!("is {size} bytes long and pinned as {expected} by {by}"))

@@ -2,6 +2,8 @@
 
 use super::durable;
 use super::layout::Layout;
+use super::pending::Pending;
+use super::regular;
 use crate::digest::{Digests, Hasher, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions};
@@ -12,6 +14,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tempfile::TempPath;
 use thiserror::Error;
 
+#[cfg(test)]
+mod tests;
+
 /// The blobs of one store.
 ///
 /// Owned by the store; lives as long as it. Reading needs no lock.
@@ -19,6 +24,7 @@ use thiserror::Error;
 pub struct Blobs {
     layout: Layout,
     checked: RwLock<HashMap<Sha256, FileState>>,
+    pending: Pending,
 }
 
 /// A blob whose bytes were hashed and found to be what their name says.
@@ -65,7 +71,7 @@ struct FileState {
 impl Blobs {
     /// The blobs of a store that is only read.
     pub fn at(layout: Layout) -> Self {
-        Self { layout, checked: RwLock::default() }
+        Self { layout, checked: RwLock::default(), pending: Pending::default() }
     }
 
     pub(super) fn new(layout: Layout) -> io::Result<Self> {
@@ -73,6 +79,8 @@ impl Blobs {
         for first in 0..=255u8 {
             durable::create_directory(&layout.blobs().join(format!("{first:02x}")))?;
         }
+        // A process that was killed may have renamed files and not synced their directories.
+        durable::sync_file_system(&layout.blobs())?;
         Ok(Self::at(layout))
     }
 
@@ -96,12 +104,15 @@ impl Blobs {
     /// # Errors
     /// Whatever the file system says.
     pub fn keep(&self, blob: Hashed) -> io::Result<()> {
-        let path = self.layout.blob(&blob.digests.sha256);
-        if self.holds(&blob.digests.sha256) {
+        let name = blob.digests.sha256;
+        if self.holds_durably(&name) {
             return Ok(());
         }
         blob.file.sync_all()?;
-        durable::rename(blob.path, &path)
+        let renaming = self.pending.begin(vec![name]);
+        durable::rename(blob.path, &self.layout.blob(&name))?;
+        renaming.durable();
+        Ok(())
     }
 
     /// Keeps bytes that are all at hand and returns their name.
@@ -110,9 +121,7 @@ impl Blobs {
     /// Whatever the file system says.
     pub fn put(&self, bytes: &[u8]) -> io::Result<Sha256> {
         let name = Sha256::of(bytes);
-        if !self.holds(&name) {
-            durable::write(&self.layout.blob(&name), bytes, 0o444)?;
-        }
+        self.put_all(std::iter::once((name, bytes)))?;
         Ok(name)
     }
 
@@ -125,7 +134,7 @@ impl Blobs {
         blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
     ) -> io::Result<usize> {
         let mut staged = Vec::new();
-        for (name, bytes) in blobs.filter(|(name, _)| !self.holds(name)) {
+        for (name, bytes) in blobs.filter(|(name, _)| !self.holds_durably(name)) {
             let mut temporary = tempfile::Builder::new()
                 .permissions(Permissions::from_mode(0o444))
                 .tempfile_in(self.layout.work())?;
@@ -138,6 +147,7 @@ impl Blobs {
             durable::sync_file_system(&self.layout.blobs())?;
         }
         let mut directories = BTreeSet::new();
+        let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
         for (name, temporary) in staged {
             if written <= FEW {
                 File::open(&temporary)?.sync_all()?;
@@ -151,12 +161,8 @@ impl Blobs {
         } else {
             directories.iter().try_for_each(|directory| durable::sync_directory(directory))?;
         }
+        renaming.durable();
         Ok(written)
-    }
-
-    /// Whether a blob of this name is there; its bytes are not looked at.
-    pub fn holds(&self, name: &Sha256) -> bool {
-        self.layout.blob(name).exists()
     }
 
     /// Opens a blob for serving, hashing it first unless this very file was hashed before.
@@ -204,13 +210,22 @@ impl Blobs {
         }
     }
 
-    /// What a blob's bytes hash to now, whatever is remembered of them.
+    /// What a blob's bytes hash to now, whatever is remembered of them, and how many they are.
     ///
     /// # Errors
     /// When the blob is missing or can't be read.
-    pub fn sha256(&self, name: &Sha256) -> Result<Sha256, BlobError> {
-        let (file, _) = self.open_unchecked(name)?;
-        sha256_of_file(&file).map_err(|source| BlobError::Io { name: *name, source })
+    pub fn sha256(&self, name: &Sha256) -> Result<(Sha256, u64), BlobError> {
+        let (file, state) = self.open_unchecked(name)?;
+        let found =
+            sha256_of_file(&file).map_err(|source| BlobError::Io { name: *name, source })?;
+        Ok((found, state.size))
+    }
+
+    /// Whether a blob of this name is there and would be after a crash; its bytes are not looked
+    /// at.
+    fn holds_durably(&self, name: &Sha256) -> bool {
+        // In this order: whoever put the file there named it pending before.
+        regular::exists(&self.layout.blob(name)) && !self.pending.contains(name)
     }
 
     fn check(&self, name: &Sha256, file: &File) -> Result<(), BlobError> {
@@ -220,7 +235,7 @@ impl Blobs {
 
     fn open_unchecked(&self, name: &Sha256) -> Result<(File, FileState), BlobError> {
         let io = |source| BlobError::Io { name: *name, source };
-        let file = match File::open(self.layout.blob(name)) {
+        let file = match regular::open(&self.layout.blob(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(BlobError::Missing(*name));
@@ -348,55 +363,3 @@ const FEW: usize = 512;
 /// How many blobs are remembered as checked; past it, checking begins anew.
 const MAX_CHECKED: usize = 262_144;
 const READ_SIZE: usize = 256 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn blobs() -> (tempfile::TempDir, Blobs) {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(directory.path());
-        std::fs::create_dir(layout.work()).unwrap();
-        let blobs = Blobs::new(layout).unwrap();
-        (directory, blobs)
-    }
-
-    #[test]
-    fn g2_bytes_that_are_kept_stay_as_they_are() {
-        let (_directory, blobs) = blobs();
-        let name = blobs.put(b"archive").unwrap();
-        let mut writer = blobs.writer().unwrap();
-        writer.write(b"arch").unwrap();
-        writer.write(b"ive").unwrap();
-        let again = writer.finish();
-        assert_eq!(again.digests().sha256, name);
-        blobs.keep(again).unwrap();
-        assert_eq!(blobs.read(&name, 100).unwrap(), b"archive");
-        assert_eq!(blobs.open(&name).unwrap().size, 7);
-        assert_eq!(std::fs::read_dir(blobs.layout.work()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_damaged_blob_is_never_opened_even_if_it_was_sound_before() {
-        let (_directory, blobs) = blobs();
-        let name = blobs.put(b"archive").unwrap();
-        blobs.open(&name).unwrap();
-        assert!(blobs.open_if_checked(&name).is_some());
-        let path = blobs.layout.blob(&name);
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, b"brchive").unwrap();
-        assert!(blobs.open_if_checked(&name).is_none());
-        assert!(matches!(blobs.open(&name), Err(BlobError::Damaged { .. })));
-        assert!(matches!(blobs.read(&name, 100), Err(BlobError::Damaged { .. })));
-    }
-
-    #[test]
-    fn many_blobs_are_kept_at_once_and_only_new_ones_are_written() {
-        let (_directory, blobs) = blobs();
-        let files: Vec<Vec<u8>> = (0..20).map(|i| vec![b'a' + i; 10]).collect();
-        let named = || files.iter().map(|bytes| (Sha256::of(bytes), &bytes[..]));
-        assert_eq!(blobs.put_all(named()).unwrap(), 20);
-        assert_eq!(blobs.put_all(named()).unwrap(), 0);
-        assert!(named().all(|(name, _)| blobs.holds(&name)));
-    }
-}

@@ -1,5 +1,6 @@
 //! Writes that are on disk, file and directory entry alike, before they return.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -16,7 +17,7 @@ use std::path::Path;
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = parent(path)?;
     let mut temporary = tempfile::Builder::new()
-        .prefix(".tmp-")
+        .prefix(TEMPORARY)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory)?;
     temporary.write_all(bytes)?;
@@ -69,6 +70,33 @@ pub fn create_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes what a crash in the middle of [`write()`] left in `directory` or below.
+///
+/// Nobody may be writing there.
+///
+/// # Errors
+/// Whatever the file system says; that there is no such directory is no error.
+pub fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_leftovers(&entry.path())?;
+        } else if is_temporary(&entry.file_name()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file of this name is one that [`write()`] has not renamed yet.
+pub fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
 /// Opens `path` for appending or locking, creating it for its owner alone.
 ///
 /// # Errors
@@ -84,6 +112,8 @@ fn parent(path: &Path) -> io::Result<&Path> {
         None => Err(io::Error::new(io::ErrorKind::InvalidInput, "a path without a directory")),
     }
 }
+
+const TEMPORARY: &str = ".tmp-";
 
 #[cfg(test)]
 mod tests {

@@ -39,14 +39,19 @@ impl Layout {
         self.root.join("ledger")
     }
 
+    /// The ledger's keys.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
     /// The ledger's private key, PKCS #8 PEM, mode 0600.
     pub fn ledger_key(&self) -> PathBuf {
-        self.root.join("keys/ledger.key")
+        self.keys().join("ledger.key")
     }
 
     /// The ledger's public key, as a signed-note verifier key.
     pub fn ledger_public_key(&self) -> PathBuf {
-        self.root.join("keys/ledger.pub")
+        self.keys().join("ledger.pub")
     }
 
     /// The sled index.

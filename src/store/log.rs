@@ -10,6 +10,9 @@ use std::io;
 use std::sync::Arc;
 use thiserror::Error;
 
+#[cfg(test)]
+mod tests;
+
 /// Why a ledger can't be read or appended to.
 #[derive(Debug, Error)]
 pub enum LogError {
@@ -77,22 +80,30 @@ impl LogReader {
         Ok(self.checkpoint()?.map_or(0, |(checkpoint, _)| checkpoint.size))
     }
 
-    /// A tile or bundle; a partial one is also cut from a wider one, so that the path of any
-    /// earlier checkpoint's partial tile goes on to work.
+    /// A tile or bundle under the head; a partial one is cut from the head's, so that the path of
+    /// any earlier checkpoint's partial tile goes on to work, and that of one which a crash left
+    /// over never gives other entries.
     ///
     /// # Errors
     /// When the medium fails.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, LogError> {
-        // What no checkpoint vouches for yet may still be written again with other entries.
-        let Some(wider) = path.wider(self.size()?) else { return Ok(None) };
-        if let Some(bytes) = self.read(&path.to_string())? {
-            return Ok(Some(bytes));
+        let mut missing = None;
+        loop {
+            // What no checkpoint vouches for yet may still be written again with other entries.
+            let Some(wider) = path.wider(self.size()?) else { return Ok(None) };
+            match self.read(&wider.to_string())? {
+                Some(bytes) if wider == *path => return Ok(Some(bytes)),
+                Some(bytes) => {
+                    let cut = path.cut(&bytes);
+                    return cut
+                        .map(Some)
+                        .map_err(|error| damaged(&wider.to_string(), error.to_string()));
+                }
+                None if missing == Some(wider) => return Ok(None),
+                // The head may have moved meanwhile, and the tile given way to a wider one.
+                None => missing = Some(wider),
+            }
         }
-        if wider == *path {
-            return Ok(None);
-        }
-        let Some(bytes) = self.read(&wider.to_string())? else { return Ok(None) };
-        path.cut(&bytes).map(Some).map_err(|error| damaged(&wider.to_string(), error.to_string()))
     }
 
     /// The leaves from index `from` up to `size`, which a checkpoint vouches for.

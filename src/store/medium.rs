@@ -1,7 +1,7 @@
 //! What a ledger needs of the place it lies in; here a directory, later an object store.
 
-use super::durable;
-use std::io;
+use super::{durable, regular};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -66,23 +66,26 @@ impl Directory {
 pub fn has_lost_its_head(root: &Path) -> bool {
     let names = |directory: PathBuf| {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name()).collect::<Vec<_>>()
+        let names = entries.map(|entry| entry.file_name());
+        names.filter(|name| !durable::is_temporary(name)).collect::<Vec<_>>()
     };
     let bundles = root.join("tile/entries");
-    !root.join(HEAD).exists()
-        && (names(bundles.clone()).iter().any(|name| name != "000.p")
-            || names(bundles.join("000.p"))
-                .iter()
-                .any(|name| name != "1" && !name.to_string_lossy().starts_with(".tmp-")))
+    let beyond_the_first = names(bundles.clone()).iter().any(|name| name != "000.p")
+        || names(bundles.join("000.p")).iter().any(|name| name != "1");
+    // The head last: whoever writes meanwhile writes entries under a head that is there already.
+    beyond_the_first && !root.join(HEAD).exists()
 }
 
 impl LedgerMedium for Directory {
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        match std::fs::read(self.0.join(path)) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let mut file = match regular::open(&self.0.join(path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 
     fn write_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {

@@ -12,6 +12,9 @@ pub mod layout;
 pub mod lock;
 pub mod log;
 pub mod medium;
+mod pending;
+mod regular;
+mod replay;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -26,8 +29,9 @@ use layout::Layout;
 use lock::{LockError, StoreLock};
 use log::{LogError, LogReader, LogWriter};
 use medium::{Directory, LedgerMedium};
+use replay::ReplayError;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use thiserror::Error;
 use writer::Writer;
 
@@ -60,6 +64,9 @@ pub enum StoreError {
     /// The ledger is damaged.
     #[error("{0}: nothing is served from a ledger that does not hold; run opam-keep verify")]
     Log(#[from] LogError),
+    /// The catalog can't be had, not even in memory.
+    #[error(transparent)]
+    Catalog(#[from] IndexError),
     /// The first entry could not be written.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -71,6 +78,15 @@ pub enum StoreError {
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+impl From<ReplayError> for StoreError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Log(error) => error.into(),
+            ReplayError::Index(error) => error.into(),
+        }
+    }
 }
 
 impl Store {
@@ -86,6 +102,11 @@ impl Store {
         durable::create_directory(layout.root()).map_err(|error| io(layout.root(), error))?;
         let lock = StoreLock::take(&layout)?;
         empty(&layout).map_err(|error| io(&layout.work(), error))?;
+        for directory in [layout.ledger(), layout.keys(), layout.tls()] {
+            durable::remove_leftovers(&directory).map_err(|error| io(&directory, error))?;
+        }
+        // A catalog that can't be used must not keep the store from being opened.
+        let _ = durable::remove_leftovers(&layout.built_indexes());
         let blobs = Blobs::new(layout.clone()).map_err(|error| io(&layout.blobs(), error))?;
         let signer = keys::load_or_create(&layout)?;
         let medium: Arc<dyn LedgerMedium> = Arc::new(
@@ -98,7 +119,7 @@ impl Store {
         let log = LogWriter::open(Arc::clone(&medium), signer.clone())?;
         let reader = log.reader().clone();
         let catalog = Arc::new(Catalog::open(&layout, signer.name()));
-        replay(&catalog, &reader)?;
+        replay::catch_up(&catalog, &reader)?;
         let empty = log.size() == 0;
         let (writer, _) = Writer::start(log, medium, signer.clone(), Arc::clone(&catalog))
             .map_err(|error| io(layout.root(), error))?;
@@ -149,90 +170,8 @@ impl Store {
         &self,
         question: impl Fn(&Catalog) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
-        lookup(&self.inner.catalog, &self.inner.log, question)
+        replay::lookup(&self.inner.catalog, &self.inner.log, question)
     }
-}
-
-/// Brings the catalog up to the ledger's head.
-fn replay(catalog: &Catalog, log: &LogReader) -> Result<(), LogError> {
-    match take_in(catalog, log) {
-        Ok(()) => Ok(()),
-        Err(TakeInError::Log(error)) => Err(error),
-        Err(TakeInError::Index(error)) => {
-            catalog.reset(log.verifier().name(), &error.to_string());
-            match take_in(catalog, log) {
-                Ok(()) => Ok(()),
-                Err(TakeInError::Log(error)) => Err(error),
-                Err(TakeInError::Index(error)) => {
-                    tracing::error!(%error, "the catalog can't be rebuilt");
-                    Ok(())
-                }
-            }
-        }
-    }
-}
-
-/// Begins a new catalog and fills it from the ledger.
-fn rebuild(catalog: &Catalog, log: &LogReader, reason: &str) {
-    catalog.reset(log.verifier().name(), reason);
-    if let Err(error) = replay(catalog, log) {
-        tracing::error!(%error, "the catalog can't be rebuilt from the ledger");
-    }
-}
-
-fn lookup<T>(
-    catalog: &Catalog,
-    log: &LogReader,
-    question: impl Fn(&Catalog) -> Result<T, IndexError>,
-) -> Result<T, IndexError> {
-    if let Ok(answer) = question(catalog) {
-        return Ok(answer);
-    }
-    let _alone = catalog.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
-    // Whoever held the lock may have rebuilt it.
-    question(catalog).or_else(|error| {
-        rebuild(catalog, log, &error.to_string());
-        question(catalog)
-    })
-}
-
-enum TakeInError {
-    Log(LogError),
-    Index(IndexError),
-}
-
-impl From<IndexError> for TakeInError {
-    fn from(error: IndexError) -> Self {
-        Self::Index(error)
-    }
-}
-
-impl From<LogError> for TakeInError {
-    fn from(error: LogError) -> Self {
-        Self::Log(error)
-    }
-}
-
-fn take_in(catalog: &Catalog, log: &LogReader) -> Result<(), TakeInError> {
-    let size = log.size()?;
-    let mut known = catalog.ledger_size()?;
-    if known > size {
-        // The catalog runs ahead of a ledger that was restored from a backup.
-        catalog.reset(log.verifier().name(), "it reflects more entries than the ledger has");
-        known = 0;
-    }
-    let mut batch = Vec::new();
-    let mut first = known;
-    for entry in log.entries(known, size) {
-        let (index, entry) = entry?;
-        batch.push(entry);
-        if batch.len() == REPLAY_BATCH || index + 1 == size {
-            catalog.apply(first, &batch)?;
-            first = index + 1;
-            batch.clear();
-        }
-    }
-    Ok(())
 }
 
 fn empty(layout: &Layout) -> io::Result<()> {
@@ -243,5 +182,3 @@ fn empty(layout: &Layout) -> io::Result<()> {
     }
     durable::create_directory(&work)
 }
-
-const REPLAY_BATCH: usize = 1_024;

@@ -6,7 +6,7 @@ use crate::ledger::entry::{Divergence, DivergenceKind, Observed, Pin, Strength};
 use crate::opam::Checksum;
 use tempfile::TempDir;
 
-fn pin(url: &str, bytes: &[u8]) -> Entry {
+pub(super) fn pin(url: &str, bytes: &[u8]) -> Entry {
     let digests = Digests::of(bytes);
     Entry::Pin(Pin {
         at: Clock::system().now(),
@@ -42,7 +42,7 @@ fn divergence(bytes: &[u8]) -> Entry {
     })
 }
 
-async fn open(directory: &TempDir) -> Result<Store, StoreError> {
+pub(super) async fn open(directory: &TempDir) -> Result<Store, StoreError> {
     Store::open(Layout::new(directory.path()), &Clock::system()).await
 }
 
@@ -135,4 +135,25 @@ async fn a_rewritten_entry_makes_the_start_refuse() {
     assert!(error.contains("other leaves than the hashes say"), "{error}");
 }
 
-const URL: &str = "https://host.example/archive.tar.gz";
+#[tokio::test]
+async fn what_a_crash_left_half_written_is_removed_at_the_next_start_and_only_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    let written =
+        ["ledger", "ledger/tile/0", "ledger/tile/entries/000.p", "keys", "tls", "catalog/indexes"];
+    let left = written.map(|below| {
+        let below = directory.path().join(below);
+        std::fs::create_dir_all(&below).unwrap();
+        let left = below.join(".tmp-aB3x9Z");
+        std::fs::write(&left, b"half").unwrap();
+        left
+    });
+    assert!(open(&directory).await.is_err(), "two own it");
+    assert!(left.iter().all(|file| file.exists()));
+    drop(store);
+    let store = open(&directory).await.unwrap();
+    assert!(!left.iter().any(|file| file.exists()));
+    assert_eq!(store.log().size().unwrap(), 1);
+}
+
+pub(super) const URL: &str = "https://host.example/archive.tar.gz";

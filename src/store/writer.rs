@@ -4,6 +4,7 @@
 use super::catalog::{Catalog, IndexError, Kept};
 use super::log::{LogError, LogReader, LogWriter};
 use super::medium::LedgerMedium;
+use super::replay::{self, ReplayError};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Entry, Pin, Strength};
 use crate::ledger::note::Signer;
@@ -41,6 +42,15 @@ pub enum AppendError {
     /// The store is being closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<ReplayError> for AppendError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Log(error) => Self::Log(Arc::new(error)),
+            ReplayError::Index(error) => Self::Catalog(error),
+        }
+    }
 }
 
 /// Sends entries to the writer's thread; the thread ends when the last sender is gone.
@@ -84,7 +94,7 @@ impl Writer {
 
 /// Owned by the writer's thread.
 struct State {
-    /// `None` after a failed append: what is in the ledger must be read again first.
+    /// `None` after a failure: what is in the ledger must be read again first.
     log: Option<LogWriter>,
     medium: Arc<dyn LedgerMedium>,
     signer: Signer,
@@ -108,11 +118,17 @@ impl State {
         }
         match log.append(&leaves) {
             Ok(first) => {
-                if let Err(error) = self.catalog.apply(first, &entries) {
-                    super::rebuild(&self.catalog, log.reader(), &error.to_string());
+                let known = match self.catalog.apply(first, &entries) {
+                    Ok(()) => Ok(()),
+                    Err(_) => replay::catch_up(&self.catalog, log.reader()),
+                };
+                match known {
+                    Ok(()) => self.log = Some(log),
+                    // The next batch catches up first: by a catalog that is behind, a URL could
+                    // be pinned twice.
+                    Err(ref error) => tracing::error!(%error, "the catalog can't follow"),
                 }
-                self.log = Some(log);
-                answer(waiting, Ok(()));
+                answer(waiting, known.map_err(AppendError::from));
             }
             Err(error) => {
                 tracing::error!(%error, entries = entries.len(), "the ledger can't be appended to");
@@ -121,9 +137,9 @@ impl State {
         }
     }
 
-    fn reopen(&self) -> Result<LogWriter, LogError> {
+    fn reopen(&self) -> Result<LogWriter, ReplayError> {
         let log = LogWriter::open(Arc::clone(&self.medium), self.signer.clone())?;
-        super::replay(&self.catalog, log.reader())?;
+        replay::catch_up(&self.catalog, log.reader())?;
         Ok(log)
     }
 }
@@ -192,7 +208,7 @@ impl Round {
                 let key = super::catalog::divergence_key(divergence);
                 let index = match self.divergences.get(&key) {
                     Some(index) => Some(*index),
-                    None => super::lookup(catalog, log, |catalog| catalog.divergence(divergence))?,
+                    None => replay::lookup(catalog, log, |catalog| catalog.divergence(divergence))?,
                 };
                 Ok(index.map(Appended::Known))
             }
@@ -209,7 +225,7 @@ impl Round {
         let batch = self.pins.get(&pin.url).map_or(&[][..], Vec::as_slice);
         let same = match batch.iter().find(|kept| kept.sha256 == pin.sha256) {
             Some(kept) => Some(*kept),
-            None => super::lookup(catalog, log, |catalog| catalog.pin_to(&pin.url, &pin.sha256))?,
+            None => replay::lookup(catalog, log, |catalog| catalog.pin_to(&pin.url, &pin.sha256))?,
         };
         if let Some(kept) = same {
             return Ok(Some(Appended::Known(kept.entry)));
@@ -218,7 +234,7 @@ impl Round {
         if pin.strength == Strength::Strong {
             return Ok(None);
         }
-        let first = super::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?;
+        let first = replay::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?;
         Ok(first.or(batch.first().copied()).map(Appended::PinnedOtherwise))
     }
 }
@@ -233,11 +249,11 @@ fn answer(
     }
 }
 
-fn refuse(batch: Vec<Request>, error: LogError) {
+fn refuse(batch: Vec<Request>, error: ReplayError) {
     tracing::error!(%error, "the ledger can't be opened");
-    let error = Arc::new(error);
+    let error = AppendError::from(error);
     for request in batch {
-        let _ = request.reply.send(Err(AppendError::Log(Arc::clone(&error))));
+        let _ = request.reply.send(Err(error.clone()));
     }
 }
 

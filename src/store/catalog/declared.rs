@@ -95,10 +95,12 @@ impl Catalog {
             let key = key(repository, package.as_bytes());
             wanted.insert((Table::Package, key), id.as_bytes().to_vec());
         }
+        // One index throughout: another one that takes its place has other things unchanged.
+        let index = self.index();
         let mut changes = Vec::new();
         let mut unchanged = BTreeSet::new();
         for table in [Table::Archive, Table::DeclaredChecksum, Table::Package] {
-            for (key, value) in self.index().scan(table, &key(repository, &[]))? {
+            for (key, value) in index.scan(table, &key(repository, &[]))? {
                 let key = (table, key);
                 match wanted.get(&key) {
                     Some(new) if *new == value => drop(unchanged.insert(key)),
@@ -113,7 +115,7 @@ impl Catalog {
             }
         }
         changes.push(put(Table::Meta, &state_key(repository), state.as_bytes().to_vec()));
-        self.index().apply(changes)
+        index.apply(changes)
     }
 
     fn archives(
@@ -122,10 +124,11 @@ impl Catalog {
         table: Table,
         subject: &[u8],
     ) -> Result<Vec<DeclaredArchive>, IndexError> {
-        let ids = self.get(table, &key(repository, subject))?.unwrap_or_default();
+        let index = self.index();
+        let ids = index.get(table, &key(repository, subject))?.unwrap_or_default();
         let mut archives = Vec::new();
         for id in ids.chunks_exact(32) {
-            let value = self.get(Table::Archive, &key(repository, id))?;
+            let value = index.get(Table::Archive, &key(repository, id))?;
             archives.extend(value.and_then(|value| serde_json::from_slice(&value).ok()));
         }
         Ok(archives)

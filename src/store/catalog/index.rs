@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// Tables of the index; each key starts with its table's byte, so that one batch can change
 /// several tables atomically.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub(super) enum Table {
     Meta = b'm',
@@ -34,6 +34,12 @@ pub(super) type Item = (Vec<u8>, Vec<u8>);
 #[derive(Clone, Debug, Error)]
 #[error("the catalog's index: {0}")]
 pub struct IndexError(String);
+
+impl IndexError {
+    pub(in crate::store) fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
 
 /// Sorted keys and small values; nothing in it is the only copy of anything.
 pub(super) trait Index: Send + Sync {
@@ -125,6 +131,24 @@ impl Index for MemoryIndex {
             .take_while(|(key, _)| key.starts_with(&start))
             .map(|(key, value)| (key[1..].to_vec(), value.clone()))
             .collect())
+    }
+}
+
+/// The index while there is none: it fails, so that no one takes what it does not know for what
+/// is not there.
+pub(super) struct FailingIndex(pub(super) IndexError);
+
+impl Index for FailingIndex {
+    fn get(&self, _: Table, _: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        Err(self.0.clone())
+    }
+
+    fn apply(&self, _: Vec<Change>) -> Result<(), IndexError> {
+        Err(self.0.clone())
+    }
+
+    fn scan(&self, _: Table, _: &[u8]) -> Result<Vec<Item>, IndexError> {
+        Err(self.0.clone())
     }
 }
 

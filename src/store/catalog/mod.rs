@@ -1,8 +1,8 @@
 //! The catalog: answers found quickly that ledger and blobs could also give slowly.
 //!
 //! Everything in it can be rebuilt, so it may be deleted, and it is set aside and rebuilt as soon
-//! as it fails. It knows which ledger size it reflects; whatever comes after is replayed at
-//! start.
+//! as it fails; a new index is filled aside and answers only once it is complete. It knows which
+//! ledger size it reflects; whatever comes after is replayed at start.
 
 mod declared;
 mod index;
@@ -14,7 +14,7 @@ use super::layout::Layout;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Pin, Snapshot};
 use crate::opam::Checksum;
-use index::{Change, Index, MemoryIndex, SledIndex, Table};
+use index::{Change, FailingIndex, Index, MemoryIndex, SledIndex, Table};
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// The index over ledger and store.
 pub struct Catalog {
     layout: Layout,
+    /// The index's form and the ledger that it is of.
+    origin: String,
     /// Held while the index is rebuilt, so that one rebuilds and the others wait.
     pub(super) rebuilding: Mutex<()>,
     index: RwLock<Arc<dyn Index>>,
@@ -39,52 +41,45 @@ pub struct Kept {
 }
 
 impl Catalog {
-    /// Opens the catalog of a store, empty when there is none or when it is damaged.
+    /// Opens the catalog of a store; one that is damaged fails until it is rebuilt.
     ///
-    /// `origin` names the ledger; a catalog of another ledger counts as damaged.
-    pub(super) fn open(layout: &Layout, origin: &str) -> Self {
-        let opened = open_sled(layout).and_then(|index| {
-            let expected = format!("{FORMAT} {origin}");
-            match index.get(Table::Meta, META_ORIGIN)? {
-                Some(found) if found == expected.as_bytes() => Ok(index),
-                Some(_) => Err(CatalogProblem::Foreign),
-                None => {
-                    index.apply(vec![put(Table::Meta, META_ORIGIN, expected.into_bytes())])?;
-                    Ok(index)
-                }
-            }
-        });
-        let catalog = Self {
-            layout: layout.clone(),
-            rebuilding: Mutex::new(()),
-            index: RwLock::new(Arc::new(MemoryIndex::default())),
+    /// `ledger` names the ledger; a catalog of another ledger counts as damaged.
+    pub(super) fn open(layout: &Layout, ledger: &str) -> Self {
+        let origin = format!("{FORMAT} {ledger}");
+        let index: Arc<dyn Index> = match open_sled(layout, &origin) {
+            Ok(index) => Arc::new(index),
+            Err(problem) => Arc::new(FailingIndex(problem.into())),
         };
-        match opened {
-            Ok(index) => catalog.replace(Arc::new(index)),
-            Err(problem) => catalog.reset(origin, &problem.to_string()),
-        }
-        catalog
+        Self::over(layout.clone(), origin, index)
     }
 
-    /// Sets a failed index aside and begins an empty one.
-    pub(super) fn reset(&self, origin: &str, reason: &str) {
-        tracing::warn!(reason, "the catalog is set aside and rebuilt from the ledger");
-        // sled keeps its lock until the last user is gone, so the old one is let go of first.
-        self.replace(Arc::new(MemoryIndex::default()));
-        let fresh = set_aside(&self.layout)
-            .map_err(CatalogProblem::from)
-            .and_then(|()| open_sled(&self.layout))
-            .and_then(|index| {
-                let origin = format!("{FORMAT} {origin}").into_bytes();
-                index.apply(vec![put(Table::Meta, META_ORIGIN, origin)])?;
-                Ok(index)
-            });
-        match fresh {
-            Ok(index) => self.replace(Arc::new(index)),
-            Err(problem) => {
-                tracing::error!(%problem, "the catalog stays in memory until the next start");
-            }
-        }
+    /// Lets go of the index; until another one is adopted, every question fails.
+    pub(super) fn retire(&self, reason: &str) {
+        let reason = format!("being rebuilt, because {reason}");
+        self.replace(Arc::new(FailingIndex(IndexError::new(reason))));
+    }
+
+    /// An empty catalog on disk, for this one to adopt once it is filled.
+    ///
+    /// This one must be retired: its index is set aside.
+    ///
+    /// # Errors
+    /// When the directory can't be used.
+    pub(super) fn fresh_on_disk(&self) -> Result<Self, IndexError> {
+        set_aside(&self.layout).map_err(CatalogProblem::from)?;
+        let index = open_sled(&self.layout, &self.origin)?;
+        Ok(Self::over(self.layout.clone(), self.origin.clone(), Arc::new(index)))
+    }
+
+    /// An empty catalog in memory, for this one to adopt once it is filled.
+    pub(super) fn fresh_in_memory(&self) -> Self {
+        let index = Arc::new(MemoryIndex::default());
+        Self::over(self.layout.clone(), self.origin.clone(), index)
+    }
+
+    /// Answers from the index of `fresh` from now on.
+    pub(super) fn adopt(&self, fresh: &Self) {
+        self.replace(fresh.index());
     }
 
     /// How many ledger entries the catalog reflects.
@@ -95,42 +90,53 @@ impl Catalog {
         self.number(META_SIZE)
     }
 
-    /// Takes in ledger entries, the first of which has index `first`.
+    /// Takes in ledger entries, the first of which has index `first`; those that it reflects
+    /// already are passed over.
     ///
     /// # Errors
-    /// When the index fails; then none of the entries was taken in.
+    /// When the index fails, or when entries before `first` are not reflected yet; then none of
+    /// the entries was taken in.
     pub(super) fn apply(&self, first: u64, entries: &[Entry]) -> Result<(), IndexError> {
+        // One index throughout: what was counted in one must not end up in another.
+        let index = self.index();
+        let known = number_at(&*index, META_SIZE)?;
+        let Some(skipped) = known.checked_sub(first) else {
+            let problem = format!("reflects {known} entries and was given entry {first} next");
+            return Err(IndexError::new(problem));
+        };
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let Some(new) = entries.get(skipped..).filter(|new| !new.is_empty()) else {
+            return Ok(());
+        };
         let mut changes = Vec::new();
         let mut seen = HashSet::new();
-        let (mut pins, mut divergences) = (self.pins()?, self.divergences()?);
-        for (index, entry) in (first..).zip(entries) {
+        let mut pins = number_at(&*index, META_PINS)?;
+        let mut divergences = number_at(&*index, META_DIVERGENCES)?;
+        for (number, entry) in (known..).zip(new) {
             match entry {
                 Entry::Pin(pin) => {
                     pins += 1;
-                    self.apply_pin(index, pin, &mut seen, &mut changes)?;
+                    apply_pin(&*index, number, pin, &mut seen, &mut changes)?;
                 }
                 Entry::Divergence(divergence) => {
                     divergences += 1;
                     let key = divergence_key(divergence);
-                    changes.push(put(
-                        Table::Divergence,
-                        key.as_bytes(),
-                        index.to_be_bytes().into(),
-                    ));
+                    let value = number.to_be_bytes().into();
+                    changes.push(put(Table::Divergence, key.as_bytes(), value));
                 }
                 Entry::Snapshot(snapshot) => {
-                    let value = index.to_be_bytes().into_iter().chain(snapshot_value(snapshot));
+                    let value = number.to_be_bytes().into_iter().chain(snapshot_value(snapshot));
                     let key = snapshot.repository.as_bytes();
                     changes.push(put(Table::Snapshot, key, value.collect()));
                 }
                 Entry::Key(_) | Entry::Other(_) => {}
             }
         }
-        let size = first + entries.len() as u64;
+        let size = known + new.len() as u64;
         changes.push(put(Table::Meta, META_SIZE, size.to_be_bytes().into()));
         changes.push(put(Table::Meta, META_PINS, pins.to_be_bytes().into()));
         changes.push(put(Table::Meta, META_DIVERGENCES, divergences.to_be_bytes().into()));
-        self.index().apply(changes)
+        index.apply(changes)
     }
 
     /// The first pin of a URL.
@@ -203,34 +209,12 @@ impl Catalog {
         }))
     }
 
-    fn apply_pin(
-        &self,
-        index: u64,
-        pin: &Pin,
-        seen: &mut HashSet<Checksum>,
-        changes: &mut Vec<Change>,
-    ) -> Result<(), IndexError> {
-        let value = kept_value(&Kept { sha256: pin.sha256, size: pin.size, entry: index });
-        if self.pin(&pin.url)?.is_none() {
-            changes.push(put(Table::Pin, pin.url.as_bytes(), value.clone()));
-        }
-        let key = pin_to_key(&pin.url, &pin.sha256);
-        if self.get(Table::Pin, &key)?.is_none() {
-            changes.push(put(Table::Pin, &key, value.clone()));
-        }
-        for checksum in
-            [Checksum::Md5(pin.md5), Checksum::Sha256(pin.sha256), Checksum::Sha512(pin.sha512)]
-        {
-            // The first pin of these bytes counts, also when both come in one batch.
-            if seen.insert(checksum) && self.kept(&checksum)?.is_none() {
-                changes.push(put(Table::Blob, &checksum_key(&checksum), value.clone()));
-            }
-        }
-        Ok(())
+    fn over(layout: Layout, origin: String, index: Arc<dyn Index>) -> Self {
+        Self { layout, origin, rebuilding: Mutex::new(()), index: RwLock::new(index) }
     }
 
     fn number(&self, key: &[u8]) -> Result<u64, IndexError> {
-        Ok(self.get(Table::Meta, key)?.and_then(|value| number(&value)).unwrap_or(0))
+        number_at(&*self.index(), key)
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
@@ -262,9 +246,24 @@ enum CatalogProblem {
     Foreign,
 }
 
-fn open_sled(layout: &Layout) -> Result<SledIndex, CatalogProblem> {
+impl From<CatalogProblem> for IndexError {
+    fn from(problem: CatalogProblem) -> Self {
+        match problem {
+            CatalogProblem::Index(error) => error,
+            other => Self::new(other.to_string()),
+        }
+    }
+}
+
+fn open_sled(layout: &Layout, origin: &str) -> Result<SledIndex, CatalogProblem> {
     std::fs::create_dir_all(layout.catalog())?;
-    Ok(SledIndex::open(&sled_directory(layout))?)
+    let index = SledIndex::open(&sled_directory(layout))?;
+    match index.get(Table::Meta, META_ORIGIN)? {
+        Some(found) if found == origin.as_bytes() => {}
+        Some(_) => return Err(CatalogProblem::Foreign),
+        None => index.apply(vec![put(Table::Meta, META_ORIGIN, origin.into())])?,
+    }
+    Ok(index)
 }
 
 /// Moves the index away, keeping the newest failed one for whoever wants to know why.
@@ -281,6 +280,29 @@ fn set_aside(layout: &Layout) -> io::Result<()> {
 
 fn sled_directory(layout: &Layout) -> std::path::PathBuf {
     layout.catalog().join("sled")
+}
+
+/// Notes a pin; the first one of a URL and the first one of these bytes count, also when two come
+/// in one batch.
+fn apply_pin(
+    index: &dyn Index,
+    number: u64,
+    pin: &Pin,
+    seen: &mut HashSet<(Table, Vec<u8>)>,
+    changes: &mut Vec<Change>,
+) -> Result<(), IndexError> {
+    let value = kept_value(&Kept { sha256: pin.sha256, size: pin.size, entry: number });
+    let checksums =
+        [Checksum::Md5(pin.md5), Checksum::Sha256(pin.sha256), Checksum::Sha512(pin.sha512)];
+    let by_checksum = checksums.iter().map(|checksum| (Table::Blob, checksum_key(checksum)));
+    let by_url = [pin.url.as_bytes().to_vec(), pin_to_key(&pin.url, &pin.sha256)];
+    let by_url = by_url.into_iter().map(|key| (Table::Pin, key));
+    for (table, key) in by_checksum.chain(by_url) {
+        if index.get(table, &key)?.is_none() && seen.insert((table, key.clone())) {
+            changes.push(Change::Put(table, key, value.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// What makes two divergences the same: the kind, who was asked and what was expected (the first
@@ -332,6 +354,10 @@ fn kept(value: &[u8]) -> Option<Kept> {
         size: u64::from_be_bytes(*size),
         entry: number(entry)?,
     })
+}
+
+fn number_at(index: &dyn Index, key: &[u8]) -> Result<u64, IndexError> {
+    Ok(index.get(Table::Meta, key)?.and_then(|value| number(&value)).unwrap_or(0))
 }
 
 fn number(value: &[u8]) -> Option<u64> {
