@@ -72,7 +72,7 @@ fn g6_redirects_without_end_are_given_up() {
 #[test]
 fn a_redirect_to_an_endless_url_is_one_more_source_that_failed() {
     for to in ["https://objects.example.org", "http://github.com", "https://127.0.0.1"] {
-        let endless = Lie::Redirect(format!("{to}/{}", "a".repeat(60_000)));
+        let endless = Lie::Redirect(format!("{to}/{}", "a".repeat(100_000)));
         let mut lied = Lied::with(&[], &[OBJECT]);
         lied.world.lie(lied.package.url(), endless.clone());
         let answer = lied.ask();
