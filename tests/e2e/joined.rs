@@ -6,16 +6,13 @@ use std::io::Read as _;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
-use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, hex, raw, within};
+use world::{Keep, Kind, Lie, Memory, Mirror, Package, Repo, World, hex, raw, within};
 
 #[test]
 fn two_hundred_clients_of_one_cold_archive_cost_one_fetch_and_little_memory() {
     let (world, mut keep, package) = cold(20 * MEBIBYTE);
     world.lie(package.url(), Lie::Slow(10 * MEBIBYTE as u64));
-    let pid = keep.pid();
-    let before = resident(pid, "VmRSS:");
-    // The peak so far is the start's, which is not what is measured: forget it.
-    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a peak can be reset");
+    let memory = Memory::of(keep.pid());
 
     let expected = Kind::Sha256.of(package.archive_bytes());
     let path = package.cache_path(Kind::Sha512);
@@ -35,7 +32,7 @@ fn two_hundred_clients_of_one_cold_archive_cost_one_fetch_and_little_memory() {
         assert_eq!(client.join().expect("a client does not panic"), expected);
     }
 
-    let grown = resident(pid, "VmHWM:").saturating_sub(before);
+    let grown = memory.grown();
     assert_eq!(world.count(package.url()), 1, "one fetch for all");
     println!("memory grew by {} MiB", grown / MEBIBYTE);
     assert!(grown < 64 * MEBIBYTE);
@@ -105,14 +102,6 @@ fn downloaded(client: &raw::Client, path: &str) -> String {
         }
     };
     attempt().unwrap_or_else(|error| error.to_string())
-}
-
-/// Bytes of one line of `/proc/PID/status`.
-fn resident(pid: i32, line: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let value = status.lines().find_map(|text| text.strip_prefix(line));
-    let kibibytes = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<usize>().ok());
-    kibibytes.expect("the kernel counts memory") * 1024
 }
 
 /// Xorshift: different at every offset, the same in every run.

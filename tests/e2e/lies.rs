@@ -70,6 +70,27 @@ fn g6_redirects_without_end_are_given_up() {
 }
 
 #[test]
+fn a_redirect_to_an_endless_url_is_one_more_source_that_failed() {
+    for to in ["https://objects.example.org", "http://github.com", "https://127.0.0.1"] {
+        let endless = Lie::Redirect(format!("{to}/{}", "a".repeat(100_000)));
+        let mut lied = Lied::with(&[], &[OBJECT]);
+        lied.world.lie(lied.package.url(), endless.clone());
+        let answer = lied.ask();
+        assert_eq!((answer.exit, answer.status), (0, 404), "{to}");
+        let reason = answer.header("x-opam-keep-reason").expect("a 404 has a reason");
+        assert!(!reason.is_empty() && !reason.starts_with("store"), "{to}: {reason}");
+        lied.nothing_was_kept(to);
+        lied.world.be_honest(lied.package.url());
+        within(PATIENCE, "the truth", || lied.ask().is_whole().then_some(()));
+
+        let mut lied = Lied::with(&[MIRROR], &[OBJECT]);
+        lied.world.lie(lied.package.url(), endless);
+        assert!(lied.ask().is_whole(), "{to}: the mirror was not asked");
+        assert_eq!(lied.keep.ledger().pin(lied.package.url())["from"], MIRROR, "{to}");
+    }
+}
+
+#[test]
 fn a_redirect_to_another_public_host_is_followed() {
     let mut lied = Lied::with(&[], &[OBJECT]);
     lied.world.lie(lied.package.url(), Lie::Redirect(OBJECT.to_owned()));

@@ -4,6 +4,7 @@
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
 mod config;
+mod connections;
 mod crash;
 mod install;
 mod joined;
@@ -13,6 +14,7 @@ mod pins;
 mod policy;
 mod requests;
 mod sources;
+mod streams;
 mod update;
 mod upstream;
 

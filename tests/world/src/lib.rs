@@ -6,9 +6,10 @@
 //! ([`Lie`]), and it remembers every request ([`Request`]).
 //!
 //! Around it stand the others: [`Keep`] runs the built binary on a store of its own, [`Opam`] is a
-//! real opam, [`Curl`] and [`raw`] are simpler clients. What goes wrong in here is the fault of
+//! real opam, [`Curl`], [`raw`] and [`http2`] are simpler clients. What goes wrong in here is the fault of
 //! the test, so everything panics with a sentence instead of returning errors.
 
+pub mod http2;
 pub mod raw;
 
 mod archive;
@@ -20,6 +21,7 @@ mod index;
 mod keep;
 mod ledger;
 mod lie;
+mod memory;
 mod mirror;
 mod opam;
 mod recorded;
@@ -39,6 +41,7 @@ pub use index::Index;
 pub use keep::Keep;
 pub use ledger::{Ledger, evidence};
 pub use lie::Lie;
+pub use memory::Memory;
 pub use mirror::Mirror;
 pub use opam::{Opam, Version, installed};
 pub use recorded::{Recorded, Snapshot};

@@ -26,6 +26,8 @@ pub enum Lie {
     Status(u16),
     /// The right bytes, so many of them each second.
     Slow(u64),
+    /// The same without a word on how many there will be.
+    Unannounced(u64),
     /// The right bytes under an `ETag` that is another one each time.
     Unstable,
     /// The connection is closed without a word.

@@ -1,5 +1,7 @@
 //! A client that sends exactly the bytes it is given, over TLS, and reads HTTP/1.1 answers.
 
+use crate::http2;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -14,6 +16,7 @@ use std::time::Duration;
 pub struct Client {
     address: SocketAddr,
     config: Arc<ClientConfig>,
+    receive_buffer: Option<usize>,
 }
 
 /// One connection.
@@ -52,7 +55,13 @@ impl Client {
             .expect("the provider knows TLS 1.2 and 1.3")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Self { address, config: Arc::new(config) }
+        Self { address, config: Arc::new(config), receive_buffer: None }
+    }
+
+    /// The same with little room for what arrives, so that a test that stops reading is noticed
+    /// at the other side.
+    pub fn with_little_room(self) -> Self {
+        Self { receive_buffer: Some(LITTLE_ROOM), ..self }
     }
 
     /// A new connection.
@@ -60,13 +69,18 @@ impl Client {
     /// # Errors
     /// When nobody listens.
     pub fn connect(&self) -> io::Result<Connection> {
-        let name = ServerName::try_from("localhost").expect("localhost is a name");
-        let socket = TcpStream::connect(self.address)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        let tls =
-            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
-        Ok(Connection { stream: BufReader::new(StreamOwned::new(tls, socket)) })
+        let stream = self.dial(Arc::clone(&self.config))?;
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    /// A new connection that speaks HTTP/2.
+    ///
+    /// # Errors
+    /// When nobody listens, or the connection ends at once.
+    pub fn http2(&self) -> io::Result<http2::Connection> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        http2::Connection::new(self.dial(Arc::new(config))?)
     }
 
     /// Sends `request` as it is and reads the answer's head.
@@ -85,6 +99,21 @@ impl Client {
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         self.send(request.as_bytes())
+    }
+
+    fn dial(
+        &self,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let name = ServerName::try_from("localhost").expect("localhost is a name");
+        let socket = TcpStream::connect(self.address)?;
+        if let Some(bytes) = self.receive_buffer {
+            set_socket_recv_buffer_size(&socket, bytes)?;
+        }
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(tls, socket))
     }
 }
 
@@ -153,10 +182,18 @@ impl Answer {
     ///
     /// # Errors
     /// When it is cut short.
-    pub fn body(mut self) -> io::Result<Vec<u8>> {
+    pub fn body(self) -> io::Result<Vec<u8>> {
+        self.finish().map(|(body, _)| body)
+    }
+
+    /// The whole body, and the connection for the next request.
+    ///
+    /// # Errors
+    /// When it is cut short.
+    pub fn finish(mut self) -> io::Result<(Vec<u8>, Connection)> {
         let mut body = Vec::new();
         self.read_to_end(&mut body)?;
-        Ok(body)
+        Ok((body, self.connection))
     }
 
     /// What is left of the current piece, with the next one begun when that was nothing.
@@ -203,4 +240,5 @@ impl Read for Answer {
     }
 }
 
+const LITTLE_ROOM: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -124,6 +124,7 @@ async fn lying(lie: Lie, truth: Bytes) -> io::Result<Response<Body>> {
         Lie::Slow(per_second) => {
             with(CONTENT_LENGTH, length, Response::new(slow(truth, per_second)))
         }
+        Lie::Unannounced(per_second) => Response::new(slow(truth, per_second)),
         Lie::Redirect(to) => with(LOCATION, to, status(StatusCode::FOUND)),
         Lie::Status(code) => {
             status(StatusCode::from_u16(code).expect("a lie's status is an HTTP status"))

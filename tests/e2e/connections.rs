@@ -1,0 +1,199 @@
+//! Clients that keep connections busy, or open, for nothing: they are let go of, cost little, and
+//! keep nobody else from being served.
+//!
+//! After the handshake, a silent, a dribbling or a deaf client is borne for half a minute and more,
+//! which nothing configures and which is too long to wait for here.
+
+use crate::start;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+use world::{Curl, Keep, Kind, Memory, Mirror, Package, Repo, World, http2, raw, within};
+
+#[test]
+fn a_client_that_does_not_get_done_with_tls_is_let_go_of() {
+    let (_world, mut keep, _) = kept(|mirror| mirror);
+    let address = keep.address("https");
+    let dribble = [&TLS_RECORD[..], &[0; 30]].concat();
+    let clients = [Vec::new(), dribble].map(|bytes| {
+        thread::spawn(move || {
+            let mut socket = TcpStream::connect(address).expect("it listens");
+            socket.set_read_timeout(Some(DRIBBLE)).expect("a socket has a timeout");
+            let begun = Instant::now();
+            let mut bytes = bytes.iter();
+            while begun.elapsed() < PATIENCE && is_open(&mut socket) {
+                if let Some(byte) = bytes.next() {
+                    // When the other side is gone, reading says so.
+                    let _sent = socket.write(&[*byte]);
+                }
+            }
+            begun.elapsed()
+        })
+    });
+    for client in clients {
+        let took = client.join().expect("a client does not panic");
+        assert!(took < PATIENCE, "still connected after {took:?}");
+        assert!(took > DRIBBLE * 5, "what it sent was refused after {took:?}, not its pace");
+    }
+}
+
+#[test]
+fn connections_of_one_address_past_the_cap_are_closed_and_no_others() {
+    let (_world, mut keep, package) =
+        kept(|mirror| mirror.set("server.max_connections_per_address", 3));
+    past_the_cap_connections_are_closed(&mut keep, &package, true);
+}
+
+#[test]
+fn connections_past_the_cap_are_closed_whoever_they_come_from() {
+    let (_world, mut keep, package) = kept(|mirror| mirror.set("server.max_connections", 3));
+    past_the_cap_connections_are_closed(&mut keep, &package, false);
+}
+
+#[test]
+fn a_client_that_resets_streams_as_it_opens_them_is_told_to_go_away() {
+    let (_world, mut keep, package) = kept(|mirror| mirror);
+    let path = path(&package);
+    let resets: Vec<u8> = (0..100)
+        .flat_map(|n| [http2::get(2 * n + 1, "/"), http2::reset(2 * n + 1)])
+        .flatten()
+        .collect();
+    let client = keep.raw();
+    let memory = Memory::of(keep.pid());
+    let flood = thread::spawn(move || {
+        for _ in 0..100 {
+            let mut connection = client.http2().expect("it listens");
+            connection.write(&resets).expect("it reads");
+            assert_eq!(connection.go_away().expect("a GOAWAY"), ENHANCE_YOUR_CALM);
+        }
+    });
+    others_are_served(&keep.curl(), &path, &package);
+    flood.join().expect("it went away each time");
+    assert!(memory.grown() < LITTLE, "memory grew by {}", memory.grown());
+}
+
+#[test]
+fn headers_without_end_over_http_2_are_cut_off() {
+    let (_world, mut keep, package) = kept(|mirror| mirror);
+    let client = keep.raw();
+    let memory = Memory::of(keep.pid());
+    let mut connection = client.http2().expect("it listens");
+    connection.write(&http2::get_and_more_headers(1, "/")).expect("it reads");
+    let header = http2::one_more_header(1, "name", &"x".repeat(200));
+    let sent = pour(&mut connection, &header);
+    assert!(sent < LITTLE, "it took {sent} bytes of headers");
+    assert!(memory.grown() < LITTLE, "memory grew by {}", memory.grown());
+    others_are_served(&keep.curl(), &path(&package), &package);
+}
+
+#[test]
+fn pings_whose_answers_nobody_reads_cost_little() {
+    unread_answers_cost_little(&http2::ping());
+}
+
+#[test]
+fn settings_whose_acknowledgements_nobody_reads_cost_little() {
+    unread_answers_cost_little(&http2::settings());
+}
+
+/// With three connections permitted, and whether another address has three of its own.
+fn past_the_cap_connections_are_closed(keep: &mut Keep, package: &Package, elsewhere: bool) {
+    let (client, curl, path) = (keep.raw(), keep.curl(), path(package));
+    // Those that asked for the index may take a moment to go.
+    let mut open: Vec<_> = (0..3)
+        .map(|_| within(PATIENCE, "a place", || asked_again(client.connect().ok()?, &path).ok()))
+        .collect();
+    for _ in 0..10 {
+        let begun = Instant::now();
+        assert!(client.get(&path).is_err(), "a fourth connection was served");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+    let other = curl.with(&["--interface", "127.0.0.2"], &path);
+    assert_eq!(other.is_whole(), elsewhere, "{other:?}");
+
+    open = open
+        .into_iter()
+        .map(|connection| asked_again(connection, &path).expect("it goes on"))
+        .collect();
+    open.pop();
+    within(PATIENCE, "the place that was given back", || client.get(&path).ok());
+}
+
+/// Sends the same frame again and again, and reads nothing of what that causes.
+fn unread_answers_cost_little(frame: &[u8]) {
+    let (_world, mut keep, package) = kept(|mirror| mirror);
+    let client = keep.raw().with_little_room();
+    let memory = Memory::of(keep.pid());
+    let mut connection = client.http2().expect("it listens");
+    let frame = frame.to_vec();
+    let flood = thread::spawn(move || {
+        let sent = pour(&mut connection, &frame);
+        (connection, sent)
+    });
+    others_are_served(&keep.curl(), &path(&package), &package);
+    let (connection, sent) = flood.join().expect("a flood does not panic");
+    assert!(sent < MOST, "it took {sent} bytes and goes on");
+    assert!(memory.grown() < LITTLE, "memory grew by {}", memory.grown());
+    others_are_served(&keep.curl(), &path(&package), &package);
+    drop(connection);
+}
+
+/// Sends `frame` until nobody takes it any more; how many bytes that were.
+fn pour(connection: &mut http2::Connection, frame: &[u8]) -> usize {
+    connection.write_within(Duration::from_secs(1));
+    let frames = frame.repeat(16 * 1024 / frame.len());
+    let mut sent = 0;
+    while sent < MOST && connection.write(&frames).is_ok() {
+        sent += frames.len();
+    }
+    sent
+}
+
+fn others_are_served(curl: &Curl, path: &str, package: &Package) {
+    for _ in 0..20 {
+        let answer = curl.get(path);
+        assert!(answer.is_whole() && answer.body == package.archive_bytes(), "{answer:?}");
+        assert!(answer.took < Duration::from_secs(5), "{:?}", answer.took);
+    }
+}
+
+/// One more request on a connection that stays open.
+fn asked_again(connection: raw::Connection, path: &str) -> io::Result<raw::Connection> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = connection.send(request.as_bytes())?;
+    assert_eq!(answer.status, 200);
+    Ok(answer.finish()?.1)
+}
+
+/// Waits for a word of the other side for as long as reading may take.
+fn is_open(socket: &mut TcpStream) -> bool {
+    match socket.read(&mut [0; 1024]) {
+        Ok(read) => read > 0,
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock),
+    }
+}
+
+/// A mirror that has one small archive already.
+fn kept(settings: fn(Mirror) -> Mirror) -> (World, Keep, Package) {
+    let package = Package::new("hello", "1.0");
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&settings(Mirror::of(&world)));
+    keep.index();
+    within(PATIENCE, "the archive", || keep.curl().get(&path(&package)).is_whole().then_some(()));
+    (world, keep, package)
+}
+
+fn path(package: &Package) -> String {
+    package.cache_path(Kind::Sha256)
+}
+
+const DRIBBLE: Duration = Duration::from_secs(1);
+/// RFC 9113, section 7.
+const ENHANCE_YOUR_CALM: u32 = 11;
+const LITTLE: usize = 16 << 20;
+const MOST: usize = 64 << 20;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The beginning of a ClientHello of 512 bytes.
+const TLS_RECORD: [u8; 9] = [22, 3, 1, 2, 0, 1, 0, 1, 252];
