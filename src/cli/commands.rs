@@ -82,13 +82,17 @@ impl Mirror<'_> {
             "  - opam update".to_owned(),
         ];
         let mut docker = vec![format!("RUN opam repository set-url default {repository}")];
-        if self.ca.is_some() {
+        if let Some(ca) = self.ca {
+            let copy = format!("# opam-keep-ca.pem is a copy of {}", ca.display());
+            for lines in [&mut github, &mut gitlab, &mut docker] {
+                lines.insert(0, copy.clone());
+            }
             github.push("  env:".to_owned());
             github.push("    CURL_CA_BUNDLE: ${{ github.workspace }}/opam-keep-ca.pem".to_owned());
-            gitlab.insert(0, "variables:".to_owned());
-            gitlab.insert(1, "  CURL_CA_BUNDLE: $CI_PROJECT_DIR/opam-keep-ca.pem".to_owned());
-            docker.insert(0, "COPY opam-keep-ca.pem /etc/opam-keep-ca.pem".to_owned());
-            docker.insert(1, "ENV CURL_CA_BUNDLE=/etc/opam-keep-ca.pem".to_owned());
+            gitlab.insert(1, "variables:".to_owned());
+            gitlab.insert(2, "  CURL_CA_BUNDLE: $CI_PROJECT_DIR/opam-keep-ca.pem".to_owned());
+            docker.insert(1, "COPY opam-keep-ca.pem /etc/opam-keep-ca.pem".to_owned());
+            docker.insert(2, "ENV CURL_CA_BUNDLE=/etc/opam-keep-ca.pem".to_owned());
         }
         recipes.push(recipe("github", "GitHub Actions", github));
         recipes.push(recipe("gitlab", "GitLab CI", gitlab));

@@ -45,7 +45,9 @@ fn refresh_here(
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(async {
         let clock = Clock::system();
-        let store = Store::open(layout, &clock).await.map_err(Failure::usage)?;
+        let store = Store::open(layout, context.config.store.min_free.bytes(), &clock)
+            .await
+            .map_err(Failure::usage)?;
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
         match &arguments.repository {
             None => Ok(admin::refresh(&keeper, keeper.repositories()).await),

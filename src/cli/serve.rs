@@ -30,7 +30,7 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
         .enable_all()
         // Each fetch holds a thread while it writes and hashes; the others read what the page
         // cache does not have, and more of them would cost memory and win nothing.
-        .max_blocking_threads(context.config.upstream.concurrency + READERS)
+        .max_blocking_threads(context.config.upstream.concurrency.get() + READERS)
         .build()
         .map_err(Failure::failed)?;
     runtime.block_on(serve(&context))?;
@@ -42,11 +42,15 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
 async fn serve(context: &Context) -> Result<(), Failure> {
     let (config, clock) = (&context.config, Clock::system());
     let layout = context.layout()?;
-    let store = Store::open(layout.clone(), &clock).await.map_err(Failure::usage)?;
+    let min_free = config.store.min_free.bytes();
+    let store = Store::open(layout.clone(), min_free, &clock).await.map_err(Failure::usage)?;
     let bound = server::bind(&config.server, &layout.tls()).map_err(Failure::usage)?;
     let keeper = Keeper::open(config, store, clock.clone()).map_err(Failure::usage)?;
     if std::io::stdout().is_terminal() {
         client::greet(context, bound.public_url(), bound.is_self_made(), &layout);
+    } else {
+        let url = bound.public_url();
+        tracing::info!(url, "opam-keep client prints what to paste so that opam uses this mirror");
     }
     let stop = stop_on_signal()?;
     bound.serve(keeper, clock, &config.server, stop).await.map_err(Failure::failed)

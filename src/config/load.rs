@@ -30,6 +30,14 @@ pub enum ConfigError {
         /// What is wrong and what to write instead.
         message: String,
     },
+    /// Keys of the file, or those and the defaults, can't be meant together.
+    #[error("{path}: {message}")]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to write instead.
+        message: String,
+    },
     /// An environment variable says something that can't be meant.
     #[error("environment variable {name}: {message}")]
     Environment {
@@ -87,8 +95,16 @@ impl Mistake {
         Self { message: message.into(), span: Some(span) }
     }
 
+    /// A mistake that several keys make together, or one whose place isn't known.
+    fn of_all(message: impl Into<String>) -> Self {
+        Self { message: message.into(), span: None }
+    }
+
     fn in_file(self, path: &Path, text: &str) -> ConfigError {
-        let start = self.span.map_or(0, |span| span.start).min(text.len());
+        let Some(span) = self.span else {
+            return ConfigError::Contradiction { path: path.to_owned(), message: self.message };
+        };
+        let start = span.start.min(text.len());
         let before = text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         ConfigError::Invalid {
@@ -147,26 +163,23 @@ fn check(config: &Config) -> Result<(), Mistake> {
             ));
         }
     }
-    for (name, count) in [
-        ("server.max_connections", config.server.max_connections),
-        ("server.max_connections_per_address", config.server.max_connections_per_address),
-        ("upstream.concurrency", config.upstream.concurrency),
-        ("upstream.per_host", config.upstream.per_host),
-    ] {
-        if count == 0 {
-            return Err(Mistake {
-                message: format!("{name} is 0, which lets nothing through: write 1 or more"),
-                span: None,
-            });
-        }
+    let server = &config.server;
+    if server.listen.is_empty() && server.plain_http.is_empty() {
+        return Err(Mistake::of_all(
+            "server.listen is empty: name at least one address, such as \"127.0.0.1:8443\"",
+        ));
     }
-    if config.server.listen.is_empty() && config.server.plain_http.is_empty() {
-        return Err(Mistake {
-            message: "server.listen is empty: name at least one address, such as \
-                      \"127.0.0.1:8443\""
-                .to_owned(),
-            span: None,
-        });
+    if server.hostnames.is_empty() && server.tls.is_none() && !server.listen.is_empty() {
+        return Err(Mistake::of_all(
+            "server.hostnames is empty: the self-made certificate needs at least one name, such \
+             as \"localhost\"",
+        ));
+    }
+    let proxy = config.upstream.proxy.as_ref();
+    if proxy.is_some_and(|proxy| proxy.expose().scheme() != "http") {
+        return Err(Mistake::of_all(
+            "upstream.proxy is no HTTP proxy: write http://[user:password@]host:port",
+        ));
     }
     Ok(())
 }
@@ -253,7 +266,7 @@ mod tests {
             ),
             (
                 "[upstream]\ntimeout = \"30x\"\n",
-                "mirror.toml:2:11: invalid value: string \"30x\", expected a duration such as",
+                "mirror.toml:2:11: invalid value: string \"30x\", expected a duration longer",
             ),
             (
                 "[[repository]]\nname = \"cache\"\nupstream = \"https://x\"",
@@ -271,8 +284,17 @@ mod tests {
                 "[[repository]]\nname = \"a\"\nupstream = \"file:///x\"\nmode = \"verbatim\"",
                 "mirror.toml:3:12: mode = \"verbatim\" passes on",
             ),
-            ("[server]\nlisten = []", "mirror.toml:1:1: server.listen is empty"),
-            ("[upstream]\nper_host = 0", "mirror.toml:1:1: upstream.per_host is 0"),
+            ("[server]\nlisten = []", "mirror.toml: server.listen is empty"),
+            ("[server]\nhostnames = []", "mirror.toml: server.hostnames is empty"),
+            ("[upstream]\nproxy = \"socks5://x:1\"", "mirror.toml: upstream.proxy is no HTTP"),
+            (
+                "[server]\nlisten = [\"127.0.0.1\"]",
+                "mirror.toml:2:11: invalid value: string \"127.0.0.1\", expected an address with a",
+            ),
+            (
+                "[upstream]\nper_host = 0",
+                "mirror.toml:2:12: invalid value: integer `0`, expected a nonzero usize",
+            ),
         ] {
             let error = load_text(text, &[]).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
@@ -291,7 +313,8 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!((config.upstream.per_host, config.upstream.concurrency), (7, 3));
+        let upstream = &config.upstream;
+        assert_eq!((upstream.per_host.get(), upstream.concurrency.get()), (7, 3));
         assert_eq!(config.upstream.timeout.get().as_secs(), 5);
         assert_eq!(config.server.listen[0].port(), 1);
 

@@ -14,6 +14,7 @@ use crate::safe_url::SafeUrl;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
     /// Addresses that speak HTTPS.
+    #[serde(deserialize_with = "value::addresses")]
     pub listen: Vec<SocketAddr>,
     /// Names and addresses in the self-made certificate.
     pub hostnames: Vec<String>,
@@ -46,11 +48,12 @@ pub struct Server {
     /// A certificate of one's own, instead of the self-made one.
     pub tls: Option<TlsFiles>,
     /// Addresses that speak plain HTTP: none unless named.
+    #[serde(deserialize_with = "value::addresses")]
     pub plain_http: Vec<SocketAddr>,
     /// Most connections at one time.
-    pub max_connections: usize,
+    pub max_connections: NonZeroUsize,
     /// Most connections at one time from one address.
-    pub max_connections_per_address: usize,
+    pub max_connections_per_address: NonZeroUsize,
     /// How long running downloads may take once a stop was asked for.
     pub shutdown_grace: HumanDuration,
 }
@@ -66,11 +69,13 @@ pub struct TlsFiles {
 }
 
 /// The `[store]` section.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// The data directory; see [`Config::data_directory`] for what holds without it.
     pub path: Option<PathBuf>,
+    /// With less room than this on its file system, no new archive, snapshot or evidence is kept.
+    pub min_free: ByteSize,
 }
 
 /// One `[[repository]]`.
@@ -114,9 +119,9 @@ pub struct Upstream {
     /// Largest archive that is fetched.
     pub max_archive_size: ByteSize,
     /// Most fetches at one time.
-    pub concurrency: usize,
+    pub concurrency: NonZeroUsize,
     /// Most fetches at one time from one host.
-    pub per_host: usize,
+    pub per_host: NonZeroUsize,
     /// A proxy for everything that goes out; `http://[user:password@]host:port`.
     pub proxy: Option<SafeUrl>,
     /// A PEM file of certificate authorities to trust beside the system's.
@@ -126,6 +131,7 @@ pub struct Upstream {
     /// Private ranges that may be dialled.
     pub allow_addresses: Vec<AddressRange>,
     /// Fixed addresses for host names, like curl's `--resolve`.
+    #[serde(deserialize_with = "value::addresses_by_name")]
     pub resolve: BTreeMap<String, SocketAddr>,
 }
 
@@ -184,10 +190,16 @@ impl Default for Server {
             public_url: None,
             tls: None,
             plain_http: Vec::new(),
-            max_connections: 16_384,
-            max_connections_per_address: 1_024,
+            max_connections: count(16_384),
+            max_connections_per_address: count(1_024),
             shutdown_grace: Duration::from_secs(30).into(),
         }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: None, min_free: ByteSize::mib(512) }
     }
 }
 
@@ -198,8 +210,8 @@ impl Default for Upstream {
             patience: Duration::from_secs(20).into(),
             retry_after: Duration::from_secs(60).into(),
             max_archive_size: ByteSize::gib(2),
-            concurrency: 16,
-            per_host: 4,
+            concurrency: count(16),
+            per_host: count(4),
             proxy: None,
             extra_ca: None,
             caches: Vec::new(),
@@ -217,4 +229,8 @@ impl Default for Policy {
 
 fn default_refresh() -> HumanDuration {
     Duration::from_secs(15 * 60).into()
+}
+
+fn count(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).expect("a default is not zero")
 }

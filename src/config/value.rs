@@ -2,8 +2,9 @@
 
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
             Ok(duration) if !duration.is_zero() => Ok(Self(duration)),
             _ => Err(D::Error::invalid_value(
                 Unexpected::Str(&text),
-                &"a duration such as \"30s\", \"15m\" or \"30d\"",
+                &"a duration longer than zero, such as \"30s\", \"15m\" or \"30d\"",
             )),
         }
     }
@@ -57,6 +58,10 @@ impl ByteSize {
     /// This many bytes.
     pub fn bytes(self) -> u64 {
         self.0
+    }
+
+    pub(super) const fn mib(count: u64) -> Self {
+        Self(count << 20)
     }
 
     pub(super) const fn gib(count: u64) -> Self {
@@ -85,7 +90,7 @@ impl<'de> Deserialize<'de> for ByteSize {
         text.parse().map_err(|()| {
             D::Error::invalid_value(
                 Unexpected::Str(&text),
-                &"a size such as \"512KiB\", \"2GiB\" or \"10MB\"",
+                &"a size of at least one byte, such as \"512KiB\", \"2GiB\" or \"10MB\"",
             )
         })
     }
@@ -242,6 +247,34 @@ impl<'de> Deserialize<'de> for AddressRange {
             )
         })
     }
+}
+
+/// A socket address such as `127.0.0.1:8443` or `[::]:443`.
+struct Address(SocketAddr);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(|_| {
+            D::Error::invalid_value(
+                Unexpected::Str(&text),
+                &"an address with a port, such as \"127.0.0.1:8443\" or \"[::]:8443\"",
+            )
+        })
+    }
+}
+
+pub(super) fn addresses<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SocketAddr>, D::Error> {
+    Ok(Vec::<Address>::deserialize(deserializer)?.into_iter().map(|it| it.0).collect())
+}
+
+pub(super) fn addresses_by_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, SocketAddr>, D::Error> {
+    let named = BTreeMap::<String, Address>::deserialize(deserializer)?;
+    Ok(named.into_iter().map(|(name, it)| (name, it.0)).collect())
 }
 
 #[cfg(test)]

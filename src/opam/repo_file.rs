@@ -14,8 +14,9 @@ const ARCHIVE_MIRRORS: &str = "cache";
 /// `opam-version` is `"2.0"`, or clients would ignore the file; `archive-mirrors` is the mirror's
 /// own cache and nothing else; every `redirect` is gone, as clients write one into their
 /// configuration for good; so is `stamp`, which no client reads and which makes all of them take a
-/// new index when nothing else has changed. All other bytes stay. A file that is missing or can't be parsed (a
-/// client would ignore it) is replaced by one with just these fields.
+/// new index when nothing else has changed. All other bytes stay. A file that is missing, longer
+/// than an opam file may be here (1 MiB), or that can't be parsed (a client would ignore it), is
+/// replaced by one with just these fields.
 pub fn rewrite_repo_file(upstream: Option<&[u8]>) -> Bytes {
     upstream.and_then(|bytes| rewrite(bytes).ok()).unwrap_or_else(minimal)
 }

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 #[derive(Template)]
 #[template(path = "front.html", config = "src/server/askama.toml")]
 struct Front<'a> {
-    url: &'a str,
+    /// Where clients reach the first repository.
+    url: String,
     self_made: bool,
     repositories: Vec<Row<'a>>,
     pins: u64,
@@ -45,7 +46,10 @@ pub(super) fn page(server: &Server, clock: &Clock) -> Response<Body> {
         }
     });
     let front = Front {
-        url: &server.public_url,
+        url: match server.keeper.repositories().first() {
+            Some(first) => format!("{}/{}", server.public_url, first.name()),
+            None => server.public_url.clone(),
+        },
         self_made: server.ca.is_some(),
         repositories: rows.collect(),
         pins: store.lookup(|catalog| catalog.pins()).unwrap_or_default(),

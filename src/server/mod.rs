@@ -160,7 +160,10 @@ impl Bound {
             keeper: Arc::clone(&keeper),
             clock,
             hot: Hot::default(),
-            limits: Limits::new(settings.max_connections, settings.max_connections_per_address),
+            limits: Limits::new(
+                settings.max_connections.get(),
+                settings.max_connections_per_address.get(),
+            ),
             public_url: self.public_url,
             ca: self.ca,
             requests: AtomicU64::new(first_request_id()),

@@ -4,6 +4,7 @@ use super::durable;
 use super::layout::Layout;
 use super::pending::Pending;
 use super::regular;
+use super::room::Room;
 use crate::digest::{Digests, Hasher, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions};
@@ -25,6 +26,7 @@ pub struct Blobs {
     layout: Layout,
     checked: RwLock<HashMap<Sha256, FileState>>,
     pending: Pending,
+    room: Room,
 }
 
 /// A blob whose bytes were hashed and found to be what their name says.
@@ -71,17 +73,22 @@ struct FileState {
 impl Blobs {
     /// The blobs of a store that is only read.
     pub fn at(layout: Layout) -> Self {
-        Self { layout, checked: RwLock::default(), pending: Pending::default() }
+        Self::with_room(layout, 0)
     }
 
-    pub(super) fn new(layout: Layout) -> io::Result<Self> {
+    fn with_room(layout: Layout, min_free: u64) -> Self {
+        let room = Room::new(&layout, min_free);
+        Self { layout, checked: RwLock::default(), pending: Pending::default(), room }
+    }
+
+    pub(super) fn new(layout: Layout, min_free: u64) -> io::Result<Self> {
         durable::create_directory(&layout.blobs())?;
         for first in 0..=255u8 {
             durable::create_directory(&layout.blobs().join(format!("{first:02x}")))?;
         }
         // A process that was killed may have renamed files and not synced their directories.
         durable::sync_file_system(&layout.blobs())?;
-        Ok(Self::at(layout))
+        Ok(Self::with_room(layout, min_free))
     }
 
     /// Starts a blob whose bytes are still to come.
@@ -89,12 +96,14 @@ impl Blobs {
     /// # Errors
     /// Whatever the file system says.
     pub fn writer(&self) -> io::Result<BlobWriter> {
+        self.room.check()?;
         let file = tempfile::Builder::new()
             .prefix("blob-")
             .permissions(Permissions::from_mode(0o444))
             .tempfile_in(self.layout.work())?;
         let (file, path) = file.into_parts();
-        Ok(BlobWriter { file: Arc::new(file), path, hasher: Hasher::default() })
+        let (file, room) = (Arc::new(file), self.room.clone());
+        Ok(BlobWriter { file, path, hasher: Hasher::default(), room, unchecked: 0 })
     }
 
     /// Keeps a hashed file under its name; on disk, file and name, before this returns.
@@ -134,11 +143,17 @@ impl Blobs {
         blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
     ) -> io::Result<usize> {
         let mut staged = Vec::new();
+        let mut unchecked = CHECK_ROOM_EVERY;
         for (name, bytes) in blobs.filter(|(name, _)| !self.holds_durably(name)) {
             let mut temporary = tempfile::Builder::new()
                 .permissions(Permissions::from_mode(0o444))
                 .tempfile_in(self.layout.work())?;
             temporary.write_all(bytes)?;
+            unchecked += bytes.len() as u64;
+            if unchecked >= CHECK_ROOM_EVERY {
+                self.room.check()?;
+                unchecked = 0;
+            }
             staged.push((name, temporary.into_temp_path()));
         }
         let written = staged.len();
@@ -263,6 +278,9 @@ pub struct BlobWriter {
     file: Arc<File>,
     path: TempPath,
     hasher: Hasher,
+    room: Room,
+    /// How many bytes were written since there was enough room.
+    unchecked: u64,
 }
 
 impl BlobWriter {
@@ -271,6 +289,11 @@ impl BlobWriter {
     /// # Errors
     /// Whatever the file system says.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.unchecked += bytes.len() as u64;
+        if self.unchecked >= CHECK_ROOM_EVERY {
+            self.room.check()?;
+            self.unchecked = 0;
+        }
         (&*self.file).write_all(bytes)?;
         self.hasher.update(bytes);
         Ok(())
@@ -357,6 +380,8 @@ fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> 
     }
 }
 
+/// How many bytes are written without looking at the room that is left.
+const CHECK_ROOM_EVERY: u64 = 4 << 20;
 /// Up to so many files are made durable one by one; for more, syncing the whole file system, with
 /// whatever else is being written to it, is faster.
 const FEW: usize = 512;

@@ -15,6 +15,7 @@ pub mod medium;
 mod pending;
 mod regular;
 mod replay;
+mod room;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -92,9 +93,11 @@ impl From<ReplayError> for StoreError {
 impl Store {
     /// Opens the store at `layout`, creating it if it is not there.
     ///
+    /// New blobs leave `min_free` bytes of its file system free.
+    ///
     /// # Errors
     /// When another process owns it, when it can't be written, or when its ledger is damaged.
-    pub async fn open(layout: Layout, clock: &Clock) -> Result<Self, StoreError> {
+    pub async fn open(layout: Layout, min_free: u64, clock: &Clock) -> Result<Self, StoreError> {
         let io = |path: &std::path::Path, source| StoreError::Io {
             path: path.display().to_string(),
             source,
@@ -107,7 +110,8 @@ impl Store {
         }
         // A catalog that can't be used must not keep the store from being opened.
         let _ = durable::remove_leftovers(&layout.built_indexes());
-        let blobs = Blobs::new(layout.clone()).map_err(|error| io(&layout.blobs(), error))?;
+        let blobs =
+            Blobs::new(layout.clone(), min_free).map_err(|error| io(&layout.blobs(), error))?;
         let signer = keys::load_or_create(&layout)?;
         let medium: Arc<dyn LedgerMedium> = Arc::new(
             Directory::create(layout.ledger()).map_err(|error| io(&layout.ledger(), error))?,

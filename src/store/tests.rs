@@ -43,7 +43,7 @@ fn divergence(bytes: &[u8]) -> Entry {
 }
 
 pub(super) async fn open(directory: &TempDir) -> Result<Store, StoreError> {
-    Store::open(Layout::new(directory.path()), &Clock::system()).await
+    Store::open(Layout::new(directory.path()), 0, &Clock::system()).await
 }
 
 #[tokio::test]

@@ -88,12 +88,13 @@ impl Client {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(config.per_host)
+            .pool_max_idle_per_host(config.per_host.get())
             .http2_keep_alive_interval(timeout)
             .http2_keep_alive_timeout(timeout)
             .build(connector.clone());
         let longest_wait = timeout.saturating_mul(TURN_TIMEOUTS);
-        let hosts = Hosts::new(config.concurrency, config.per_host, longest_wait, limits.circuit);
+        let (concurrency, per_host) = (config.concurrency.get(), config.per_host.get());
+        let hosts = Hosts::new(concurrency, per_host, longest_wait, limits.circuit);
         Ok(Self(Arc::new(Shared { http, connector, hosts, limits, reach })))
     }
 
@@ -125,7 +126,7 @@ impl Shared {
                 Ok(answer) => answer,
                 Err(error) => {
                     if error.is_the_hosts_fault() {
-                        turn.failed();
+                        turn.failed(&error.kind);
                     }
                     return Err(error);
                 }
@@ -144,7 +145,7 @@ impl Shared {
                 return Response::new(answer, chain, public, limits, turn);
             }
             if status.is_server_error() {
-                turn.failed();
+                turn.failed(&FetchErrorKind::Status(status));
             } else {
                 turn.succeeded();
             }

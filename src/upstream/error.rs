@@ -6,6 +6,7 @@ use super::resolve::ResolveError;
 use crate::safe_url::SafeUrl;
 use http::StatusCode;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -116,10 +117,12 @@ pub enum FetchErrorKind {
     },
     /// The host failed so often that it is left alone for a while.
     #[error(
-        "this host keeps failing and is not asked again for {}",
+        "this host keeps failing and is not asked again for {}; at last: {problem}",
         humantime::format_duration(Duration::from_secs(.retry_in.as_secs() + 1))
     )]
     CircuitOpen {
+        /// How it failed last.
+        problem: Arc<str>,
         /// When it will be asked again; zero while one request tries it out.
         retry_in: Duration,
     },

@@ -23,6 +23,8 @@ struct Host {
     name: String,
     turns: Arc<Semaphore>,
     circuit: Mutex<Circuit>,
+    /// How it failed last.
+    problem: Mutex<Arc<str>>,
     limits: CircuitLimits,
 }
 
@@ -67,7 +69,7 @@ impl Hosts {
     pub(super) async fn turn(&self, name: &str) -> Result<Turn, FetchErrorKind> {
         let host = self.host(name);
         if let Some(retry_in) = locked(&host.circuit).refusal(Instant::now()) {
-            return Err(FetchErrorKind::CircuitOpen { retry_in });
+            return Err(host.left_alone(retry_in));
         }
         let busy = FetchErrorKind::Busy { waited: self.longest_wait };
         let turns = async {
@@ -81,7 +83,7 @@ impl Hosts {
             return Err(busy);
         };
         let admission = locked(&host.circuit).admit(Instant::now());
-        let admission = admission.map_err(|retry_in| FetchErrorKind::CircuitOpen { retry_in })?;
+        let admission = admission.map_err(|retry_in| host.left_alone(retry_in))?;
         Ok(Turn { host, admission, told: false, _host: of_host, _global: global })
     }
 
@@ -100,6 +102,7 @@ impl Hosts {
             name: name.to_owned(),
             turns: Arc::new(Semaphore::new(self.per_host)),
             circuit: Mutex::new(Circuit::CLOSED),
+            problem: Mutex::new("".into()),
             limits: self.limits,
         });
         known.insert(name.to_owned(), host.clone());
@@ -111,6 +114,10 @@ impl Host {
     /// Whether anyone but the table of hosts knows it.
     fn is_in_use(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1
+    }
+
+    fn left_alone(&self, retry_in: Duration) -> FetchErrorKind {
+        FetchErrorKind::CircuitOpen { retry_in, problem: Arc::clone(&locked(&self.problem)) }
     }
 
     fn is_healthy(&self) -> bool {
@@ -126,8 +133,9 @@ impl Turn {
     }
 
     /// The host failed.
-    pub(super) fn failed(mut self) {
+    pub(super) fn failed(mut self, how: &FetchErrorKind) {
         self.told = true;
+        *locked(&self.host.problem) = how.to_string().into();
         let mut circuit = locked(&self.host.circuit);
         let now = Instant::now();
         let was_open = matches!(*circuit, Circuit::Open { .. });
@@ -185,9 +193,11 @@ mod tests {
         let hosts = hosts(4, 4);
         let early = hosts.turn("a:443").await.unwrap();
         for _ in 0..2 {
-            hosts.turn("a:443").await.unwrap().failed();
+            hosts.turn("a:443").await.unwrap().failed(&FetchErrorKind::UnusableUrl("it burnt"));
         }
-        assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::CircuitOpen { .. })));
+        let refused = hosts.turn("a:443").await.unwrap_err();
+        assert!(matches!(refused, FetchErrorKind::CircuitOpen { .. }));
+        assert!(refused.to_string().ends_with("it burnt"), "{refused}");
         assert!(hosts.turn("b:443").await.is_ok());
         drop(early);
 

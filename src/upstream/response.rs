@@ -129,7 +129,7 @@ impl Response {
                 if let State::Coming(turn) = self.body.replace_state(State::Failed(error))
                     && at_fault
                 {
-                    turn.failed();
+                    turn.failed(kind);
                 }
             }
         }

@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(attempts_for(FetchErrorKind::Status(StatusCode::BAD_GATEWAY)).await, 3);
         assert_eq!(attempts_for(FetchErrorKind::Status(StatusCode::NOT_FOUND)).await, 1);
         assert_eq!(attempts_for(FetchErrorKind::Status(StatusCode::TOO_MANY_REQUESTS)).await, 1);
-        let open = FetchErrorKind::CircuitOpen { retry_in: Duration::ZERO };
+        let open = FetchErrorKind::CircuitOpen { retry_in: Duration::ZERO, problem: "".into() };
         assert_eq!(attempts_for(open).await, 1);
     }
 }

@@ -13,6 +13,7 @@ mod lies;
 mod pins;
 mod policy;
 mod requests;
+mod room;
 mod sources;
 mod streams;
 mod update;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 async fn store() -> (TempDir, Layout) {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::new(directory.path());
-    let store = Store::open(layout.clone(), &Clock::system()).await.unwrap();
+    let store = Store::open(layout.clone(), 0, &Clock::system()).await.unwrap();
     store.blobs().put(ARCHIVE).unwrap();
     let digests = Digests::of(ARCHIVE);
     let pin = Pin {
@@ -22,6 +22,7 @@ async fn store() -> (TempDir, Layout) {
         repository: "default".to_owned(),
         packages: Vec::new(),
         url: URL.to_owned(),
+        src: None,
         from: URL.to_owned(),
         sha256: digests.sha256,
         sha512: digests.sha512,

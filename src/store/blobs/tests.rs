@@ -7,7 +7,7 @@ fn blobs() -> (tempfile::TempDir, Blobs) {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::new(directory.path());
     std::fs::create_dir(layout.work()).unwrap();
-    let blobs = Blobs::new(layout).unwrap();
+    let blobs = Blobs::new(layout, 0).unwrap();
     (directory, blobs)
 }
 

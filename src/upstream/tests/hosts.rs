@@ -6,6 +6,7 @@ use crate::upstream::backoff::Backoff;
 use crate::upstream::circuit::CircuitLimits;
 use crate::upstream::client::Limits;
 use crate::upstream::{Client, FetchErrorKind, Wait};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -63,7 +64,7 @@ async fn g5_a_host_whose_bodies_keep_breaking_is_left_alone_until_one_is_whole()
 async fn a_body_occupies_its_hosts_turn_until_it_is_dropped() {
     let server = TestServer::start(|_| ok("body")).await;
     let timeout = Duration::from_millis(250).into();
-    let config = config::Upstream { per_host: 1, timeout, ..config() };
+    let config = config::Upstream { per_host: NonZeroUsize::MIN, timeout, ..config() };
     let client = client(&config);
     let held = get(&client, &server.url("/")).await.unwrap();
     let error = get(&client, &server.url("/")).await.unwrap_err();
@@ -78,7 +79,11 @@ async fn a_body_occupies_its_hosts_turn_until_it_is_dropped() {
 async fn no_host_sees_more_requests_at_one_time_than_configured() {
     let now = Arc::new(AtomicUsize::new(0));
     let server = TestServer::start(|_| ok("body")).await;
-    let config = config::Upstream { per_host: 2, concurrency: 8, ..config() };
+    let config = config::Upstream {
+        per_host: 2.try_into().unwrap(),
+        concurrency: 8.try_into().unwrap(),
+        ..config()
+    };
     let client = client(&config);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {

@@ -1,0 +1,33 @@
+//! A file system with too little room: what is kept is served, and nothing new is begun.
+
+use crate::start;
+use world::{Kind, Mirror, Package, Repo, World};
+
+#[test]
+fn g5_without_room_what_is_kept_is_served_and_nothing_new_is_kept() {
+    let (kept, cold) = (Package::new("kept", "1.0"), Package::new("cold", "1.0"));
+    let world = World::start();
+    let repo = Repo::new([kept.clone(), cold.clone()]);
+    world.publish(&repo);
+    let mirror = Mirror::of(&world);
+    let mut keep = start(&mirror);
+    keep.index();
+    assert!(keep.curl().get(&kept.cache_path(Kind::Sha256)).is_whole());
+    keep.stop();
+    // No file system has that much room.
+    keep.configure(&mirror.set("store.min_free", "1000000TiB").text(&keep.store()));
+    keep.restart();
+    assert_eq!(keep.index().packages(), ["cold.1.0", "kept.1.0"]);
+    assert!(keep.curl().get(&kept.cache_path(Kind::Sha256)).is_whole());
+    let answer = keep.curl().get(&cold.cache_path(Kind::Sha256));
+    assert_eq!((answer.exit, answer.status), (0, 404));
+    let reason = answer.header("x-opam-keep-reason").unwrap_or_default().to_owned();
+    assert!(reason.starts_with("store; "), "{reason}");
+    assert!(!keep.blob(cold.archive_bytes()).exists());
+
+    world.publish(&repo.with(Package::new("new", "1.0")));
+    let said = keep.refresh().said();
+    assert!(said.contains("store.min_free"), "{said}");
+    assert_eq!(keep.index().packages(), ["cold.1.0", "kept.1.0"]);
+    keep.run(&["verify"]).ok();
+}
