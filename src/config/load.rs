@@ -289,11 +289,11 @@ mod tests {
             ("[upstream]\nproxy = \"socks5://x:1\"", "mirror.toml: upstream.proxy is no HTTP"),
             (
                 "[server]\nlisten = [\"127.0.0.1\"]",
-                "mirror.toml:2:11: invalid value: string \"127.0.0.1\", expected an address with a",
+                "mirror.toml:2:10: invalid value: string \"127.0.0.1\", expected an address with a",
             ),
             (
                 "[upstream]\nper_host = 0",
-                "mirror.toml:2:12: invalid value: integer `0`, expected a nonzero usize",
+                "mirror.toml:2:12: invalid value: integer `0`, expected 1 or more",
             ),
         ] {
             let error = load_text(text, &[]).unwrap_err();

@@ -51,8 +51,10 @@ pub struct Server {
     #[serde(deserialize_with = "value::addresses")]
     pub plain_http: Vec<SocketAddr>,
     /// Most connections at one time.
+    #[serde(deserialize_with = "value::at_least_one")]
     pub max_connections: NonZeroUsize,
     /// Most connections at one time from one address.
+    #[serde(deserialize_with = "value::at_least_one")]
     pub max_connections_per_address: NonZeroUsize,
     /// How long running downloads may take once a stop was asked for.
     pub shutdown_grace: HumanDuration,
@@ -119,8 +121,10 @@ pub struct Upstream {
     /// Largest archive that is fetched.
     pub max_archive_size: ByteSize,
     /// Most fetches at one time.
+    #[serde(deserialize_with = "value::at_least_one")]
     pub concurrency: NonZeroUsize,
     /// Most fetches at one time from one host.
+    #[serde(deserialize_with = "value::at_least_one")]
     pub per_host: NonZeroUsize,
     /// A proxy for everything that goes out; `http://[user:password@]host:port`.
     pub proxy: Option<SafeUrl>,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -262,6 +263,14 @@ impl<'de> Deserialize<'de> for Address {
             )
         })
     }
+}
+
+pub(super) fn at_least_one<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<NonZeroUsize, D::Error> {
+    let number = usize::deserialize(deserializer)?;
+    NonZeroUsize::new(number)
+        .ok_or_else(|| D::Error::invalid_value(Unexpected::Unsigned(0), &"1 or more"))
 }
 
 pub(super) fn addresses<'de, D: Deserializer<'de>>(
