@@ -267,7 +267,11 @@ impl Keeper {
                 tracing::error!(repository = repository.name(), %error, "archives not known");
                 continue;
             }
-            let archives = find(repository)?;
+            let mut archives = find(repository)?;
+            // The catalog may have been rebuilt just now.
+            if archives.is_empty() && repository.ensure_declared(&self.store).await.is_ok() {
+                archives = find(repository)?;
+            }
             if !archives.is_empty() {
                 let repository = Arc::clone(repository);
                 return Ok(Some(Declared { repository, archives }));
