@@ -26,6 +26,7 @@ enum Kind {
     Pin,
     Snapshot,
     Divergence,
+    Decision,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Self::Pin => "pin",
             Self::Snapshot => "snapshot",
             Self::Divergence => "divergence",
+            Self::Decision => "decision",
         }
     }
 }
@@ -76,7 +78,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
             ([Some(&divergence.url), divergence.src.as_ref()], &divergence.packages[..])
         }
         Entry::Snapshot(snapshot) => ([Some(&snapshot.upstream), None], &[][..]),
-        Entry::Key(_) | Entry::Other(_) => return false,
+        Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
     let named = |package: &String| {
         package == about || package.split_once('.').is_some_and(|(name, _)| name == about)
@@ -109,6 +111,16 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             );
             anstream::println!("         from {}", divergence.from);
             anstream::println!("         {}", divergence.detail);
+        }
+        Entry::Decision(decision) => {
+            let (state, about) = (decision.action.state(), decision.divergence);
+            anstream::println!(
+                "{index:>7}  {at}  {heading}decision{heading:#} divergence {about} {state} by {}",
+                decision.by
+            );
+            if let Some(why) = &decision.why {
+                anstream::println!("         {why}");
+            }
         }
         Entry::Key(key) => {
             anstream::println!("{index:>7}  {at}  {heading}key{heading:#} {}", key.vkey);

@@ -7,7 +7,7 @@ use crate::ledger::entry::Entry;
 use crate::server::status::{RepositoryStatus, Status};
 use crate::store::layout::Layout;
 use http::Method;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
@@ -29,6 +29,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
     let reader = verify::reader(layout).map_err(Failure::Usage)?;
     let size = reader.size().map_err(Failure::failed)?;
     let (mut pins, mut divergences, mut snapshots) = (0, 0, BTreeMap::new());
+    let mut decided = HashSet::new();
     for entry in reader.entries(0, size) {
         match entry.map_err(Failure::failed)? {
             (_, Entry::Pin(_)) => pins += 1,
@@ -36,6 +37,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
             (index, Entry::Snapshot(snapshot)) => {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
             }
+            (_, Entry::Decision(decision)) => drop(decided.insert(decision.divergence)),
             (_, Entry::Key(_) | Entry::Other(_)) => {}
         }
     }
@@ -57,6 +59,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         entries: size,
         pins,
         divergences,
+        open_divergences: divergences.saturating_sub(decided.len() as u64),
         fetching: 0,
         repositories: repositories.collect(),
     })
@@ -72,10 +75,11 @@ fn print(status: &Status) {
     let entries = output::count(status.entries, "entry", "entries");
     let pins = output::count(status.pins, "pin", "pins");
     anstream::println!("ledger       {}: {entries}, {pins}", status.ledger);
-    match status.divergences {
-        0 => anstream::println!("divergences  {good}none{good:#}"),
-        some => anstream::println!(
-            "divergences  {bad}{some}{bad:#}, see opam-keep log --kind divergence"
+    match (status.open_divergences, status.divergences) {
+        (0, 0) => anstream::println!("divergences  {good}none{good:#}"),
+        (0, all) => anstream::println!("divergences  {good}none open{good:#}, {all} in all"),
+        (open, all) => anstream::println!(
+            "divergences  {bad}{open} open{bad:#}, {all} in all; see opam-keep divergences"
         ),
     }
     if status.fetching > 0 {

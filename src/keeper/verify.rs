@@ -217,7 +217,7 @@ fn note(
                 wanted.blob(name, index, None);
             }
         }
-        Entry::Key(_) | Entry::Other(_) => {}
+        Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => {}
     }
 }
 

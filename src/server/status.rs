@@ -22,6 +22,8 @@ pub struct Status {
     pub pins: u64,
     /// How many divergences are recorded.
     pub divergences: u64,
+    /// How many of them nobody has decided about yet.
+    pub open_divergences: u64,
     /// How many first fetches are under way.
     pub fetching: usize,
     /// The repositories, in the order of mirror.toml.
@@ -73,6 +75,7 @@ pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
         entries: store.log().size().unwrap_or_default(),
         pins: store.lookup(|catalog| catalog.pins()).unwrap_or_default(),
         divergences: store.lookup(|catalog| catalog.divergences()).unwrap_or_default(),
+        open_divergences: store.lookup(|catalog| catalog.open_divergences()).unwrap_or_default(),
         fetching: keeper.fills(),
         repositories: repositories.collect(),
     }

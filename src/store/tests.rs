@@ -36,6 +36,7 @@ fn divergence(bytes: &[u8]) -> Entry {
         from: URL.to_owned(),
         what: DivergenceKind::Mismatch,
         expected: Vec::new(),
+        edits: Vec::new(),
         observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
         evidence: None,
         detail: "sha256 differs".to_owned(),

@@ -212,6 +212,12 @@ impl Round {
                 };
                 Ok(index.map(Appended::Known))
             }
+            Entry::Decision(decision) => {
+                let about = decision.divergence;
+                let decided = replay::lookup(catalog, log, |catalog| catalog.decided(about))?;
+                let known = decided.filter(|(state, _)| *state >= decision.action.state());
+                Ok(known.map(|(_, index)| Appended::Known(index)))
+            }
             Entry::Snapshot(_) | Entry::Key(_) | Entry::Other(_) => Ok(None),
         }
     }

@@ -14,6 +14,7 @@ pub(super) enum Table {
     Pin = b'p',
     Blob = b'b',
     Divergence = b'd',
+    State = b'D',
     Snapshot = b's',
     DeclaredChecksum = b'c',
     Archive = b'a',

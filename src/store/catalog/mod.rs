@@ -5,15 +5,19 @@
 //! ledger size it reflects; whatever comes after is replayed at start.
 
 mod declared;
+mod divergences;
 mod index;
 
 pub use declared::DeclaredArchive;
+pub use divergences::MAX_DIVERGENCES;
+pub(in crate::store) use divergences::divergence_key;
 pub use index::IndexError;
 
 use super::layout::Layout;
 use crate::digest::Sha256;
-use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Pin, Snapshot};
+use crate::ledger::entry::{Entry, Pin, Snapshot};
 use crate::opam::Checksum;
+use divergences::Counts;
 use index::{Change, FailingIndex, Index, MemoryIndex, SledIndex, Table};
 use std::collections::HashSet;
 use std::io;
@@ -111,7 +115,7 @@ impl Catalog {
         let mut changes = Vec::new();
         let mut seen = HashSet::new();
         let mut pins = number_at(&*index, META_PINS)?;
-        let mut divergences = number_at(&*index, META_DIVERGENCES)?;
+        let mut divergences = Counts::of(&*index)?;
         for (number, entry) in (known..).zip(new) {
             match entry {
                 Entry::Pin(pin) => {
@@ -119,15 +123,15 @@ impl Catalog {
                     apply_pin(&*index, number, pin, &mut seen, &mut changes)?;
                 }
                 Entry::Divergence(divergence) => {
-                    divergences += 1;
-                    let key = divergence_key(divergence);
-                    let value = number.to_be_bytes().into();
-                    changes.push(put(Table::Divergence, key.as_bytes(), value));
+                    changes.push(divergences.take_in(number, divergence));
                 }
                 Entry::Snapshot(snapshot) => {
                     let value = number.to_be_bytes().into_iter().chain(snapshot_value(snapshot));
                     let key = snapshot.repository.as_bytes();
                     changes.push(put(Table::Snapshot, key, value.collect()));
+                }
+                Entry::Decision(decision) => {
+                    changes.extend(divergences.decide(&*index, number, decision)?);
                 }
                 Entry::Key(_) | Entry::Other(_) => {}
             }
@@ -135,7 +139,7 @@ impl Catalog {
         let size = known + new.len() as u64;
         changes.push(put(Table::Meta, META_SIZE, size.to_be_bytes().into()));
         changes.push(put(Table::Meta, META_PINS, pins.to_be_bytes().into()));
-        changes.push(put(Table::Meta, META_DIVERGENCES, divergences.to_be_bytes().into()));
+        changes.extend(divergences.changes());
         index.apply(changes)
     }
 
@@ -162,27 +166,6 @@ impl Catalog {
     /// When the index fails.
     pub fn kept(&self, checksum: &Checksum) -> Result<Option<Kept>, IndexError> {
         Ok(self.get(Table::Blob, &checksum_key(checksum))?.and_then(|value| kept(&value)))
-    }
-
-    /// The ledger index of a divergence that is the same as this one, or, when a source gives
-    /// something else each time, of one of the [`MAX_DIVERGENCES`] that are recorded of it.
-    ///
-    /// # Errors
-    /// When the index fails.
-    pub fn divergence(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
-        let key = divergence_key(divergence);
-        let alike = self.index().scan(Table::Divergence, &key.as_bytes()[..16])?;
-        let same = alike.iter().find(|(found, _)| found == key.as_bytes());
-        let full = alike.last().filter(|_| alike.len() >= MAX_DIVERGENCES);
-        Ok(same.or(full).and_then(|(_, value)| number(value)))
-    }
-
-    /// How many divergences there are.
-    ///
-    /// # Errors
-    /// When the index fails.
-    pub fn divergences(&self) -> Result<u64, IndexError> {
-        self.number(META_DIVERGENCES)
     }
 
     /// How many pins there are.
@@ -305,24 +288,6 @@ fn apply_pin(
     Ok(())
 }
 
-/// What makes two divergences the same: the kind, who was asked and what was expected (the first
-/// half), and the bytes or, without any, who said what (the second half).
-pub(super) fn divergence_key(divergence: &Divergence) -> Sha256 {
-    let (from, detail) = (&divergence.from, &divergence.detail);
-    let observed = match (&divergence.observed, divergence.what) {
-        (Some(observed), _) => observed.sha256.to_string(),
-        // Where it was cut is chance.
-        (None, DivergenceKind::Truncated | DivergenceKind::TooLarge) => from.clone(),
-        (None, _) => format!("{from} {detail}"),
-    };
-    let Divergence { what, url, expected, .. } = divergence;
-    let subject = Sha256::of(format!("{what}\n{url}\n{}", expected.join(" ")).as_bytes());
-    let observed = Sha256::of(observed.as_bytes());
-    let mut key = *subject.as_bytes();
-    key[16..].copy_from_slice(&observed.as_bytes()[..16]);
-    Sha256::from_bytes(key)
-}
-
 fn snapshot_value(snapshot: &Snapshot) -> Vec<u8> {
     // It was a leaf already, so it can be one again.
     Entry::Snapshot(snapshot.clone()).to_leaf().unwrap_or_default()
@@ -368,12 +333,8 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
     Change::Put(table, key.to_vec(), value)
 }
 
-/// Most divergences of one kind that are recorded of one URL and what was expected of it: a login
-/// page with a new token each time must not fill the disk.
-pub const MAX_DIVERGENCES: usize = 16;
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "3";
+const FORMAT: &str = "4";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";
-const META_DIVERGENCES: &[u8] = b"divergences";

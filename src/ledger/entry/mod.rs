@@ -4,13 +4,17 @@
 //! `"at"` (RFC 3339, UTC, to the second), at most [`MAX_LEAF`] bytes long. A leaf that is read is
 //! held against what would be written, so that there is one form only.
 
+mod divergence;
+mod kept;
+
+pub use divergence::{Action, Decision, Divergence, DivergenceKind, DivergenceState, Observed};
+pub use kept::{KeyEntry, Pin, Snapshot, Strength};
+
 use super::tile::MAX_LEAF;
-use crate::digest::{Md5, Sha256, Sha512};
 use jiff::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
 use thiserror::Error;
 
 /// One entry of the ledger.
@@ -24,168 +28,10 @@ pub enum Entry {
     Snapshot(Snapshot),
     /// Upstream said something else than what is pinned or declared.
     Divergence(Divergence),
+    /// What an operator decided about a divergence.
+    Decision(Decision),
     /// An entry of a kind that this version does not know.
     Other(OtherEntry),
-}
-
-/// The key that signs the ledger's checkpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyEntry {
-    /// When the key was made.
-    pub at: Timestamp,
-    /// The ledger's name, which is the key's name and the checkpoints' origin.
-    pub name: String,
-    /// The public key, as a signed-note verifier key.
-    pub vkey: String,
-}
-
-/// A URL's bytes at their first fetch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pin {
-    /// When the bytes were fetched.
-    pub at: Timestamp,
-    /// The repository whose metadata declares the archive.
-    pub repository: String,
-    /// Packages that use it, as `name.version`; some of them when there are many.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub packages: Vec<String>,
-    /// The URL that was asked, without credentials.
-    pub url: String,
-    /// The first URL that the metadata declares, when another one was asked: a mirror, a cache.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub src: Option<String>,
-    /// Where the bytes came from, after redirects.
-    pub from: String,
-    /// The blob's name.
-    pub sha256: Sha256,
-    /// Its SHA-512.
-    pub sha512: Sha512,
-    /// Its MD5.
-    pub md5: Md5,
-    /// Its length in bytes.
-    pub size: u64,
-    /// The declared checksums, all of which held, in their order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub declared: Vec<String>,
-    /// How much the declared checksums prove.
-    pub strength: Strength,
-    /// Other sources that gave the same bytes; asked only when little vouches for them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub agreed: Vec<String>,
-}
-
-/// How much an archive's declared checksums prove.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Strength {
-    /// A SHA-256 or SHA-512 is among them.
-    Strong,
-    /// Only MD5.
-    Weak,
-    /// There are none.
-    None,
-}
-
-/// One state of an upstream repository and what of it is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Snapshot {
-    /// When it was admitted.
-    pub at: Timestamp,
-    /// The repository's name.
-    pub repository: String,
-    /// Where it comes from, without credentials.
-    pub upstream: String,
-    /// What upstream calls this state: a commit, an ETag.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// `managed` or `verbatim`.
-    pub mode: String,
-    /// The blob that lists upstream's files.
-    pub files: Sha256,
-    /// The blob that lists the files that are served.
-    pub admitted: Sha256,
-    /// The blob of upstream's own index, when that is what is served.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<Sha256>,
-    /// How many package versions are served.
-    pub versions: u64,
-}
-
-/// Upstream said something else than what is pinned or declared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Divergence {
-    /// When it was seen.
-    pub at: Timestamp,
-    /// The repository whose metadata declares the archive.
-    pub repository: String,
-    /// Packages that use it, as `name.version`; some of them when there are many.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub packages: Vec<String>,
-    /// The URL that was asked, without credentials.
-    pub url: String,
-    /// The first URL that the metadata declares, when another one was asked: a mirror, a cache.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub src: Option<String>,
-    /// Who gave the answer, after redirects.
-    pub from: String,
-    /// What kind of divergence it is.
-    pub what: DivergenceKind,
-    /// The checksums that were expected.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub expected: Vec<String>,
-    /// The bytes that came instead; none when it is not the bytes that diverge.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed: Option<Observed>,
-    /// The blob with the evidence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Sha256>,
-    /// The same in words.
-    pub detail: String,
-}
-
-/// Bytes that came instead of the expected ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Observed {
-    /// Their SHA-256.
-    pub sha256: Sha256,
-    /// Their length.
-    pub size: u64,
-}
-
-/// What upstream did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DivergenceKind {
-    /// The bytes do not match the declared checksums.
-    Mismatch,
-    /// The bytes are others than the pinned ones.
-    Changed,
-    /// The bytes ended early.
-    Truncated,
-    /// There were more bytes than an archive may have.
-    TooLarge,
-    /// It redirected to where opam-keep must not go.
-    ForbiddenRedirect,
-    /// Two sources of an archive that no strong checksum vouches for differ.
-    Disagreement,
-}
-
-impl fmt::Display for DivergenceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mismatch => "mismatch",
-            Self::Changed => "changed",
-            Self::Truncated => "truncated",
-            Self::TooLarge => "too-large",
-            Self::ForbiddenRedirect => "forbidden-redirect",
-            Self::Disagreement => "disagreement",
-        })
-    }
 }
 
 /// An entry of a kind that this version does not know.
@@ -221,6 +67,7 @@ impl Entry {
             Self::Pin(entry) => entry.at,
             Self::Snapshot(entry) => entry.at,
             Self::Divergence(entry) => entry.at,
+            Self::Decision(entry) => entry.at,
             Self::Other(entry) => entry.at,
         }
     }
@@ -232,6 +79,7 @@ impl Entry {
             Self::Pin(_) => "pin",
             Self::Snapshot(_) => "snapshot",
             Self::Divergence(_) => "divergence",
+            Self::Decision(_) => "decision",
             Self::Other(entry) => &entry.kind,
         }
     }
@@ -246,6 +94,7 @@ impl Entry {
             Self::Pin(entry) => canonical(entry, self.kind())?,
             Self::Snapshot(entry) => canonical(entry, self.kind())?,
             Self::Divergence(entry) => canonical(entry, self.kind())?,
+            Self::Decision(entry) => canonical(entry, self.kind())?,
             Self::Other(entry) => entry.leaf.clone(),
         };
         match leaf.len() {
@@ -280,6 +129,7 @@ impl Entry {
             "pin" => Self::Pin(read(fields)?),
             "snapshot" => Self::Snapshot(read(fields)?),
             "divergence" => Self::Divergence(read(fields)?),
+            "decision" => Self::Decision(read(fields)?),
             "" => return Err(EntryError::Malformed("\"kind\" is empty".to_owned())),
             _ => {
                 if fields.values().any(has_float) {
@@ -395,12 +245,12 @@ mod tests {
 
     #[test]
     fn kinds_of_later_versions_are_kept_as_they_are() {
-        let leaf = br#"{"at":"2026-11-22T22:47:26Z","kind":"decision","v":1,"who":"me"}"#;
+        let leaf = br#"{"at":"2026-11-22T22:47:26Z","kind":"witness","v":1,"who":"me"}"#;
         let entry = Entry::from_leaf(leaf).unwrap();
-        assert_eq!((entry.kind(), entry.to_leaf().unwrap()), ("decision", leaf.to_vec()));
+        assert_eq!((entry.kind(), entry.to_leaf().unwrap()), ("witness", leaf.to_vec()));
         let text = std::str::from_utf8(leaf).unwrap();
         for (from, to) in
-            [("\"me\"", "[1.5]"), ("26Z", "26.5Z"), ("26Z", "26+02:00"), ("decision", "")]
+            [("\"me\"", "[1.5]"), ("26Z", "26.5Z"), ("26Z", "26+02:00"), ("witness", "")]
         {
             let other = text.replace(from, to);
             assert!(Entry::from_leaf(other.as_bytes()).is_err(), "{other}");

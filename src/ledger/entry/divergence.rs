@@ -1,0 +1,152 @@
+//! What upstream said otherwise, and what an operator decided about it.
+
+use crate::digest::Sha256;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Upstream said something else than what is pinned or declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Divergence {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// The repository whose metadata declares the archive.
+    pub repository: String,
+    /// Packages that use it, as `name.version`; some of them when there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// The URL that was asked, without credentials.
+    pub url: String,
+    /// The first URL that the metadata declares, when another one was asked: a mirror, a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
+    /// Who gave the answer, after redirects.
+    pub from: String,
+    /// What kind of divergence it is.
+    pub what: DivergenceKind,
+    /// The checksums that were expected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<String>,
+    /// The kinds of an edit of published metadata, when that is what diverged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<String>,
+    /// The bytes that came instead; none when it is not the bytes that diverge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// The blob with the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sha256>,
+    /// The same in words.
+    pub detail: String,
+}
+
+/// Bytes that came instead of the expected ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// Their SHA-256.
+    pub sha256: Sha256,
+    /// Their length.
+    pub size: u64,
+}
+
+/// What upstream did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DivergenceKind {
+    /// The bytes do not match the declared checksums.
+    Mismatch,
+    /// The bytes are others than the pinned ones.
+    Changed,
+    /// The bytes ended early.
+    Truncated,
+    /// There were more bytes than an archive may have.
+    TooLarge,
+    /// It redirected to where opam-keep must not go.
+    ForbiddenRedirect,
+    /// Two sources of an archive that no strong checksum vouches for differ.
+    Disagreement,
+    /// The metadata of a published version was edited, in a way that the policy does not let
+    /// through silently.
+    Edited,
+    /// The repository went back to a state from before the one that is served.
+    RolledBack,
+    /// More versions vanished from the repository at once than the policy lets go.
+    Gutted,
+}
+
+impl fmt::Display for DivergenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mismatch => "mismatch",
+            Self::Changed => "changed",
+            Self::Truncated => "truncated",
+            Self::TooLarge => "too-large",
+            Self::ForbiddenRedirect => "forbidden-redirect",
+            Self::Disagreement => "disagreement",
+            Self::Edited => "edited",
+            Self::RolledBack => "rolled-back",
+            Self::Gutted => "gutted",
+        })
+    }
+}
+
+/// What an operator decided about a divergence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The ledger index of the divergence.
+    pub divergence: u64,
+    /// What was decided.
+    pub action: Action,
+    /// Who decided, as far as the operating system knows.
+    pub by: String,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What can be decided about a divergence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It was seen; nothing else changes.
+    Acknowledge,
+    /// What upstream says now holds from now on, beside what was there first.
+    Accept,
+}
+
+/// What has become of a divergence; it only ever moves on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DivergenceState {
+    /// Nobody decided anything yet.
+    Open,
+    /// Someone has seen it.
+    Acknowledged,
+    /// What upstream says now was accepted.
+    Accepted,
+}
+
+impl Action {
+    /// The state that a divergence is in afterwards.
+    pub fn state(self) -> DivergenceState {
+        match self {
+            Self::Acknowledge => DivergenceState::Acknowledged,
+            Self::Accept => DivergenceState::Accepted,
+        }
+    }
+}
+
+impl fmt::Display for DivergenceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Accepted => "accepted",
+        })
+    }
+}

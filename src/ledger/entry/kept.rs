@@ -1,0 +1,91 @@
+//! What the ledger says of itself and of what is kept: its key, pins, snapshots.
+
+use crate::digest::{Md5, Sha256, Sha512};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The key that signs the ledger's checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEntry {
+    /// When the key was made.
+    pub at: Timestamp,
+    /// The ledger's name, which is the key's name and the checkpoints' origin.
+    pub name: String,
+    /// The public key, as a signed-note verifier key.
+    pub vkey: String,
+}
+
+/// A URL's bytes at their first fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// When the bytes were fetched.
+    pub at: Timestamp,
+    /// The repository whose metadata declares the archive.
+    pub repository: String,
+    /// Packages that use it, as `name.version`; some of them when there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// The URL that was asked, without credentials.
+    pub url: String,
+    /// The first URL that the metadata declares, when another one was asked: a mirror, a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
+    /// Where the bytes came from, after redirects.
+    pub from: String,
+    /// The blob's name.
+    pub sha256: Sha256,
+    /// Its SHA-512.
+    pub sha512: Sha512,
+    /// Its MD5.
+    pub md5: Md5,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The declared checksums, all of which held, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<String>,
+    /// How much the declared checksums prove.
+    pub strength: Strength,
+    /// Other sources that gave the same bytes; asked only when little vouches for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreed: Vec<String>,
+}
+
+/// How much an archive's declared checksums prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strength {
+    /// A SHA-256 or SHA-512 is among them.
+    Strong,
+    /// Only MD5.
+    Weak,
+    /// There are none.
+    None,
+}
+
+/// One state of an upstream repository and what of it is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// When it was admitted.
+    pub at: Timestamp,
+    /// The repository's name.
+    pub repository: String,
+    /// Where it comes from, without credentials.
+    pub upstream: String,
+    /// What upstream calls this state: a commit, an ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// `managed` or `verbatim`.
+    pub mode: String,
+    /// The blob that lists upstream's files.
+    pub files: Sha256,
+    /// The blob that lists the files that are served.
+    pub admitted: Sha256,
+    /// The blob of upstream's own index, when that is what is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Sha256>,
+    /// How many package versions are served.
+    pub versions: u64,
+}

@@ -1,0 +1,137 @@
+//! Which divergences the ledger has, and what was decided about them.
+
+use super::index::{Change, Index, IndexError, Table};
+use super::{Catalog, number, number_at, put};
+use crate::digest::Sha256;
+use crate::ledger::entry::{Decision, Divergence, DivergenceKind, DivergenceState};
+use std::collections::HashMap;
+
+impl Catalog {
+    /// The ledger index of a divergence that is the same as this one, or, when a source gives
+    /// something else each time, of one of the [`MAX_DIVERGENCES`] that are recorded of it.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn divergence(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
+        let key = divergence_key(divergence);
+        let alike = self.index().scan(Table::Divergence, &key.as_bytes()[..16])?;
+        let same = alike.iter().find(|(found, _)| found == key.as_bytes());
+        let full = alike.last().filter(|_| alike.len() >= MAX_DIVERGENCES);
+        Ok(same.or(full).and_then(|(_, value)| number(value)))
+    }
+
+    /// How many divergences there are.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn divergences(&self) -> Result<u64, IndexError> {
+        self.number(META_DIVERGENCES)
+    }
+
+    /// How many divergences nobody has decided about yet.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn open_divergences(&self) -> Result<u64, IndexError> {
+        let counts = Counts::of(&*self.index())?;
+        Ok(counts.divergences.saturating_sub(counts.decided))
+    }
+
+    /// What has become of the divergence at a ledger index, and the ledger index of the decision
+    /// that brought it there.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn decided(&self, divergence: u64) -> Result<Option<(DivergenceState, u64)>, IndexError> {
+        decided(&*self.index(), divergence)
+    }
+}
+
+/// The counts of a batch of entries that is being taken in.
+pub(super) struct Counts {
+    divergences: u64,
+    decided: u64,
+    /// What this batch has changed.
+    states: HashMap<u64, DivergenceState>,
+}
+
+impl Counts {
+    pub(super) fn of(index: &dyn Index) -> Result<Self, IndexError> {
+        Ok(Self {
+            divergences: number_at(index, META_DIVERGENCES)?,
+            decided: number_at(index, META_DECIDED)?,
+            states: HashMap::new(),
+        })
+    }
+
+    pub(super) fn take_in(&mut self, number: u64, divergence: &Divergence) -> Change {
+        self.divergences += 1;
+        let key = divergence_key(divergence);
+        put(Table::Divergence, key.as_bytes(), number.to_be_bytes().into())
+    }
+
+    /// Notes a decision, unless the divergence was brought as far before.
+    pub(super) fn decide(
+        &mut self,
+        index: &dyn Index,
+        number: u64,
+        decision: &Decision,
+    ) -> Result<Option<Change>, IndexError> {
+        let (divergence, state) = (decision.divergence, decision.action.state());
+        let before = match self.states.get(&divergence) {
+            Some(state) => Some(*state),
+            None => decided(index, divergence)?.map(|(state, _)| state),
+        };
+        if before.is_some_and(|before| before >= state) {
+            return Ok(None);
+        }
+        self.decided += u64::from(before.is_none());
+        self.states.insert(divergence, state);
+        let value = std::iter::once(state as u8).chain(number.to_be_bytes()).collect();
+        Ok(Some(put(Table::State, &divergence.to_be_bytes(), value)))
+    }
+
+    pub(super) fn changes(&self) -> [Change; 2] {
+        [
+            put(Table::Meta, META_DIVERGENCES, self.divergences.to_be_bytes().into()),
+            put(Table::Meta, META_DECIDED, self.decided.to_be_bytes().into()),
+        ]
+    }
+}
+
+fn decided(
+    index: &dyn Index,
+    divergence: u64,
+) -> Result<Option<(DivergenceState, u64)>, IndexError> {
+    let value = index.get(Table::State, &divergence.to_be_bytes())?;
+    Ok(value.and_then(|value| {
+        let (first, decision) = value.split_first()?;
+        let states = [DivergenceState::Acknowledged, DivergenceState::Accepted];
+        let state = states.into_iter().find(|state| *state as u8 == *first)?;
+        Some((state, number(decision)?))
+    }))
+}
+
+/// What makes two divergences the same: the kind, who was asked and what was expected (the first
+/// half), and the bytes or, without any, who said what (the second half).
+pub(in crate::store) fn divergence_key(divergence: &Divergence) -> Sha256 {
+    let (from, detail) = (&divergence.from, &divergence.detail);
+    let observed = match (&divergence.observed, divergence.what) {
+        (Some(observed), _) => observed.sha256.to_string(),
+        // Where it was cut is chance.
+        (None, DivergenceKind::Truncated | DivergenceKind::TooLarge) => from.clone(),
+        (None, _) => format!("{from} {detail}"),
+    };
+    let Divergence { what, url, expected, .. } = divergence;
+    let subject = Sha256::of(format!("{what}\n{url}\n{}", expected.join(" ")).as_bytes());
+    let observed = Sha256::of(observed.as_bytes());
+    let mut key = *subject.as_bytes();
+    key[16..].copy_from_slice(&observed.as_bytes()[..16]);
+    Sha256::from_bytes(key)
+}
+
+/// Most divergences of one kind that are recorded of one URL and what was expected of it: a login
+/// page with a new token each time must not fill the disk.
+pub const MAX_DIVERGENCES: usize = 16;
+const META_DIVERGENCES: &[u8] = b"divergences";
+const META_DECIDED: &[u8] = b"decided";
