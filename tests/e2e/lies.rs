@@ -86,7 +86,7 @@ fn a_redirect_to_an_endless_url_is_one_more_source_that_failed() {
         let mut lied = Lied::with(&[MIRROR], &[OBJECT]);
         lied.world.lie(lied.package.url(), endless);
         assert!(lied.ask().is_whole(), "{to}: the mirror was not asked");
-        assert_eq!(lied.keep.ledger().pin(lied.package.url())["from"], MIRROR, "{to}");
+        assert_eq!(lied.keep.ledger().pin(MIRROR)["src"], lied.package.url(), "{to}");
     }
 }
 

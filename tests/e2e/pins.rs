@@ -83,16 +83,3 @@ fn an_archive_whose_checksums_contradict_each_other_is_never_served_for_either()
     let answer = keep.curl().get(&Kind::Md5.cache_path(b"something else"));
     assert_eq!((answer.exit, answer.status), (0, 404));
 }
-
-#[test]
-fn a_url_too_long_for_an_entry_is_not_followed() {
-    let package = Package::new("long", "1.0").mirror("https://mirror.example/long.tgz");
-    let world = World::start();
-    world.publish(&Repo::new([package.clone()]));
-    let far = format!("https://github.com/{}", "x".repeat(60_000));
-    world.lie(package.url(), world::Lie::Redirect(far));
-    let mut keep = start(&Mirror::of(&world));
-    keep.index();
-    let answer = keep.curl().get(&package.cache_path(Kind::Sha256));
-    assert!(answer.is_whole() && answer.body == package.archive_bytes());
-}
