@@ -1,13 +1,15 @@
 //! What mirror.toml says, as values that can't be wrong.
 //!
 //! One file per concern: `value` holds durations, sizes, names and address ranges as people
-//! write them, [`load`] puts file, environment and defaults together. A key that nobody knows
+//! write them, `policy` the rules for edits, [`load`] puts file, environment and defaults together. A key that nobody knows
 //! is an error with its line and column.
 
 mod load;
+mod policy;
 mod value;
 
 pub use load::{ConfigError, load};
+pub use policy::{ChecksumPolicy, KINDS, Percent, Policy, Rule};
 pub use value::{AddressRange, ByteSize, HumanDuration, RepositoryName};
 
 use crate::safe_url::SafeUrl;
@@ -139,28 +141,6 @@ pub struct Upstream {
     pub resolve: BTreeMap<String, SocketAddr>,
 }
 
-/// The `[policy]` section.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Policy {
-    /// Archives that only an md5 vouches for.
-    pub weak_checksum: ChecksumPolicy,
-    /// Archives that no checksum vouches for.
-    pub no_checksum: ChecksumPolicy,
-}
-
-/// What happens at the first fetch of an archive with a weak or missing checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChecksumPolicy {
-    /// Pinned and served; the pin says how little vouched for it.
-    Allow,
-    /// The same, and a warning in the log.
-    Warn,
-    /// Neither pinned nor served.
-    Refuse,
-}
-
 impl Config {
     /// The data directory: `store.path`, else systemd's `$STATE_DIRECTORY`, else
     /// `opam-keep` in the XDG data directory.
@@ -222,12 +202,6 @@ impl Default for Upstream {
             allow_addresses: Vec::new(),
             resolve: BTreeMap::new(),
         }
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { weak_checksum: ChecksumPolicy::Warn, no_checksum: ChecksumPolicy::Warn }
     }
 }
 

@@ -118,7 +118,7 @@ impl Keeper {
             clock,
             store,
             repositories,
-            policy: config.policy,
+            policy: config.policy.clone(),
             caches: config.upstream.caches.iter().map(|cache| cache.expose().clone()).collect(),
             max_archive_size: config.upstream.max_archive_size.bytes(),
             patience: config.upstream.patience.get(),
