@@ -12,7 +12,6 @@
 //! is decided floors above.
 
 mod checksum;
-mod edit;
 mod index;
 mod package;
 mod path;
@@ -23,7 +22,6 @@ mod tree;
 mod version_order;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
-pub use edit::{Change, Edit, EditKind, VersionState, compare, edits};
 pub use index::{IndexError, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
