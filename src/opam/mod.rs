@@ -12,6 +12,7 @@
 //! is decided floors above.
 
 mod checksum;
+mod edit;
 mod index;
 mod package;
 mod path;
@@ -22,6 +23,7 @@ mod tree;
 mod version_order;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
+pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
 pub use index::{IndexError, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};

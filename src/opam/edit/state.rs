@@ -1,0 +1,81 @@
+//! One state of a version, and what changed from it to another.
+
+use super::contents::Contents;
+use super::excerpt::{excerpt, excerpts};
+use super::fact::{Fact, Facts};
+use super::version_files::VersionFiles;
+use super::{Change, EditKind};
+use crate::digest::Sha256;
+use crate::opam::syntax::{OpamFile, SyntaxError};
+use std::collections::BTreeMap;
+
+/// What a version says and consists of.
+pub(super) struct State<'a> {
+    files: &'a VersionFiles,
+    /// The files beside the opam file that are told apart by their bytes alone.
+    beside: Facts,
+    opam: Result<Contents, SyntaxError>,
+}
+
+impl<'a> State<'a> {
+    /// Reads a version's files.
+    pub(super) fn read(files: &'a VersionFiles) -> Self {
+        let mut opam = OpamFile::parse_bytes(files.opam().clone()).map(|file| Contents::read(&file));
+        let mut beside = Facts::default();
+        for (path, content) in files.beside() {
+            let is_read = match &mut opam {
+                Ok(contents) if path.as_str() == "url" => contents.read_url_file(content),
+                _ => false,
+            };
+            if !is_read {
+                let text = format!("sha256={} ({} bytes)", Sha256::of(content), content.len());
+                beside.say(EditKind::Files, path.as_str(), text);
+            }
+        }
+        Self { files, beside, opam }
+    }
+
+    /// What there is to say of a version that comes or goes as a whole.
+    pub(super) fn summary(&self) -> Option<String> {
+        let contents = self.opam.as_ref().ok()?;
+        excerpt(contents.summary().iter().map(|(label, text)| format!("{label}: {text}")))
+    }
+
+    /// What keeps opam from reading all of it; none if nothing does.
+    pub(super) fn problems(&self) -> Option<String> {
+        let problems = match &self.opam {
+            Ok(contents) => contents.problems()?,
+            Err(error) => error.to_string(),
+        };
+        excerpt([problems])
+    }
+
+    /// Every change on the way to the other state, one of each kind, sorted by kind.
+    pub(super) fn changes(&self, after: &Self) -> Vec<Change> {
+        let nothing = Contents::default();
+        let mut facts = self.beside.differences(&after.beside);
+        let mut refused = after.problems().is_some_and(|_| self.problems() != after.problems());
+        match (&self.opam, &after.opam) {
+            (_, Err(_)) => refused = self.files.opam() != after.files.opam(),
+            (Err(_), Ok(new)) => facts.extend(nothing.differences(new)),
+            (Ok(old), Ok(new)) => facts.extend(old.differences(new)),
+        }
+        let mut by_kind: BTreeMap<EditKind, Vec<Fact>> = BTreeMap::new();
+        for (kind, fact) in facts {
+            by_kind.entry(kind).or_default().push(fact);
+        }
+        refused |= !by_kind.is_empty();
+        let changes = by_kind.into_iter().map(|(kind, facts)| {
+            let (before, after) = excerpts(&facts);
+            Change { kind, before, after }
+        });
+        let mut changes: Vec<Change> = changes.collect();
+        let unreadable = after.problems().filter(|_| refused);
+        changes.extend(unreadable.map(|problems| Change {
+            kind: EditKind::Unreadable,
+            before: self.problems(),
+            after: Some(problems),
+        }));
+        changes
+    }
+}

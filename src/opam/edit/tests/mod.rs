@@ -1,0 +1,3 @@
+//! Edits case by case, at random, and between two real repositories.
+
+mod world;
