@@ -83,9 +83,10 @@ fn write_value(text: &mut String, value: &Value) {
         ValueKind::Option { value, options } => {
             write_operand(text, value);
             for option in options {
-                text.push(' ');
                 let conjuncts: Vec<&Value> = option.iter().flat_map(conjuncts).collect();
-                write_joined(text, '{', &conjuncts, " & ", '}');
+                text.push_str(" {");
+                write_chain(text, &conjuncts, " & ");
+                text.push('}');
             }
         }
         ValueKind::Prefix(operator, value) => {
@@ -108,25 +109,20 @@ fn write_value(text: &mut String, value: &Value) {
 }
 
 fn write_all(text: &mut String, open: char, values: &[Value], close: char) {
-    let values: Vec<&Value> = values.iter().collect();
-    write_joined(text, open, &values, " ", close);
-}
-
-fn write_joined(text: &mut String, open: char, values: &[&Value], between: &str, close: char) {
     text.push(open);
     for (index, value) in values.iter().enumerate() {
         if index > 0 {
-            text.push_str(between);
+            text.push(' ');
         }
-        match between {
-            " " => write_value(text, value),
-            _ => write_operand_of_chain(text, value),
-        }
+        write_value(text, value);
     }
     text.push(close);
 }
 
 fn write_chain(text: &mut String, operands: &[&Value], operator: &str) {
+    if let [only] = operands {
+        return write_value(text, only);
+    }
     for (index, operand) in operands.iter().enumerate() {
         if index > 0 {
             text.push_str(operator);

@@ -6,8 +6,8 @@ use super::fact::{Fact, Facts, refused};
 use super::field::{FieldRule, is_extension, rule};
 use super::shape::Shape;
 use super::source::{self, Source};
-use crate::opam::archive_sources;
-use crate::opam::syntax::{Field, Item, OpamFile, Section};
+use crate::opam::syntax::{Field, Item, OpamFile, Section, ValueKind};
+use crate::opam::{Package, archive_sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that an opam file says.
@@ -22,10 +22,11 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Reads a whole file. What opam would refuse is noted, not left out.
-    pub(super) fn read(file: &OpamFile) -> Self {
+    pub(super) fn read(package: &Package, file: &OpamFile) -> Self {
         let mut contents = Self::default();
         for item in file.items() {
             match item {
+                Item::Field(field) if is_own_name(package, field) => {}
                 Item::Field(field) => contents.read_field(item, field),
                 Item::Section(section) => contents.read_section(item, section),
             }
@@ -157,8 +158,7 @@ impl Contents {
         } else if section.kind == *"extra-source" {
             let name = section.label.as_ref().map_or(&b""[..], |label| label.as_bytes());
             let name = quoted(name.strip_prefix(b"./").unwrap_or(name));
-            let source =
-                Source::read(&format!("extra-source {name}"), section, &mut self.facts);
+            let source = Source::read(&format!("extra-source {name}"), section, &mut self.facts);
             self.extra.entry(name).or_default().push(source);
         } else {
             self.facts.unknown("", item);
@@ -191,6 +191,13 @@ impl Contents {
             }
         }
     }
+}
+
+/// Whether the field says nothing but what the directory is called, by which opam goes.
+fn is_own_name(package: &Package, field: &Field) -> bool {
+    let ValueKind::String(text) = &field.value.kind else { return false };
+    (field.name == *"name" && *text == *package.name.as_str())
+        || (field.name == *"version" && *text == *package.version.as_str())
 }
 
 /// The versions of the format that opam 2.1 to 2.6 read.

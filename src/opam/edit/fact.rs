@@ -3,7 +3,7 @@
 use super::EditKind;
 use super::canonical::{canonical, quoted};
 use crate::opam::syntax::{Item, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of what a version says, in two states of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub(super) struct Fact {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     said: BTreeMap<String, (EditKind, String)>,
-    problems: Vec<String>,
+    /// Sorted, so that the order of what is refused makes no difference.
+    problems: BTreeSet<String>,
 }
 
 impl Facts {
@@ -39,21 +40,23 @@ impl Facts {
 
     /// Adds a field or a section that this program doesn't know, and so takes for code.
     pub(super) fn unknown(&mut self, prefix: &str, item: &Item) {
-        let (name, text) = match item {
-            Item::Field(field) => (&field.name, canonical(&field.value)),
-            Item::Section(section) => (&section.kind, item_text(item)),
+        let (label, text) = match item {
+            Item::Field(field) => (format!("{prefix}{}", field.name), canonical(&field.value)),
+            // Not the label of a field of the same name, which may be of another kind.
+            Item::Section(section) => (format!("{prefix}{} {{…}}", section.kind), item_text(item)),
         };
-        self.say(EditKind::Build, &format!("{prefix}{name}"), text);
+        self.say(EditKind::Build, &label, text);
     }
 
     /// Notes what opam would refuse, in a sentence for people.
     pub(super) fn problem(&mut self, problem: String) {
-        self.problems.push(problem);
+        self.problems.insert(problem);
     }
 
     /// What opam would refuse; none if it would refuse nothing.
     pub(super) fn problems(&self) -> Option<String> {
-        (!self.problems.is_empty()).then(|| self.problems.join("\n"))
+        let problems: Vec<&str> = self.problems.iter().map(String::as_str).collect();
+        (!problems.is_empty()).then(|| problems.join("\n"))
     }
 
     /// What one line says.

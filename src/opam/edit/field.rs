@@ -31,9 +31,7 @@ pub(super) fn is_extension(name: &Text) -> bool {
 /// Every field of `opamFile.ml` through 2.6 (`OPAMSyntax.fields_gen`), and the extensions that
 /// opam acts on.
 const FIELDS: &[FieldRule] = &{
-    use EditKind::{
-        Build, Constraints, Description, ExtraSource, Files, Patches, SourceRewritten,
-    };
+    use EditKind::{Build, Constraints, Description, ExtraSource, Files, Patches, SourceRewritten};
     [
         field("depends", Constraints, Shape::Formula),
         field("depopts", Constraints, Shape::Formula),

@@ -2,7 +2,7 @@
 //!
 //! What opam reads as the same is no edit: blanks, comments, the order of fields, the kind of
 //! quotes, one value or a list of it, the order and the case of checksums, old spellings of
-//! `src`, where the version's directory lies. Where it isn't certain that opam reads two texts as
+//! `src`, a name and version that are those of the directory, where that lies. Where it isn't certain that opam reads two texts as
 //! the same they are an edit: of its kind for a field that is known, and of the kind `build` for
 //! any other, as it may be code.
 //!
@@ -60,16 +60,17 @@ impl Edit {
         before: Option<&VersionFiles>,
         after: Option<&VersionFiles>,
     ) -> Option<Self> {
+        let read = |files| State::read(package, files);
         let changes = match (before, after) {
             (None, None) => Vec::new(),
-            (None, Some(after)) => added(&State::read(after)),
+            (None, Some(after)) => added(&read(after)),
             (Some(before), None) => vec![Change {
                 kind: EditKind::VersionRemoved,
-                before: State::read(before).summary(),
+                before: read(before).summary(),
                 after: None,
             }],
             (Some(before), Some(after)) if before == after => Vec::new(),
-            (Some(before), Some(after)) => State::read(before).changes(&State::read(after)),
+            (Some(before), Some(after)) => read(before).changes(&read(after)),
         };
         (!changes.is_empty()).then(|| Self { package: package.clone(), changes })
     }

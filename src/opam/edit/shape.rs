@@ -54,6 +54,11 @@ impl Shape {
             Self::Prose => string(value).map(|text| non_empty(text.as_bytes().trim_ascii())),
             Self::Filter => filter(value),
             Self::HashedPaths => self.elements(value).map(sorted).map(|pairs| Some(list(&pairs))),
+            // An empty command does nothing.
+            Self::Commands => self.elements(value).map(|mut commands| {
+                commands.retain(|command| command != "[]");
+                non_empty_list(commands)
+            }),
             Self::Names | Self::Words => self.elements(value).map(sorted).map(non_empty_list),
             _ => self.elements(value).map(non_empty_list),
         };
@@ -88,7 +93,7 @@ impl Shape {
     /// How deep the lists are that opam makes of a value that has fewer.
     fn depth(self) -> usize {
         match self {
-            Self::Commands | Self::Pins | Self::HashedPaths => 2,
+            Self::Commands | Self::Updates | Self::Pins | Self::HashedPaths => 2,
             _ => 1,
         }
     }
@@ -177,7 +182,7 @@ fn filter(value: &Value) -> Option<Option<String>> {
 fn is_filter(value: &Value) -> bool {
     match &value.kind {
         ValueKind::Bool(_) | ValueKind::Int(_) | ValueKind::Ident(_) | ValueKind::String(_) => true,
-        ValueKind::Group(values) => values.len() <= 1 && values.iter().all(is_filter),
+        ValueKind::Group(values) => values.len() == 1 && values.iter().all(is_filter),
         ValueKind::Relation(_, pair) => pair.iter().all(is_filter),
         ValueKind::Prefix(_, value) => is_filter(value),
         ValueKind::And(values) | ValueKind::Or(values) => values.iter().all(is_filter),

@@ -5,15 +5,15 @@ use super::canonical::{canonical, list};
 use super::fact::{Fact, Facts, refused};
 use super::shape::Shape;
 use crate::opam::source::section_checksums;
-use crate::opam::syntax::{Field, Item, Section};
+use crate::opam::syntax::{Field, Item, Section, ValueKind};
 use crate::opam::{Checksum, ChecksumKind, DeclaredChecksums};
 use std::collections::BTreeSet;
 
 /// One source: the package's own or an extra one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
-    /// Where it comes from, in quotes: the one that opam takes for `src` first, then other
-    /// spellings of it, then the mirrors in order.
+    /// Where it comes from, in quotes: the one that opam takes for `src` first, then any other
+    /// spellings of it, which opam refuses, then the mirrors in order.
     urls: Vec<String>,
     /// What it must be; their order says nothing about that.
     checksums: BTreeSet<Checksum>,
@@ -41,27 +41,40 @@ impl Source {
         let mut source = Self::default();
         for spelling in SPELLINGS {
             for field in section.fields(spelling.field) {
-                source.add_urls(label, field, spelling, facts);
+                source.add_src(label, field, spelling, facts);
             }
         }
-        if source.urls.is_empty() {
-            facts.problem(format!("{label}: there is no 'src'"));
+        match source.urls.len() {
+            0 => facts.problem(format!("{label}: there is no 'src'")),
+            1 => {}
+            _ => facts.problem(format!("{label}: 'src' is there several times")),
         }
-        for field in section.fields(MIRRORS.field) {
-            source.add_urls(label, field, &MIRRORS, facts);
+        for field in section.fields("mirrors") {
+            source.add_mirrors(label, field, facts);
+        }
+        if section.fields("mirrors").nth(1).is_some() {
+            facts.problem(format!("{label}: 'mirrors' is there several times"));
         }
         source.read_rest(label, section, facts);
         source
     }
 
-    fn add_urls(&mut self, label: &str, field: &Field, spelling: &Spelling, facts: &mut Facts) {
-        match Shape::Texts.elements(&field.value) {
-            Some(urls) => self.urls.extend(urls.iter().map(|url| spelling.full(url))),
-            None => {
-                facts.problem(format!("{label}.{}: it should be a URL", field.name));
-                self.urls.push(canonical(&field.value));
+    fn add_src(&mut self, label: &str, field: &Field, spelling: &Spelling, facts: &mut Facts) {
+        let url = canonical(&field.value);
+        self.urls.push(match field.value.kind {
+            ValueKind::String(_) => spelling.full(&url),
+            _ => {
+                facts.problem(format!("{label}.{}: it should be a string", field.name));
+                url
             }
-        }
+        });
+    }
+
+    fn add_mirrors(&mut self, label: &str, field: &Field, facts: &mut Facts) {
+        self.urls.extend(Shape::Texts.elements(&field.value).unwrap_or_else(|| {
+            facts.problem(format!("{label}.mirrors: it should be a list of strings"));
+            vec![canonical(&field.value)]
+        }));
     }
 
     /// Checksums, `subpath`, and what is known in no such section.
@@ -108,7 +121,10 @@ impl Source {
         let mut note = |holds: bool, difference| differences.extend(holds.then_some(difference));
         note(rewritten, Difference::Rewritten);
         note(!rewritten && self.urls != after.urls, Difference::Moved);
-        note(!rewritten && new.len() > old.len() && new.is_superset(old), Difference::ChecksumAdded);
+        note(
+            !rewritten && new.len() > old.len() && new.is_superset(old),
+            Difference::ChecksumAdded,
+        );
         note(removed, Difference::ChecksumRemoved);
         differences
     }
@@ -122,8 +138,8 @@ impl Source {
 
     /// Whether it may come from where it didn't before, or is looked for elsewhere first.
     fn comes_from_elsewhere(&self, before: &Self) -> bool {
-        self.urls.first() != before.urls.first()
-            || self.urls.iter().any(|url| !before.urls.contains(url))
+        let known: BTreeSet<&String> = before.urls.iter().collect();
+        self.urls.first() != before.urls.first() || self.urls.iter().any(|url| !known.contains(url))
     }
 
     /// What the source says, as lines with its label.
@@ -135,7 +151,9 @@ impl Source {
     /// As [`Self::said`], with a place for every line; a line that is empty isn't there.
     fn lines(&self, label: &str) -> [(String, Option<String>); 4] {
         let (src, mirrors) = match self.urls.split_first() {
-            Some((src, mirrors)) => (Some(src.clone()), Some(mirrors).filter(|all| !all.is_empty())),
+            Some((src, mirrors)) => {
+                (Some(src.clone()), Some(mirrors).filter(|all| !all.is_empty()))
+            }
             None => (None, None),
         };
         let checksums: Vec<String> = self.checksums.iter().map(Checksum::to_string).collect();
@@ -204,7 +222,8 @@ impl Spelling {
     }
 }
 
-/// In the order in which opam reads them: the first one that is there counts.
+/// In the order in which opam reads them: the first one that is there counts
+/// (`opamFile.ml`: `URLSyntax.fields`).
 const SPELLINGS: &[Spelling] = &[
     Spelling { field: "src", prefix: "" },
     Spelling { field: "archive", prefix: "" },
@@ -214,8 +233,16 @@ const SPELLINGS: &[Spelling] = &[
     Spelling { field: "hg", prefix: "hg+" },
     Spelling { field: "local", prefix: "rsync+" },
 ];
-const MIRRORS: Spelling = Spelling { field: "mirrors", prefix: "" };
 /// What else is read, above or, in `url` files before opam 2.0, nowhere.
 const KNOWN: &[&str] = &[
-    "src", "archive", "http", "git", "darcs", "hg", "local", "mirrors", "checksum", "opam-version",
+    "src",
+    "archive",
+    "http",
+    "git",
+    "darcs",
+    "hg",
+    "local",
+    "mirrors",
+    "checksum",
+    "opam-version",
 ];

@@ -1,11 +1,13 @@
 //! One state of a version, and what changed from it to another.
 
+use super::canonical::quoted;
 use super::contents::Contents;
 use super::excerpt::{excerpt, excerpts};
 use super::fact::{Fact, Facts};
 use super::version_files::VersionFiles;
 use super::{Change, EditKind};
 use crate::digest::Sha256;
+use crate::opam::Package;
 use crate::opam::syntax::{OpamFile, SyntaxError};
 use std::collections::BTreeMap;
 
@@ -19,8 +21,9 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     /// Reads a version's files.
-    pub(super) fn read(files: &'a VersionFiles) -> Self {
-        let mut opam = OpamFile::parse_bytes(files.opam().clone()).map(|file| Contents::read(&file));
+    pub(super) fn read(package: &Package, files: &'a VersionFiles) -> Self {
+        let opam = OpamFile::parse_bytes(files.opam().clone());
+        let mut opam = opam.map(|file| Contents::read(package, &file));
         let mut beside = Facts::default();
         for (path, content) in files.beside() {
             let is_read = match &mut opam {
@@ -29,7 +32,7 @@ impl<'a> State<'a> {
             };
             if !is_read {
                 let text = format!("sha256={} ({} bytes)", Sha256::of(content), content.len());
-                beside.say(EditKind::Files, path.as_str(), text);
+                beside.say(EditKind::Files, &quoted(path.as_str().as_bytes()), text);
             }
         }
         Self { files, beside, opam }
