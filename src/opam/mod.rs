@@ -1,8 +1,9 @@
 //! opam's own formats, as pure functions over bytes.
 //!
 //! What opam and its repositories say is read here, once, into types that can't be wrong:
-//! checksums, package names and versions, safe paths, opam files, repository trees. The way back
-//! is here too: the `repo` file and the `index.tar.gz` that clients get.
+//! checksums, package names and versions, safe paths, opam files, repository trees. What changed
+//! from one state of a version or a repository to the next is told here, in kinds. The way back is
+//! here too: the `repo` file and the `index.tar.gz` that clients get.
 //!
 //! It promises that no input makes it panic, recurse deeply or grow without a bound (every limit
 //! is a named constant, checked before the work), that an opam file prints back byte for byte,

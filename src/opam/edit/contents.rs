@@ -106,13 +106,10 @@ impl Contents {
                 false => self.facts.unknown("", item),
             };
         };
-        let handled = match rule.name {
-            "tags" => self.read_tags(rule, field),
-            "flags" => self.read_flags(rule, field),
-            _ => false,
-        };
-        if handled {
-            return;
+        if matches!(rule.name, "flags" | "tags")
+            && let Some(words) = rule.shape.elements(&field.value)
+        {
+            return self.read_flags_and_tags(rule, words);
         }
         match rule.shape.read(&field.value) {
             Ok(Some(text)) => self.facts.say(rule.kind, rule.name, text),
@@ -128,25 +125,21 @@ impl Contents {
         self.facts.say(kind, &field.name.to_string(), canonical(&field.value));
     }
 
-    fn read_flags(&mut self, rule: FieldRule, field: &Field) -> bool {
-        let flags = rule.shape.elements(&field.value);
-        let readable = flags.is_some();
-        self.flags.extend(flags.unwrap_or_default());
-        readable
-    }
-
     /// A tag `flags:x` is a flag (`opamFile.ml`: `flag_of_tag`).
-    fn read_tags(&mut self, rule: FieldRule, field: &Field) -> bool {
-        let Some(tags) = rule.shape.elements(&field.value) else { return false };
-        let flag = |tag: &String| {
-            tag.strip_prefix("\"flags:").map(|flag| flag.trim_end_matches('"').to_owned())
-        };
-        self.flags.extend(tags.iter().filter_map(flag));
-        let tags: Vec<String> = tags.into_iter().filter(|tag| flag(tag).is_none()).collect();
+    fn read_flags_and_tags(&mut self, rule: FieldRule, words: Vec<String>) {
+        let mut tags = Vec::new();
+        for word in words {
+            let flag = word.strip_prefix("\"flags:").map(|flag| flag.trim_end_matches('"'));
+            match flag {
+                None if rule.name == "tags" => tags.push(word),
+                _ => {
+                    self.flags.insert(flag.unwrap_or(&word).to_owned());
+                }
+            }
+        }
         if !tags.is_empty() {
             self.facts.say(rule.kind, rule.name, list(&tags));
         }
-        true
     }
 
     fn read_section(&mut self, item: &Item, section: &Section) {

@@ -112,11 +112,11 @@ impl Source {
             contradicted |= !old.is_empty() && !new.is_empty() && old != new;
         }
         let swapped = !old.is_empty() && !new.is_empty() && old.is_disjoint(new);
-        let held = !contradicted && !swapped && !old.is_disjoint(new) && after.is_archive();
+        let held = !contradicted && !old.is_disjoint(new);
         let rewritten = contradicted
             || swapped
             || self.subpath != after.subpath
-            || (!held && after.comes_from_elsewhere(self));
+            || after.comes_from_elsewhere(self, held);
         let mut differences = Vec::new();
         let mut note = |holds: bool, difference| differences.extend(holds.then_some(difference));
         note(rewritten, Difference::Rewritten);
@@ -129,17 +129,14 @@ impl Source {
         differences
     }
 
-    /// Whether its bytes are held by checksums at all: opam has none for version control and for
-    /// local directories.
-    fn is_archive(&self) -> bool {
-        let schemes = ["\"https://", "\"http://", "\"ftp://"];
-        self.urls.iter().all(|url| schemes.iter().any(|scheme| url.starts_with(scheme)))
-    }
-
-    /// Whether it may come from where it didn't before, or is looked for elsewhere first.
-    fn comes_from_elsewhere(&self, before: &Self) -> bool {
+    /// Whether it may come, unheld by a checksum, from where it didn't come from before, or is
+    /// looked for there first now.
+    fn comes_from_elsewhere(&self, before: &Self, held: bool) -> bool {
+        let is_free = |url: &String| !held || !is_held_by_checksums(url);
         let known: BTreeSet<&String> = before.urls.iter().collect();
-        self.urls.first() != before.urls.first() || self.urls.iter().any(|url| !known.contains(url))
+        let (first, first_before) = (self.urls.first(), before.urls.first());
+        (first != first_before && first.is_none_or(is_free))
+            || self.urls.iter().any(|url| is_free(url) && !known.contains(url))
     }
 
     /// What the source says, as lines with its label.
@@ -201,6 +198,15 @@ pub(super) fn compare(
         told.extend(lines.cloned().map(|fact| (kind, fact)));
     }
     told
+}
+
+/// Whether opam holds the checksums against what it gets from a URL in quotes. It has none for
+/// version control and local directories, and goes by the name of a directory of Software
+/// Heritage itself (`opamSWHID.ml`).
+fn is_held_by_checksums(url: &str) -> bool {
+    let schemes = ["\"https://", "\"http://", "\"ftp://"];
+    schemes.iter().any(|scheme| url.starts_with(scheme))
+        && !url.starts_with("\"https://swhid.opam.ocaml.org/")
 }
 
 /// A field that names where a source comes from.

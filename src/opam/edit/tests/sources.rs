@@ -32,6 +32,7 @@ fn moved(before: &str, after: &str) -> String {
 
 const A: &str = "https://a/x.tgz";
 const B: &str = "https://b/x.tgz";
+const SWHID: &str = "https://swhid.opam.ocaml.org/swh:1:dir:0";
 
 #[test]
 fn a_checksum_more_is_checksum_added() {
@@ -103,6 +104,9 @@ fn another_place_that_no_checksum_holds_is_source_rewritten() {
             body(&["git+https://a#v2"], &[md5('a')]),
             "source-rewritten",
         ),
+        (body(&[A], &[md5('a')]), body(&[A, SWHID], &[md5('a')]), "source-rewritten"),
+        (body(&[A, SWHID], &[md5('a')]), body(&[B, SWHID], &[md5('a')]), "source-moved"),
+        (body(&[A, "git://a"], &[md5('a')]), body(&["git://a"], &[md5('a')]), "source-rewritten"),
         (body(&[A], &[md5('a')]), body(&["/tmp/a"], &[md5('a')]), "source-rewritten"),
     ] {
         assert_eq!(moved(&before, &after), expected, "{before} to {after}");
