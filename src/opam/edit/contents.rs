@@ -144,8 +144,9 @@ impl Contents {
 
     fn read_section(&mut self, item: &Item, section: &Section) {
         if section.kind == *"url" && self.main.is_none() {
-            if section.label.is_some() {
+            if let Some(label) = &section.label {
                 self.facts.problem("url: it should have no label".into());
+                self.facts.say(EditKind::Build, "url label", quoted(label.as_bytes()));
             }
             self.main = Some(Source::read("url", section, &mut self.facts));
         } else if section.kind == *"extra-source" {
@@ -175,7 +176,7 @@ impl Contents {
             let Item::Field(field) = item else { continue };
             let Some(rule) = rule(&field.name) else { continue };
             if !names.insert(rule.name) {
-                self.facts.problem(format!("{}: it is there several times", rule.name));
+                self.facts.several(rule.kind, rule.name);
             }
         }
         for (name, sources) in &self.extra {

@@ -53,6 +53,13 @@ impl Facts {
         self.problems.insert(problem);
     }
 
+    /// Notes that something is there several times of which opam takes one: which one counts is
+    /// said nowhere, so it is a line of its own that there are several.
+    pub(super) fn several(&mut self, kind: EditKind, label: &str) {
+        self.problem(format!("{label}: it is there several times"));
+        self.say(kind, label, "(several)".to_owned());
+    }
+
     /// What opam would refuse; none if it would refuse nothing.
     pub(super) fn problems(&self) -> Option<String> {
         let problems: Vec<&str> = self.problems.iter().map(String::as_str).collect();

@@ -39,7 +39,8 @@ pub enum EditKind {
     Build,
     /// A file beside the opam file, or `extra-files`.
     Files,
-    /// The new opam file doesn't parse, or opam would refuse some of it.
+    /// The new opam file doesn't parse, or opam would refuse some of it; or nothing but that
+    /// differs.
     Unreadable,
 }
 

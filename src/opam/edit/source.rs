@@ -12,9 +12,11 @@ use std::collections::BTreeSet;
 /// One source: the package's own or an extra one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
-    /// Where it comes from, in quotes: the one that opam takes for `src` first, then any other
-    /// spellings of it, which opam refuses, then the mirrors in order.
-    urls: Vec<String>,
+    /// Where it comes from, in quotes: the URL that opam takes first, then any more of them, which
+    /// opam refuses.
+    srcs: Vec<String>,
+    /// Where else it may come from, in quotes and in order.
+    mirrors: Vec<String>,
     /// What it must be; their order says nothing about that.
     checksums: BTreeSet<Checksum>,
     /// The part of it that is built.
@@ -44,7 +46,7 @@ impl Source {
                 source.add_src(label, field, spelling, facts);
             }
         }
-        match source.urls.len() {
+        match source.srcs.len() {
             0 => facts.problem(format!("{label}: there is no 'src'")),
             1 => {}
             _ => facts.problem(format!("{label}: 'src' is there several times")),
@@ -53,7 +55,7 @@ impl Source {
             source.add_mirrors(label, field, facts);
         }
         if section.fields("mirrors").nth(1).is_some() {
-            facts.problem(format!("{label}: 'mirrors' is there several times"));
+            facts.several(EditKind::Build, &format!("{label}.mirrors"));
         }
         source.read_rest(label, section, facts);
         source
@@ -61,7 +63,7 @@ impl Source {
 
     fn add_src(&mut self, label: &str, field: &Field, spelling: &Spelling, facts: &mut Facts) {
         let url = canonical(&field.value);
-        self.urls.push(match field.value.kind {
+        self.srcs.push(match field.value.kind {
             ValueKind::String(_) => spelling.full(&url),
             _ => {
                 facts.problem(format!("{label}.{}: it should be a string", field.name));
@@ -71,7 +73,7 @@ impl Source {
     }
 
     fn add_mirrors(&mut self, label: &str, field: &Field, facts: &mut Facts) {
-        self.urls.extend(Shape::Texts.elements(&field.value).unwrap_or_else(|| {
+        self.mirrors.extend(Shape::Texts.elements(&field.value).unwrap_or_else(|| {
             facts.problem(format!("{label}.mirrors: it should be a list of strings"));
             vec![canonical(&field.value)]
         }));
@@ -120,7 +122,7 @@ impl Source {
         let mut differences = Vec::new();
         let mut note = |holds: bool, difference| differences.extend(holds.then_some(difference));
         note(rewritten, Difference::Rewritten);
-        note(!rewritten && self.urls != after.urls, Difference::Moved);
+        note(!rewritten && !self.urls().eq(after.urls()), Difference::Moved);
         note(
             !rewritten && new.len() > old.len() && new.is_superset(old),
             Difference::ChecksumAdded,
@@ -133,10 +135,14 @@ impl Source {
     /// looked for there first now.
     fn comes_from_elsewhere(&self, before: &Self, held: bool) -> bool {
         let is_free = |url: &String| !held || !is_held_by_checksums(url);
-        let known: BTreeSet<&String> = before.urls.iter().collect();
-        let (first, first_before) = (self.urls.first(), before.urls.first());
+        let known: BTreeSet<&String> = before.urls().collect();
+        let (first, first_before) = (self.srcs.first(), before.srcs.first());
         (first != first_before && first.is_none_or(is_free))
-            || self.urls.iter().any(|url| is_free(url) && !known.contains(url))
+            || self.urls().any(|url| is_free(url) && !known.contains(url))
+    }
+
+    fn urls(&self) -> impl Iterator<Item = &String> {
+        self.srcs.iter().chain(&self.mirrors)
     }
 
     /// What the source says, as lines with its label.
@@ -147,17 +153,16 @@ impl Source {
 
     /// As [`Self::said`], with a place for every line; a line that is empty isn't there.
     fn lines(&self, label: &str) -> [(String, Option<String>); 4] {
-        let (src, mirrors) = match self.urls.split_first() {
-            Some((src, mirrors)) => {
-                (Some(src.clone()), Some(mirrors).filter(|all| !all.is_empty()))
-            }
-            None => (None, None),
-        };
         let checksums: Vec<String> = self.checksums.iter().map(Checksum::to_string).collect();
+        let all = |texts: &[String]| (!texts.is_empty()).then(|| list(texts));
+        let srcs = match self.srcs.as_slice() {
+            [only] => Some(only.clone()),
+            several => all(several),
+        };
         [
-            (format!("{label}.src"), src),
-            (format!("{label}.mirrors"), mirrors.map(list)),
-            (format!("{label}.checksum"), (!checksums.is_empty()).then(|| list(&checksums))),
+            (format!("{label}.src"), srcs),
+            (format!("{label}.mirrors"), all(&self.mirrors)),
+            (format!("{label}.checksum"), all(&checksums)),
             (format!("{label}.subpath"), self.subpath.clone()),
         ]
     }

@@ -57,9 +57,8 @@ impl<'a> State<'a> {
     pub(super) fn changes(&self, after: &Self) -> Vec<Change> {
         let nothing = Contents::default();
         let mut facts = self.beside.differences(&after.beside);
-        let mut refused = after.problems().is_some_and(|_| self.problems() != after.problems());
         match (&self.opam, &after.opam) {
-            (_, Err(_)) => refused = self.files.opam() != after.files.opam(),
+            (_, Err(_)) => {}
             (Err(_), Ok(new)) => facts.extend(nothing.differences(new)),
             (Ok(old), Ok(new)) => facts.extend(old.differences(new)),
         }
@@ -67,17 +66,22 @@ impl<'a> State<'a> {
         for (kind, fact) in facts {
             by_kind.entry(kind).or_default().push(fact);
         }
-        refused |= !by_kind.is_empty();
+        let problems = (self.problems(), after.problems());
+        let is_told = match &after.opam {
+            Err(_) => self.files.opam() != after.files.opam(),
+            // What opam refused before and does no longer is told by what it says now.
+            Ok(_) if problems.1.is_none() => by_kind.is_empty() && problems.0.is_some(),
+            Ok(_) => !by_kind.is_empty() || problems.0 != problems.1,
+        };
         let changes = by_kind.into_iter().map(|(kind, facts)| {
             let (before, after) = excerpts(&facts);
             Change { kind, before, after }
         });
         let mut changes: Vec<Change> = changes.collect();
-        let unreadable = after.problems().filter(|_| refused);
-        changes.extend(unreadable.map(|problems| Change {
+        changes.extend(is_told.then_some(Change {
             kind: EditKind::Unreadable,
-            before: self.problems(),
-            after: Some(problems),
+            before: problems.0,
+            after: problems.1,
         }));
         changes
     }

@@ -64,6 +64,9 @@ fn another_form_of_the_same_is_no_edit() {
     assert_eq!(kinds(&pairs("a", "b"), &pairs("b", "a")), "");
 }
 
+/// Of the real files every so many are tried: all of them take minutes.
+const EVERY: usize = 4;
+
 /// The items of a file in the opposite order, each on its own lines and with a comment.
 fn turned_around(file: &OpamFile) -> VersionFiles {
     let source = file.to_bytes();
@@ -101,7 +104,7 @@ fn in_its_one_form(file: &OpamFile) -> Option<VersionFiles> {
 fn no_real_file_differs_from_itself_in_another_form() {
     if let Some((name, tree)) = world::snapshots().pop() {
         let mut printed = 0;
-        for (package, _) in tree.versions() {
+        for (package, _) in tree.versions().step_by(EVERY) {
             let before = VersionFiles::of(&tree, package).unwrap();
             let file = OpamFile::parse(before.opam()).unwrap();
             let edit = Edit::between(package, Some(&before), Some(&turned_around(&file)));
@@ -111,8 +114,8 @@ fn no_real_file_differs_from_itself_in_another_form() {
                 assert_eq!(Edit::between(package, Some(&before), Some(&after)), None, "{package}");
             }
         }
-        println!("{name}: {printed} of {} files printed anew", tree.versions().len());
-        assert!(printed > 15_000);
+        println!("{name}: {printed} files printed anew");
+        assert!(printed > 4_000);
     }
 }
 
@@ -135,10 +138,8 @@ fn misspelt(file: &OpamFile, item: &Item) -> Option<VersionFiles> {
 
 #[test]
 fn a_real_file_with_an_item_less_or_a_letter_changed_is_edited() {
-    /// The files that are tried; all of them take a minute.
-    const EVERY: usize = 8;
     let Some((_, tree)) = world::snapshots().pop() else { return };
-    for (package, _) in tree.versions().step_by(EVERY) {
+    for (package, _) in tree.versions().step_by(4 * EVERY) {
         let before = VersionFiles::of(&tree, package).unwrap();
         let file = OpamFile::parse(before.opam()).unwrap();
         for item in file.items() {

@@ -222,6 +222,24 @@ fn what_opam_refuses_is_unreadable_too() {
 }
 
 #[test]
+fn what_opam_no_longer_refuses_is_an_edit() {
+    for (before, after, expected) in [
+        ("build: [] build: make", "build: make", "build"),
+        ("flags: [] flags: conf", "flags: conf", "constraints"),
+        ("license: (\"a\")", "license: \"a\"", "description"),
+        ("url \"a\" { src: \"https://a\" }", "url { src: \"https://a\" }", "build"),
+        ("url { mirrors: \"a\" }", "url { src: \"a\" }", "source-rewritten"),
+        (
+            "url { src: \"a\" mirrors: [] mirrors: \"b\" }",
+            "url { src: \"a\" mirrors: \"b\" }",
+            "build",
+        ),
+    ] {
+        assert_eq!(kinds(before, after), expected, "{before}");
+    }
+}
+
+#[test]
 fn a_version_comes_and_goes_as_a_whole() {
     let package: Package = "a.1".parse().unwrap();
     let files =
