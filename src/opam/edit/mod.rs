@@ -85,7 +85,7 @@ impl Edit {
 fn added(state: &State<'_>) -> Vec<Change> {
     let change = |kind, after| Change { kind, before: None, after };
     let mut changes = vec![change(EditKind::VersionAdded, state.summary())];
-    let problems = state.problems();
+    let problems = excerpt::excerpt(state.problems());
     changes.extend(problems.map(|problems| change(EditKind::Unreadable, Some(problems))));
     changes
 }

@@ -46,11 +46,10 @@ impl<'a> State<'a> {
 
     /// What keeps opam from reading all of it; none if nothing does.
     pub(super) fn problems(&self) -> Option<String> {
-        let problems = match &self.opam {
-            Ok(contents) => contents.problems()?,
-            Err(error) => error.to_string(),
-        };
-        excerpt([problems])
+        match &self.opam {
+            Ok(contents) => contents.problems(),
+            Err(error) => Some(error.to_string()),
+        }
     }
 
     /// Every change on the way to the other state, one of each kind, sorted by kind.
@@ -80,8 +79,8 @@ impl<'a> State<'a> {
         let mut changes: Vec<Change> = changes.collect();
         changes.extend(is_told.then_some(Change {
             kind: EditKind::Unreadable,
-            before: problems.0,
-            after: problems.1,
+            before: excerpt(problems.0),
+            after: excerpt(problems.1),
         }));
         changes
     }
