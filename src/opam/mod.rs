@@ -1,8 +1,9 @@
 //! opam's own formats, as pure functions over bytes.
 //!
 //! What opam and its repositories say is read here, once, into types that can't be wrong:
-//! checksums, package names and versions, safe paths, opam files, repository trees. The way back
-//! is here too: the `repo` file and the `index.tar.gz` that clients get.
+//! checksums, package names and versions, safe paths, opam files, repository trees. What changed
+//! from one state of a version or a repository to the next is told here, in kinds. The way back is
+//! here too: the `repo` file and the `index.tar.gz` that clients get.
 //!
 //! It promises that no input makes it panic, recurse deeply or grow without a bound (every limit
 //! is a named constant, checked before the work), that an opam file prints back byte for byte,
@@ -12,6 +13,7 @@
 //! is decided floors above.
 
 mod checksum;
+mod edit;
 mod index;
 mod package;
 mod path;
@@ -22,6 +24,7 @@ mod tree;
 mod version_order;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
+pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
 pub use index::{IndexError, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};

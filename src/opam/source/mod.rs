@@ -155,7 +155,7 @@ fn add_urls(
 const SOURCE_FIELDS: [&str; 3] = ["src", "archive", "http"];
 
 /// What the section's `checksum` declares; void where clients ignore it.
-fn section_checksums(section: &Section) -> Result<DeclaredChecksums, SourceError> {
+pub(super) fn section_checksums(section: &Section) -> Result<DeclaredChecksums, SourceError> {
     let mut fields = section.fields("checksum");
     let Some(field) = fields.next() else {
         return Ok(DeclaredChecksums::default());
