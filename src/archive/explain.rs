@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::list::{Listing, list_source};
 use super::problem::Problem;
 use super::source::{Source, read_full};
-use super::text_diff::TextDiff;
+use super::text_diff::{Room, TextDiff};
 use super::texts::{Plan, Planned, Texts, read_texts};
 use crate::digest::Sha256;
 use sha2::Digest as _;
@@ -25,17 +25,13 @@ pub fn explain<P: Read + Seek, O: Read + Seek>(
     observed: &mut O,
     limits: &Limits,
 ) -> io::Result<Option<Explanation>> {
-    let mut sources =
-        Sources { pinned: Source::new(pinned)?, observed: Source::new(observed)?, limits };
-    match sources.likeness()? {
-        Likeness::Same => Ok(None),
-        Likeness::Beginning => Ok(Some(Explanation::Truncated(Truncated {
-            size: sources.observed.size(),
-            pinned_size: sources.pinned.size(),
-            until_then: UntilThen::Same,
-        }))),
-        Likeness::Other => sources.explain().map(Some),
-    }
+    let (pinned, observed) = (Source::new(pinned)?, Source::new(observed)?);
+    let mut sources = Sources { pinned, observed, limits };
+    let explanation = sources.explain();
+    // A failure that was seen only through a decoder goes before what was made of it.
+    sources.pinned.failure()?;
+    sources.observed.failure()?;
+    explanation
 }
 
 enum Likeness {
@@ -70,13 +66,25 @@ impl Sources<'_> {
             }
         }
         Ok(match self.observed.size() {
-            0 => Likeness::Other,
             size if size == self.pinned.size() => Likeness::Same,
+            0 => Likeness::Other,
             _ => Likeness::Beginning,
         })
     }
 
-    fn explain(&mut self) -> io::Result<Explanation> {
+    fn explain(&mut self) -> io::Result<Option<Explanation>> {
+        match self.likeness()? {
+            Likeness::Same => Ok(None),
+            Likeness::Beginning => Ok(Some(Explanation::Truncated(Truncated {
+                size: self.observed.size(),
+                pinned_size: self.pinned.size(),
+                until_then: UntilThen::Same,
+            }))),
+            Likeness::Other => self.explain_other().map(Some),
+        }
+    }
+
+    fn explain_other(&mut self) -> io::Result<Explanation> {
         let observed = list_source(&mut self.observed, self.limits)?;
         let pinned = list_source(&mut self.pinned, self.limits)?;
         if self.same_inside(&pinned, &observed)? {
@@ -151,18 +159,11 @@ impl Sources<'_> {
         let plan = Plan::new(pairs, pinned, observed, self.limits);
         let was = read_texts(&mut self.pinned, self.limits, plan.was)?;
         let is = read_texts(&mut self.observed, self.limits, plan.is)?;
-        let text = |texts: &'_ Texts, at: Option<usize>| {
-            at.and_then(|at| texts.get(&at)).cloned().unwrap_or_default()
-        };
-        let mut room = self.limits.diff_bytes;
+        let Limits { diff_bytes: bytes, diff_steps: steps, .. } = *self.limits;
+        let mut room = Room { bytes, steps };
         let lines = pairs.iter().zip(plan.lines).map(|(pair, lines)| match lines {
             Planned::Known(diff) => diff,
-            Planned::Compare if room == 0 => TextDiff::TooMuch,
-            Planned::Compare => {
-                let diff = TextDiff::of(&text(&was, pair.was), &text(&is, pair.is), room);
-                room = room.saturating_sub(diff.hunks().map_or(0, str::len));
-                diff
-            }
+            Planned::Compare => TextDiff::of(text(&was, pair.was), text(&is, pair.is), &mut room),
         });
         Ok(lines.collect())
     }
@@ -193,6 +194,11 @@ fn same_files(pinned: &Listing, observed: &Listing, mut found: Content) -> Expla
     }
     let Content { unchanged: files, aspects, remarks, .. } = found;
     Explanation::Repacked(Repacked { files, aspects, remarks })
+}
+
+/// The text of an entry; none is like an empty one.
+fn text(texts: &Texts, at: Option<usize>) -> &[u8] {
+    at.and_then(|at| texts.get(&at)).map_or(&[], Vec::as_slice)
 }
 
 fn unreadable(side: Side, why: Problem, found: Content) -> Explanation {

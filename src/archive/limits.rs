@@ -28,6 +28,9 @@ pub struct Limits {
     pub text_bytes: usize,
     /// The bytes of all line differences together.
     pub diff_bytes: usize,
+    /// How hard it may be to find all line differences together: for each file, the product of how
+    /// many lines it has on either side, without those that it begins and ends with on both.
+    pub diff_steps: u64,
     /// How many changes or remarks are told one by one.
     pub listed: usize,
 }
@@ -47,6 +50,8 @@ impl Default for Limits {
             text_file: 1 << 20,
             text_bytes: 4 << 20,
             diff_bytes: 256 << 10,
+            // Measured as one to two seconds of one core, for texts that are hard to compare.
+            diff_steps: 1_000_000_000,
             listed: 1000,
         }
     }

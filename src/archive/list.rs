@@ -88,7 +88,10 @@ pub enum Remark {
 /// # Errors
 /// Those of the reader alone. What is wrong with the archive is said by [`Listing::problem`].
 pub fn list<R: Read + Seek>(reader: &mut R, limits: &Limits) -> io::Result<Listing> {
-    list_source(&mut Source::new(reader)?, limits)
+    let mut source = Source::new(reader)?;
+    let listing = list_source(&mut source, limits);
+    source.failure()?;
+    listing
 }
 
 pub(super) fn list_source(source: &mut Source<'_>, limits: &Limits) -> io::Result<Listing> {

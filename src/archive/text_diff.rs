@@ -1,7 +1,7 @@
 //! The lines in which two texts differ, within a bound.
 
 use super::name::{is_deceptive, push};
-use imara_diff::{Algorithm, Diff, InternedInput, sources::byte_lines};
+use imara_diff::{Algorithm, Diff, InternedInput, Token, sources::byte_lines};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -29,19 +29,27 @@ pub enum TextDiff {
 }
 
 impl TextDiff {
-    /// Compares two texts, writing at most about `room` bytes.
-    pub(super) fn of(was: &[u8], is: &[u8], room: usize) -> Self {
+    /// Compares two texts and takes what it costs from the room.
+    pub(super) fn of(was: &[u8], is: &[u8], room: &mut Room) -> Self {
+        if room.bytes == 0 {
+            return Self::TooMuch;
+        }
         let input = InternedInput::new(byte_lines(was), byte_lines(is));
-        // Histogram falls back to Myers with git's shortcuts, so it is never quadratic.
+        // The library has shortcuts for texts that are hard to compare, but stays quadratic.
+        match room.steps.checked_sub(steps(&input.before, &input.after)) {
+            Some(left) => room.steps = left,
+            None => return Self::TooMuch,
+        }
         let mut diff = Diff::compute(Algorithm::Histogram, &input);
         diff.postprocess_lines(&input);
-        let mut printer = Printer { input: &input, hunks: String::new(), room };
+        let mut printer = Printer { input: &input, hunks: String::new(), room: room.bytes };
         let changes: Vec<(Range<u32>, Range<u32>)> =
             diff.hunks().map(|hunk| (hunk.before, hunk.after)).collect();
         let joined = |a: &(Range<u32>, _), b: &(Range<u32>, _)| b.0.start - a.0.end <= 2 * CONTEXT;
         let whole =
             changes.chunk_by(joined).all(|hunk: &[(Range<u32>, Range<u32>)]| printer.hunk(hunk));
         let hunks = printer.hunks;
+        room.bytes = room.bytes.saturating_sub(hunks.len());
         if whole { Self::Whole { hunks } } else { Self::Cut { hunks } }
     }
 
@@ -52,6 +60,25 @@ impl TextDiff {
             Self::TooMuch | Self::Binary | Self::NoContent => None,
         }
     }
+}
+
+/// What is left for comparing texts.
+pub(super) struct Room {
+    /// The bytes of hunks; a text may go a line beyond.
+    pub(super) bytes: usize,
+    /// The pairs of lines that may be put side by side.
+    pub(super) steps: u64,
+}
+
+/// How many pairs of lines there are without those at the beginning and the end that are alike.
+fn steps(was: &[Token], is: &[Token]) -> u64 {
+    let alike = |pairs: &mut dyn Iterator<Item = (&Token, &Token)>| {
+        pairs.take_while(|(was, is)| was == is).count()
+    };
+    let leading = alike(&mut was.iter().zip(is));
+    let (was, is) = (&was[leading..], &is[leading..]);
+    let trailing = alike(&mut was.iter().rev().zip(is.iter().rev()));
+    (was.len() - trailing) as u64 * (is.len() - trailing) as u64
 }
 
 struct Printer<'i, 't> {
@@ -147,58 +174,66 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn diff(was: &[u8], is: &[u8], bytes: usize) -> TextDiff {
+        TextDiff::of(was, is, &mut Room { bytes, steps: 1_000_000_000 })
+    }
+
     #[test]
     fn hunks_are_those_of_a_unified_diff() {
         let was = "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n";
         let is = was.replace("b\n", "B\n").replace("l\n", "l\nm");
         let expected = "@@ -1,5 +1,5 @@\n a\n-b\n+B\n c\n d\n e\n@@ -10,3 +10,4 @@\n j\n k\n l\n+m\n\
                         \\ No newline at end of file\n";
-        let diff = TextDiff::of(was.as_bytes(), is.as_bytes(), 9999);
-        assert_eq!(diff, TextDiff::Whole { hunks: expected.to_owned() });
-        let added = TextDiff::of(b"", b"a\n", 9999);
+        let found = diff(was.as_bytes(), is.as_bytes(), 9999);
+        assert_eq!(found, TextDiff::Whole { hunks: expected.to_owned() });
+        let added = diff(b"", b"a\n", 9999);
         assert_eq!(added.hunks(), Some("@@ -0,0 +1 @@\n+a\n"));
     }
 
     #[test]
     fn a_diff_is_cut_at_its_room() {
         let was: String = (0..10_000).map(|n| format!("line {n}\n")).collect();
-        let diff = TextDiff::of(was.as_bytes(), b"", 1000);
-        assert!(matches!(&diff, TextDiff::Cut { hunks } if hunks.len() < 1100), "{diff:?}");
-        let long = TextDiff::of(&b"x".repeat(1 << 20), b"", 1000);
+        let found = diff(was.as_bytes(), b"", 1000);
+        assert!(matches!(&found, TextDiff::Cut { hunks } if hunks.len() < 1100), "{found:?}");
+        let long = diff(&b"x".repeat(1 << 20), b"", 1000);
         assert!(long.hunks().is_some_and(|hunks| hunks.len() < 3000));
     }
 
     #[test]
     fn nothing_in_a_diff_steers_a_terminal() {
-        let diff = TextDiff::of(b"", "\u{1b}[2J\t\u{202e}\r\n".as_bytes(), 999);
-        assert_eq!(diff.hunks(), Some("@@ -0,0 +1 @@\n+\\u{1b}[2J\t\\u{202e}\\r\n"));
-        assert_eq!(TextDiff::of(b"", b"\xff\n", 9).hunks(), Some("@@ -0,0 +1 @@\n+\\xff\n"));
+        let found = diff(b"", "\u{1b}[2J\t\u{202e}\r\n".as_bytes(), 999);
+        assert_eq!(found.hunks(), Some("@@ -0,0 +1 @@\n+\\u{1b}[2J\t\\u{202e}\\r\n"));
+        assert_eq!(diff(b"", b"\xff\n", 99).hunks(), Some("@@ -0,0 +1 @@\n+\\xff\n"));
     }
 
     #[test]
     fn texts_that_are_hard_to_compare_do_not_take_long() {
-        let start = std::time::Instant::now();
-        let alternating = b"a\nb\n".repeat(200_000);
-        let other = b"b\na\nc\n".repeat(130_000);
-        let random = |seed: u64| -> Vec<u8> {
+        let random = |seed: u64, lines: usize| -> Vec<u8> {
             let mut state = seed;
-            let step = |state: &mut u64| {
-                *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                b'a' + (*state >> 60) as u8
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                [b'a' + (state >> 60) as u8, b'\n']
             };
-            (0..400_000).flat_map(|_| [step(&mut state), b'\n']).collect()
+            (0..lines).flat_map(|_| next()).collect()
         };
-        TextDiff::of(&alternating, &other, 9999);
-        TextDiff::of(&random(1), &random(2), 9999);
-        assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
-        println!("hard texts: {:?}", start.elapsed());
+        let alternating = (b"a\nb\n".repeat(15_800), b"b\na\nc\n".repeat(10_500));
+        for (was, is) in [alternating, (random(1, 31_600), random(2, 31_600))] {
+            let start = std::time::Instant::now();
+            assert!(diff(&was, &is, 9999).hunks().is_some());
+            println!("hard texts: {:?}", start.elapsed());
+            assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        }
+        assert_eq!(diff(&random(1, 40_000), &random(2, 40_000), 9999), TextDiff::TooMuch);
+        let long = random(1, 500_000);
+        let longer = [&long[..250_000], b"one more\n", &long[250_000..]].concat();
+        assert!(diff(&long, &longer, 9999).hunks().is_some(), "a small change to a long text");
     }
 
     proptest! {
         #[test]
-        fn no_texts_panic(was in "[ab\n]{0,60}", is in "[ab\n]{0,60}", room in 0..200_usize) {
-            let diff = TextDiff::of(was.as_bytes(), is.as_bytes(), room);
-            let hunks = diff.hunks().unwrap();
+        fn no_texts_panic(was in "[ab\n]{0,60}", is in "[ab\n]{0,60}", room in 1..200_usize) {
+            let found = diff(was.as_bytes(), is.as_bytes(), room);
+            let hunks = found.hunks().unwrap();
             prop_assert_eq!(hunks.is_empty(), was == is);
         }
     }

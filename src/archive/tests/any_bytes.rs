@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits {
     text_file: 500,
     text_bytes: 1000,
     diff_bytes: 400,
+    diff_steps: 100,
     listed: 5,
 };
 

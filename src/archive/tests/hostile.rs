@@ -78,6 +78,10 @@ fn members_without_content_are_bounded() {
         println!("as many as allowed: {:?}", start.elapsed());
         assert!(start.elapsed() < Duration::from_secs(60));
     }
+    let start = Instant::now();
+    assert_eq!(listed(&xz_with(b"x", 64 << 20).repeat(2000)).problem, None);
+    println!("2000 large windows: {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60));
     let skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0].repeat(1001);
     assert_eq!(ends(&skippable, &limits), Problem::TooManyMembers { limit: 1000 });
     let cut = [0x50, 0x2a, 0x4d, 0x18, 255, 255, 255, 255];

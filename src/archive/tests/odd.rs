@@ -122,7 +122,7 @@ fn sparse_files_are_compared_as_they_are_stored() {
     let listing = listed(&extended.file("p/after", b"x").gz());
     assert_eq!(names(&listing), ["p/disk", "p/after"], "{listing:?}");
     let pax = Tar::default()
-        .entry(EntryType::XHeader, "x", b"22 GNU.sparse.major=1\n27 GNU.sparse.name=p/sparse\n")
+        .entry(EntryType::XHeader, "x", b"22 GNU.sparse.major=1\n28 GNU.sparse.name=p/sparse\n")
         .file("GNUSparseFile.0/x", b"1\n0\n4\ndata");
     assert_eq!(names(&listed(&pax.gz())), ["p/sparse"]);
 }
