@@ -89,8 +89,8 @@ impl Sources<'_> {
         let pinned = list_source(&mut self.pinned, self.limits)?;
         if self.same_inside(&pinned, &observed)? {
             let (was, is) = (pinned.format, observed.format);
-            let inflated = observed.inflated;
-            return Ok(Explanation::Recompressed(Recompressed { was, is, inflated }));
+            let (inflated, remarks) = (observed.inflated, observed.remarks);
+            return Ok(Explanation::Recompressed(Recompressed { was, is, inflated, remarks }));
         }
         if let Some(explanation) = not_an_archive(&pinned, &observed) {
             return Ok(explanation);
@@ -187,7 +187,12 @@ fn not_an_archive(pinned: &Listing, observed: &Listing) -> Option<Explanation> {
 fn same_files(pinned: &Listing, observed: &Listing, mut found: Content) -> Explanation {
     let (was, is) = (pinned.format, observed.format);
     if found.aspects.is_empty() && was.container == Container::Zip {
-        return Explanation::Recompressed(Recompressed { was, is, inflated: None });
+        return Explanation::Recompressed(Recompressed {
+            was,
+            is,
+            inflated: None,
+            remarks: found.remarks,
+        });
     }
     if found.aspects.is_empty() {
         found.aspects.push(Aspect::Encoding);

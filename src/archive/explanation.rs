@@ -35,6 +35,8 @@ pub struct Recompressed {
     /// What both inflate to; a zip has no such bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub inflated: Option<Inflated>,
+    /// What is odd about the observed archive.
+    pub remarks: Vec<Remark>,
 }
 
 /// Two archives of the same files.

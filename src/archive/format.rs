@@ -101,7 +101,7 @@ pub(super) fn is_tar_header(block: &[u8; BLOCK]) -> bool {
     }
     let stated = tar::Header::from_byte_slice(block).cksum().ok();
     // Some old writers took bytes for signed when they summed them up.
-    let unsigned = sum(block, |byte| i64::from(byte));
+    let unsigned = sum(block, i64::from);
     let signed = sum(block, |byte| i64::from(byte as i8));
     stated.is_some_and(|stated| [unsigned, signed].contains(&i64::from(stated)))
 }

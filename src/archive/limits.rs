@@ -18,7 +18,8 @@ pub struct Limits {
     pub entries: usize,
     /// The bytes of one name or link target.
     pub name_len: usize,
-    /// The bytes of all names, link targets and owners together.
+    /// The bytes of all names, link targets and owners together; once they are printable they may
+    /// be six times as long.
     pub names_bytes: usize,
     /// The bytes of one extended header of tar.
     pub extended_header: usize,

@@ -28,10 +28,11 @@ impl fmt::Display for Recompressed {
             _ => "bytes",
         };
         if self.was == self.is {
-            write!(f, "the same {inside} inside, {} of another making", self.is)
+            write!(f, "the same {inside} inside, {} of another making", self.is)?;
         } else {
-            write!(f, "the same {inside} inside; it was {} and is {}", self.was, self.is)
+            write!(f, "the same {inside} inside; it was {} and is {}", self.was, self.is)?;
         }
+        write_remarks(f, self.remarks.len())
     }
 }
 
@@ -39,7 +40,7 @@ impl fmt::Display for Repacked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.files {
             1 => f.write_str("the same file")?,
-            files => write!(f, "the same {files} files")?,
+            files => write!(f, "the same {}", Files(files))?,
         }
         write_aspects(f, &self.aspects)?;
         write_remarks(f, self.remarks.len())
@@ -55,13 +56,17 @@ impl fmt::Display for Content {
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
         if counts.is_empty() {
-            write!(f, "no file of {} differs", self.unchanged)?;
+            match self.unchanged {
+                1 => f.write_str("the one file does not differ")?,
+                files => write!(f, "none of {} differs", Files(files))?,
+            }
         } else if let [change] = &self.changes[..]
             && change.path.is_empty()
         {
             f.write_str("the file itself changed")?;
         } else {
-            write!(f, "{} of {} files", counts.join(", "), self.differences() + self.unchanged)?;
+            let files = Files(self.differences() + self.unchanged);
+            write!(f, "{} of {files}", counts.join(", "))?;
             let paths: Vec<&str> =
                 self.changes.iter().take(NAMED).map(|change| change.path.as_str()).collect();
             let more = if self.differences() > paths.len() { ", …" } else { "" };
@@ -77,6 +82,9 @@ impl fmt::Display for Truncated {
         match &self.until_then {
             UntilThen::Same => {
                 write!(f, "the first {} of the {} pinned bytes", self.size, self.pinned_size)
+            }
+            UntilThen::Other { entries: 0, .. } => {
+                write!(f, "it ends after {} bytes, before anything in it does", self.size)
             }
             UntilThen::Other { entries, found } => {
                 write!(f, "it ends early, after {} bytes and {entries} entries; ", self.size)?;
@@ -98,6 +106,18 @@ impl fmt::Display for Unreadable {
         match &self.found {
             Some(found) => write!(f, "; as far as it was read, {found}"),
             None => Ok(()),
+        }
+    }
+}
+
+/// A number of files, in words as people do it.
+struct Files(usize);
+
+impl fmt::Display for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 file"),
+            count => write!(f, "{count} files"),
         }
     }
 }

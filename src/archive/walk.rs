@@ -2,7 +2,7 @@
 
 use super::bounds::{Meter, Tally};
 use super::entry::Header;
-use super::format::{Compression, Container, Format, HEAD};
+use super::format::{BLOCK, Compression, Container, Format, HEAD};
 use super::inflate::{Inflate, inflate};
 use super::limits::Limits;
 use super::list::{Inflated, Remark};
@@ -49,7 +49,7 @@ pub(super) fn walk(
     visit: &mut dyn Visit,
 ) -> io::Result<Walked> {
     source.rewind()?;
-    let mut magic = [0; 512];
+    let mut magic = [0; BLOCK];
     let length = read_full(source, &mut magic)?;
     source.rewind()?;
     let compression = Compression::detect(&magic[..length]);

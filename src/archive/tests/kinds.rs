@@ -213,7 +213,7 @@ fn what_ends_early_is_truncated() {
         let explanation = explained(&another, half);
         assert!(matches!(explanation, Explanation::Truncated(_)), "{explanation}");
         assert!(
-            explanation.to_string().contains("until then, no file of 3 differs"),
+            explanation.to_string().contains("until then, none of 3 files differs"),
             "{explanation}"
         );
         assert!(explanation.is_partial());
@@ -285,7 +285,7 @@ fn damage_is_unreadable_and_the_answer_partial() {
     assert_eq!(
         explanation.to_string(),
         "unreadable: what was observed can't be compared: it is damaged: the checksum of a tar \
-         header is wrong; as far as it was read, no file of 2 differs"
+         header is wrong; as far as it was read, none of 2 files differs"
     );
     assert!(explanation.is_partial());
     let other_way = said(&gz(&damaged), &gz(&is));
