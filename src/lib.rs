@@ -10,9 +10,10 @@
 //! | 4 | [`keeper`] | the decisions: pinning, admitting, filling misses |
 //! | 3 | [`upstream`] | everything that dials out |
 //! | 2 | [`store`] | blobs, ledger files, catalog, the one writer |
-//! | 1 | [`ledger`], [`opam`] | pure functions over bytes |
+//! | 1 | [`archive`], [`ledger`], [`opam`] | pure functions over bytes |
 //! | 0 | [`config`], [`clock`], [`digest`], [`safe_url`] | small shared things |
 
+pub mod archive;
 pub mod cli;
 pub mod clock;
 pub mod config;
