@@ -3,7 +3,7 @@
 use super::Failure;
 use crate::store::layout::Layout;
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -47,7 +47,10 @@ pub(super) fn ask<T: DeserializeOwned>(
         let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
         if !status.is_success() {
             let sentence = serde_json::from_slice(&body).unwrap_or_else(|_| status.to_string());
-            return Err(Failure::Failed(sentence));
+            return Err(match status {
+                StatusCode::NOT_FOUND => Failure::Usage(sentence),
+                _ => Failure::Failed(sentence),
+            });
         }
         let answer = serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))?;
         Ok(Some(answer))
@@ -56,7 +59,8 @@ pub(super) fn ask<T: DeserializeOwned>(
 
 /// No socket, or one that a process left behind.
 fn is_nobody(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused)
 }
 
 const MAX_ANSWER: usize = 64 << 20;

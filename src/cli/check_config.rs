@@ -1,12 +1,17 @@
 //! `check-config`: what the configuration says, or what is wrong with it.
 
+use super::output::say;
 use super::{Context, Failure, output};
-use crate::server;
+use crate::{server, upstream};
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let (config, layout) = (&context.config, context.layout()?);
     let url = server::public_url(&config.server, None);
+    upstream::Client::new(&config.upstream).map_err(Failure::usage)?;
+    if config.server.tls.is_some() {
+        server::tls::server_config(&config.server, &layout.tls()).map_err(Failure::usage)?;
+    }
     if context.json {
         let repositories = config.repository.iter().map(|repository| {
             serde_json::json!({
@@ -26,11 +31,11 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     }
     let file =
         context.file.as_ref().map_or("defaults".to_owned(), |file| file.display().to_string());
-    anstream::println!("{}{file}{:#}: no mistake found", output::GOOD, output::GOOD);
-    anstream::println!("  store       {}", layout.root().display());
-    anstream::println!("  clients at  {url}");
+    say!("{}{file}{:#}: no mistake found", output::GOOD, output::GOOD);
+    say!("  store       {}", layout.root().display());
+    say!("  clients at  {url}");
     for repository in &config.repository {
-        anstream::println!(
+        say!(
             "  repository  {} from {}, asked every {}",
             repository.name,
             repository.upstream.get_ref(),

@@ -1,6 +1,7 @@
 //! `client`: what to paste so that opam uses this mirror.
 
 use super::commands::{Mirror, Recipe};
+use super::output::say;
 use super::{Context, Failure, output};
 use crate::digest::Sha256;
 use crate::server::{self, tls};
@@ -45,10 +46,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     if let Some(ca) = &ca {
         match fingerprint {
             Some(fingerprint) => {
-                anstream::println!("# {} is the CA of this mirror, SHA-256", ca.display());
-                anstream::println!("# {fingerprint}; give clients a copy.\n");
+                say!("# {} is the CA of this mirror, SHA-256", ca.display());
+                say!("# {fingerprint}; give clients a copy.\n");
             }
-            None => anstream::println!("# {} is made at the first start.\n", ca.display()),
+            None => say!("# {} is made at the first start.\n", ca.display()),
         }
     }
     mirror.all().iter().for_each(print);
@@ -59,15 +60,15 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 pub(super) fn greet(context: &Context, url: &str, self_made: bool, layout: &Layout) {
     let ca = self_made.then(|| absolute(&tls::ca_path(&layout.tls())));
     let mirror = Mirror { url, repository: repository(context), ca: ca.as_deref() };
-    anstream::println!("{}opam-keep{:#} serves {url}\n", output::GOOD, output::GOOD);
+    say!("{}opam-keep{:#} serves {url}\n", output::GOOD, output::GOOD);
     mirror.first_steps().iter().for_each(print);
-    anstream::println!("# More, for CI and containers:  opam-keep client\n");
+    say!("# More, for CI and containers:  opam-keep client\n");
 }
 
 fn print(recipe: &Recipe) {
-    anstream::println!("{}# {}{:#}", output::HEADING, recipe.title, output::HEADING);
-    recipe.lines.iter().for_each(|line| anstream::println!("{line}"));
-    anstream::println!();
+    say!("{}# {}{:#}", output::HEADING, recipe.title, output::HEADING);
+    recipe.lines.iter().for_each(|line| say!("{line}"));
+    say!();
 }
 
 fn repository(context: &Context) -> &str {

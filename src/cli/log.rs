@@ -1,5 +1,6 @@
 //! `log`: the ledger's entries.
 
+use super::output::say;
 use super::{Context, Failure, output};
 use crate::keeper::verify;
 use crate::ledger::entry::Entry;
@@ -10,7 +11,8 @@ use std::process::ExitCode;
 /// What `log` can be told.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Only entries about this package (name or name.version), URL, or part of a URL
+    /// Only entries about this package (name or name.version), repository, URL, or part of a URL
+    /// that has a '.', '/' or ':'
     about: Option<String>,
     /// Only entries of this kind
     #[arg(long)]
@@ -45,11 +47,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
     let size = reader.size().map_err(Failure::failed)?;
     let mut entries = std::collections::VecDeque::new();
+    let mut found = false;
     for entry in reader.entries(0, size) {
         let (index, entry) = entry.map_err(Failure::failed)?;
         if !arguments.wants(&entry) {
             continue;
         }
+        found = true;
         match arguments.last {
             None => print(index, &entry, context.json),
             Some(count) => {
@@ -61,6 +65,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }
     }
     entries.iter().for_each(|(index, entry)| print(*index, entry, context.json));
+    if let (false, Some(about)) = (found, &arguments.about) {
+        anstream::eprintln!("no entry is about {about}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,8 +90,16 @@ fn is_about(entry: &Entry, about: &str) -> bool {
     let named = |package: &String| {
         package == about || package.split_once('.').is_some_and(|(name, _)| name == about)
     };
-    packages.iter().any(named)
-        || (about.contains(['/', ':']) && urls.into_iter().flatten().any(|url| url.contains(about)))
+    let repository = match entry {
+        Entry::Pin(pin) => &pin.repository,
+        Entry::Divergence(divergence) => &divergence.repository,
+        Entry::Snapshot(snapshot) => &snapshot.repository,
+        Entry::Key(_) | Entry::Other(_) => return false,
+    };
+    let part_of_url = || {
+        about.contains(['/', ':', '.']) && urls.into_iter().flatten().any(|it| it.contains(about))
+    };
+    packages.iter().any(named) || repository == about || part_of_url()
 }
 
 fn print(index: u64, entry: &Entry, as_json: bool) {
@@ -95,38 +110,35 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
     let at = entry.at();
     match entry {
         Entry::Pin(pin) => {
-            anstream::println!("{index:>7}  {at}  {heading}pin{heading:#} {}", pin.url);
-            anstream::println!("         {} bytes, sha256 {}", pin.size, pin.sha256);
+            say!("{index:>7}  {at}  {heading}pin{heading:#} {}", pin.url);
+            say!("         {} bytes, sha256 {}", pin.size, pin.sha256);
         }
         Entry::Snapshot(snapshot) => {
             let name = &snapshot.repository;
             let versions = output::count(snapshot.versions, "version", "versions");
-            anstream::println!("{index:>7}  {at}  {heading}snapshot{heading:#} {name}, {versions}");
+            say!("{index:>7}  {at}  {heading}snapshot{heading:#} {name}, {versions}");
         }
         Entry::Divergence(divergence) => {
             let what = divergence.what;
-            anstream::println!(
-                "{index:>7}  {at}  {bad}divergence{bad:#} {what}: {}",
-                divergence.url
-            );
-            anstream::println!("         from {}", divergence.from);
-            anstream::println!("         {}", divergence.detail);
+            say!("{index:>7}  {at}  {bad}divergence{bad:#} {what}: {}", divergence.url);
+            say!("         from {}", divergence.from);
+            say!("         {}", divergence.detail);
         }
         Entry::Decision(decision) => {
             let (state, about) = (decision.action.state(), decision.divergence);
-            anstream::println!(
+            say!(
                 "{index:>7}  {at}  {heading}decision{heading:#} divergence {about} {state} by {}",
                 decision.by
             );
             if let Some(why) = &decision.why {
-                anstream::println!("         {why}");
+                say!("         {why}");
             }
         }
         Entry::Key(key) => {
-            anstream::println!("{index:>7}  {at}  {heading}key{heading:#} {}", key.vkey);
+            say!("{index:>7}  {at}  {heading}key{heading:#} {}", key.vkey);
         }
         Entry::Other(_) => {
-            anstream::println!("{index:>7}  {at}  {heading}{}{heading:#}", entry.kind());
+            say!("{index:>7}  {at}  {heading}{}{heading:#}", entry.kind());
         }
     }
 }

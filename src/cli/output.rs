@@ -2,11 +2,32 @@
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+use std::fmt;
+use std::io::{self, Write as _};
+
+/// Prints a line, as `println!` does; where that fails the command ends.
+macro_rules! say {
+    () => { $crate::cli::output::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::cli::output::line(format_args!($($text)*)) };
+}
+pub(super) use say;
+
+/// Prints a line to standard output, or ends the process in one sentence.
+pub(super) fn line(text: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(anstream::stdout().lock(), "{text}") {
+        // Whoever reads no further, as `head` does, has what they wanted.
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        failure(&format!("standard output can't be written: {error}"), false);
+        std::process::exit(1);
+    }
+}
 
 /// Prints a value as one line of JSON.
 pub(super) fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => anstream::println!("{text}"),
+        Ok(text) => say!("{text}"),
         Err(error) => failure(&error.to_string(), false),
     }
 }

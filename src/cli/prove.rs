@@ -65,14 +65,18 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 fn checksum_of(subject: &str) -> Result<Checksum, Failure> {
-    if let Ok(checksum) = subject.parse() {
-        return Ok(checksum);
+    let not_a_checksum = match subject.parse::<Checksum>() {
+        Ok(checksum) => return Ok(checksum),
+        Err(error) => error,
+    };
+    if subject.contains('=') && !Path::new(subject).exists() {
+        return Err(Failure::Usage(format!("{subject}: {not_a_checksum}")));
     }
     let hashed = File::open(Path::new(subject)).and_then(|file| blobs::hash_file(&file));
     match hashed {
         Ok(digests) => Ok(Checksum::Sha256(digests.sha256)),
         Err(error) => Err(Failure::Usage(format!(
-            "{subject}: {error}: name a file, or a checksum such as sha256=…"
+            "\"{subject}\": {error}: name a file, or a checksum such as sha256=…"
         ))),
     }
 }

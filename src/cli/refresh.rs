@@ -1,8 +1,9 @@
 //! `refresh`: ask upstream for changes now.
 
+use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
-use crate::keeper::{Keeper, Refreshed};
+use crate::keeper::{Keeper, Refreshed, verify};
 use crate::server::admin::{self, RefreshReport};
 use crate::store::Store;
 use crate::store::layout::Layout;
@@ -42,6 +43,8 @@ fn refresh_here(
     arguments: &Arguments,
     layout: Layout,
 ) -> Result<Vec<RefreshReport>, Failure> {
+    // Only serve begins a store: a misspelt path must not become an empty one.
+    verify::reader(&layout).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(async {
         let clock = Clock::system();
@@ -68,12 +71,12 @@ fn print(report: &RefreshReport) {
     match (&report.refreshed, &report.problem) {
         (Some(Refreshed::Admitted { entry, versions }), _) => {
             let versions = output::count(*versions, "version", "versions");
-            anstream::println!("{name}: admitted, {versions}, ledger entry {entry}");
+            say!("{name}: admitted, {versions}, ledger entry {entry}");
         }
-        (Some(Refreshed::Unchanged), _) => anstream::println!("{name}: nothing new"),
+        (Some(Refreshed::Unchanged), _) => say!("{name}: nothing new"),
         (None, problem) => {
             let problem = problem.as_deref().unwrap_or("no reason given");
-            anstream::println!("{}{name}: {problem}{:#}", output::BAD, output::BAD);
+            say!("{}{name}: {problem}{:#}", output::BAD, output::BAD);
         }
     }
 }

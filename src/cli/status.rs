@@ -1,5 +1,6 @@
 //! `status`: how fresh the repositories are and what is kept.
 
+use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
 use crate::keeper::verify;
@@ -55,6 +56,8 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         running: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: Clock::system().now(),
+        store: layout.root().to_owned(),
+        problem: None,
         ledger: reader.verifier().name().to_owned(),
         entries: size,
         pins,
@@ -71,38 +74,42 @@ fn print(status: &Status) {
         true => format!("{good}running{good:#}, version {}", status.version),
         false => "not running; this is what the ledger tells".to_owned(),
     };
-    anstream::println!("server       {running}");
+    say!("server       {running}");
+    say!("store        {}", status.store.display());
+    if let Some(problem) = &status.problem {
+        say!("{bad}problem{bad:#}      {problem}");
+    }
     let entries = output::count(status.entries, "entry", "entries");
     let pins = output::count(status.pins, "pin", "pins");
-    anstream::println!("ledger       {}: {entries}, {pins}", status.ledger);
+    say!("ledger       {}: {entries}, {pins}", status.ledger);
     match (status.open_divergences, status.divergences) {
-        (0, 0) => anstream::println!("divergences  {good}none{good:#}"),
-        (0, all) => anstream::println!("divergences  {good}none open{good:#}, {all} in all"),
-        (open, all) => anstream::println!(
+        (0, 0) => say!("divergences  {good}none{good:#}"),
+        (0, all) => say!("divergences  {good}none open{good:#}, {all} in all"),
+        (open, all) => say!(
             "divergences  {bad}{open} open{bad:#}, {all} in all; see opam-keep divergences"
         ),
     }
     if status.fetching > 0 {
         let archives = output::count(status.fetching as u64, "archive", "archives");
-        anstream::println!("fetching     {archives}");
+        say!("fetching     {archives}");
     }
     for repository in &status.repositories {
-        anstream::println!("\n{heading}{}{heading:#}  {}", repository.name, repository.upstream);
+        say!("\n{heading}{}{heading:#}  {}", repository.name, repository.upstream);
         match (repository.versions, repository.admitted_at) {
             (Some(versions), Some(at)) => {
                 let versions = output::count(versions, "version", "versions");
-                anstream::println!("  serving    {versions}, admitted {at}");
+                say!("  serving    {versions}, admitted {at}");
             }
-            _ => anstream::println!("  serving    nothing yet: upstream has not answered well"),
+            _ => say!("  serving    nothing yet: no snapshot was admitted"),
         }
         if let Some(at) = repository.fresh_at {
-            anstream::println!("  fresh      upstream last answered well at {at}");
+            say!("  fresh      upstream last answered well at {at}");
         }
         if let Some(problem) = &repository.problem {
-            anstream::println!("  {bad}problem{bad:#}    {problem}");
+            say!("  {bad}problem{bad:#}    {problem}");
         }
         for (package, reason) in &repository.refused {
-            anstream::println!("  {bad}left out{bad:#}   {package}: {reason}");
+            say!("  {bad}left out{bad:#}   {package}: {reason}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `verify`: check the whole store against itself.
 
+use super::output::say;
 use super::{Context, Failure, output};
 use crate::keeper::verify::{self, Step};
 use clap::Args;
@@ -35,15 +36,15 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     } else {
         for problem in &report.problems {
             let (bad, subject) = (output::BAD, &problem.subject);
-            anstream::println!("{bad}{subject}{bad:#}: {}", problem.problem);
+            say!("{bad}{subject}{bad:#}: {}", problem.problem);
         }
         let entries = output::count(report.entries, "entry", "entries");
         let blobs = output::count(report.blobs, "blob", "blobs");
         let counts =
             format!("{entries}, {blobs}, {}", output::count(report.bytes, "byte", "bytes"));
         match sound {
-            true => anstream::println!("{}sound{:#}: {counts}", output::GOOD, output::GOOD),
-            false => anstream::println!("{} wrong of {counts}", report.problems.len()),
+            true => say!("{}sound{:#}: {counts}", output::GOOD, output::GOOD),
+            false => say!("{} wrong of {counts}", report.problems.len()),
         }
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -2,6 +2,7 @@
 
 use super::{Config, Mode, Repository};
 use crate::safe_url::SafeUrl;
+use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -175,6 +176,19 @@ fn check(config: &Config) -> Result<(), Mistake> {
              as \"localhost\"",
         ));
     }
+    let is_name = |name: &String| ServerName::try_from(name.as_str()).is_ok();
+    if let Some(name) = server.hostnames.iter().find(|name| !is_name(name)) {
+        return Err(Mistake::of_all(format!(
+            "server.hostnames has \"{name}\": name hosts or addresses, such as \"opam.corp\""
+        )));
+    }
+    let public = server.public_url.as_ref().map(|url| url.expose().scheme());
+    if public.is_some_and(|scheme| !matches!(scheme, "https" | "http")) {
+        return Err(Mistake::of_all("server.public_url is no https:// or http:// URL"));
+    }
+    if config.store.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        return Err(Mistake::of_all("store.path is empty: name a directory, or leave it out"));
+    }
     let proxy = config.upstream.proxy.as_ref();
     if proxy.is_some_and(|proxy| proxy.expose().scheme() != "http") {
         return Err(Mistake::of_all(
@@ -286,6 +300,9 @@ mod tests {
             ),
             ("[server]\nlisten = []", "mirror.toml: server.listen is empty"),
             ("[server]\nhostnames = []", "mirror.toml: server.hostnames is empty"),
+            ("[server]\nhostnames = [\"a b\"]", "mirror.toml: server.hostnames has \"a b\""),
+            ("[server]\npublic_url = \"ftp://x\"", "mirror.toml: server.public_url is no"),
+            ("[store]\npath = \"\"", "mirror.toml: store.path is empty"),
             ("[upstream]\nproxy = \"socks5://x:1\"", "mirror.toml: upstream.proxy is no HTTP"),
             (
                 "[server]\nlisten = [\"127.0.0.1\"]",

@@ -166,7 +166,8 @@ async fn judge_error(
 ) -> Attempt {
     let what = match &error.kind {
         FetchErrorKind::Truncated { .. } => DivergenceKind::Truncated,
-        FetchErrorKind::TooLarge { .. } => DivergenceKind::TooLarge,
+        // Announced, it is our limit that refuses it; sent, it is more than an archive may be.
+        FetchErrorKind::TooLarge { .. } if partial.is_some() => DivergenceKind::TooLarge,
         FetchErrorKind::InsecureRedirect { .. } => DivergenceKind::ForbiddenRedirect,
         // Of its own host this says nothing about the archive; after a redirect it does.
         FetchErrorKind::ForbiddenAddress { .. } if *error.url != *source => {

@@ -125,7 +125,13 @@ impl Fill {
                 Err(next) => missing = next,
             }
         }
-        tracing::info!(repository = self.repository, reason = %missing, "archive not to be had");
+        let repository = &self.repository;
+        match &missing {
+            Missing::Store(_) => {
+                tracing::error!(repository, reason = %missing, "archive not kept");
+            }
+            _ => tracing::info!(repository, reason = %missing, "archive not to be had"),
+        }
         Progress::Missing(missing)
     }
 
@@ -178,8 +184,9 @@ impl Fill {
         match policy {
             ChecksumPolicy::Refuse => Err(Missing::Refused(refusal)),
             ChecksumPolicy::Warn => {
-                let (packages, url) = (&archive.packages, archive.urls.first());
-                tracing::warn!(?packages, ?url, vouches = what, "fetching what little vouches for");
+                let packages = archive.packages.join(" ");
+                let url = archive.urls.first().map_or("", String::as_str);
+                tracing::warn!(packages, url, vouches = what, "fetching what little vouches for");
                 Ok(())
             }
             ChecksumPolicy::Allow => Ok(()),

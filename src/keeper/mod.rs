@@ -304,7 +304,7 @@ impl Keeper {
 async fn wait(mut progress: watch::Receiver<Progress>, patience: Duration) -> Answer {
     let settled = progress.wait_for(|progress| match progress {
         Progress::Asking => false,
-        Progress::Arriving(arrival) => arrival.received >= STREAM_FROM,
+        Progress::Arriving(arrival) => arrival.is_large(),
         Progress::Kept(..) | Progress::Missing(_) => true,
     });
     let settled = match tokio::time::timeout(patience, settled).await {
@@ -319,7 +319,3 @@ async fn wait(mut progress: watch::Receiver<Progress>, patience: Duration) -> An
         Progress::Asking => Answer::Missing(Missing::StillFetching),
     }
 }
-
-/// Smaller archives are answered only once they are verified, so that a source that lies costs
-/// the client nothing; of larger ones, bytes flow on as soon as this many are here.
-const STREAM_FROM: u64 = 8 << 20;

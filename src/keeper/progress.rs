@@ -31,3 +31,15 @@ pub struct Arrival {
     /// Counts the sources, so that those who read along notice when one has failed.
     pub source: u32,
 }
+
+impl Arrival {
+    /// Whether it is, or is announced to be, so large that its bytes flow on as they come.
+    ///
+    /// Smaller archives are answered only once they are verified, so that a source that lies costs
+    /// the client nothing.
+    pub(super) fn is_large(&self) -> bool {
+        self.received.max(self.length.unwrap_or_default()) >= LARGE
+    }
+}
+
+const LARGE: u64 = 8 << 20;

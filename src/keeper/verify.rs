@@ -10,7 +10,7 @@ use crate::ledger::tile::TilePath;
 use crate::store::blobs::{self, BlobError, Blobs};
 use crate::store::layout::Layout;
 use crate::store::log::{LogError, LogReader};
-use crate::store::medium::{Directory, LedgerMedium, has_lost_its_head};
+use crate::store::medium::{Directory, HEAD, LedgerMedium, has_lost_its_head};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,7 +57,7 @@ pub fn verify(layout: &Layout, tell: &(dyn Fn(Step) + Sync)) -> Report {
     if has_lost_its_head(&layout.ledger()) {
         report.problem("ledger/checkpoint", "missing, although there are entries");
     }
-    match reader(layout) {
+    match any_reader(layout) {
         Ok(reader) => verify_ledger(&reader, &mut report, &mut wanted),
         Err(problem) => report.problem("keys/ledger.pub", problem),
     }
@@ -74,8 +74,23 @@ pub fn verify(layout: &Layout, tell: &(dyn Fn(Step) + Sync)) -> Report {
 /// # Errors
 /// One sentence, when there is no ledger or its public key can't be read.
 pub fn reader(layout: &Layout) -> Result<LogReader, String> {
+    if has_lost_its_head(&layout.ledger()) {
+        let checkpoint = layout.ledger().join(HEAD);
+        return Err(format!(
+            "{} is missing, although there are entries: restore it from a backup",
+            checkpoint.display()
+        ));
+    }
+    any_reader(layout)
+}
+
+/// The same, whether or not the ledger has its checkpoint.
+fn any_reader(layout: &Layout) -> Result<LogReader, String> {
     let path = layout.ledger_public_key();
     let vkey = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound if layout.ledger().exists() => {
+            format!("{} is missing: restore it from a backup", path.display())
+        }
         std::io::ErrorKind::NotFound => format!(
             "{} holds no opam-keep store: start one with opam-keep serve, or name another with \
              store.path",

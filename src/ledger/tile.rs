@@ -100,6 +100,11 @@ impl TilePath {
         (width >= self.width()).then(|| Self::new(self.level, self.index, width))
     }
 
+    /// The same tile in every greater width, the next one first.
+    pub fn all_wider(self) -> impl Iterator<Item = Self> {
+        (self.width() + 1..=WIDTH).map(move |width| Self::new(self.level, self.index, width))
+    }
+
     /// This tile's bytes, cut from those of the same tile at a larger width.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! Notices when an HTTP/2 connection carries nothing any more, although its peer answers pings.
 
-use super::body::Body;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::io;
@@ -34,18 +33,18 @@ impl Activity {
     }
 
     /// The same body, whose chunks count.
-    pub(super) fn watch(self, body: Body) -> Watched {
+    pub(super) fn watch<B>(self, body: B) -> Watched<B> {
         Watched { body, activity: self }
     }
 }
 
 /// A body whose chunks count as activity of its connection.
-pub(super) struct Watched {
-    body: Body,
+pub(super) struct Watched<B> {
+    body: B,
     activity: Activity,
 }
 
-impl HttpBody for Watched {
+impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Watched<B> {
     type Data = Bytes;
     type Error = io::Error;
 

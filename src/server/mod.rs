@@ -4,6 +4,7 @@
 //! whatever upstream does (G5); a response never carries bytes that are not pinned to the end
 //! (G1); no connection lives without progress; nobody's input ends in a panic.
 
+mod access;
 mod activity;
 pub mod admin;
 mod answer;
@@ -22,6 +23,7 @@ pub mod tls;
 use crate::clock::Clock;
 use crate::config;
 use crate::keeper::{Keeper, Scope};
+use access::{Asked, Logged};
 use body::Body;
 use bytes::Bytes;
 use hot::Hot;
@@ -154,7 +156,9 @@ impl Bound {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let socket = keeper.store().layout().admin_socket();
-        admin::listen(&socket, Arc::clone(&keeper), clock.clone(), stop.clone())
+        // It answers as long as the store is owned.
+        let stopped = CancellationToken::new();
+        admin::listen(&socket, Arc::clone(&keeper), clock.clone(), stopped.clone())
             .map_err(|source| ServeError::Admin { path: socket.display().to_string(), source })?;
         let server = Arc::new(Server {
             keeper: Arc::clone(&keeper),
@@ -193,6 +197,7 @@ impl Bound {
             );
         }
         keeper.finish(grace.saturating_sub(begun.elapsed()).max(Duration::from_millis(100))).await;
+        stopped.cancel();
         let _ = std::fs::remove_file(socket);
         Ok(())
     }
@@ -200,12 +205,13 @@ impl Bound {
 
 impl Server {
     /// Answers one request.
-    async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Body> {
+    async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Logged> {
         let begun = Instant::now();
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
+        let asked = Asked::new(id, client, begun, &request);
         let mut response = self.route(&request).await;
-        let bytes = http_body::Body::size_hint(response.body()).exact();
         if request.method() == http::Method::HEAD {
+            let bytes = http_body::Body::size_hint(response.body()).exact();
             *response.body_mut() = Body::Empty;
             if let Some(bytes) = bytes {
                 response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
@@ -214,18 +220,7 @@ impl Server {
         let headers = response.headers_mut();
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         answer::insert(headers, REQUEST_ID, &format!("{id:016x}"));
-        tracing::info!(
-            target: "access",
-            request = format_args!("{id:016x}"),
-            %client,
-            method = %request.method(),
-            path = request.uri().path(),
-            status = response.status().as_u16(),
-            bytes,
-            microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-            "request"
-        );
-        response
+        Asked::log(asked, response)
     }
 
     async fn route(&self, request: &Request<Incoming>) -> Response<Body> {

@@ -44,7 +44,7 @@ fn with_served(
         Some(served) => respond(&served),
         None => {
             // The one answer that opam should try again: the first snapshot is on its way.
-            let text = "upstream has not answered yet, so there is nothing to serve; try again";
+            let text = "no snapshot was admitted yet, so there is nothing to serve; try again";
             let mut response = answer::message(StatusCode::SERVICE_UNAVAILABLE, text);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             response

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::keeper::Keeper;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// The state of a running server, or of a store that no server runs on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,6 +15,10 @@ pub struct Status {
     pub version: String,
     /// When this was told.
     pub at: Timestamp,
+    /// The data directory.
+    pub store: PathBuf,
+    /// Why nothing new is kept, if so.
+    pub problem: Option<String>,
     /// The ledger's name.
     pub ledger: String,
     /// How many entries the ledger has.
@@ -71,6 +76,8 @@ pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
         running: true,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: clock.now(),
+        store: store.layout().root().to_owned(),
+        problem: store.blobs().check_room().err().map(|error| error.to_string()),
         ledger: store.log().verifier().name().to_owned(),
         entries: store.log().size().unwrap_or_default(),
         pins: store.lookup(|catalog| catalog.pins()).unwrap_or_default(),

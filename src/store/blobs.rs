@@ -91,6 +91,14 @@ impl Blobs {
         Ok(Self::with_room(layout, min_free))
     }
 
+    /// Whether anything new can be kept.
+    ///
+    /// # Errors
+    /// Why not: there is too little room.
+    pub fn check_room(&self) -> io::Result<()> {
+        self.room.check()
+    }
+
     /// Starts a blob whose bytes are still to come.
     ///
     /// # Errors

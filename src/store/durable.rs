@@ -53,6 +53,16 @@ pub fn sync_file_system(directory: &Path) -> io::Result<()> {
     Ok(rustix::fs::syncfs(File::open(directory)?)?)
 }
 
+/// What a person can do about a data directory that can't be used.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => "make room on that file system",
+        io::ErrorKind::NotADirectory => "store.path must name a directory",
+        io::ErrorKind::ReadOnlyFilesystem => "store.path must be on a file system to write to",
+        _ => "the data directory must be writable by this user",
+    }
+}
+
 /// Creates `directory` and its parents, each name durable.
 ///
 /// # Errors

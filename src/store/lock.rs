@@ -28,7 +28,7 @@ pub enum LockError {
         holder: String,
     },
     /// The lock file can't be opened.
-    #[error("{path}: {source}: the data directory must be writable by this user")]
+    #[error("{path}: {source}: {}", durable::advice(.source))]
     Unusable {
         /// The lock file.
         path: String,
@@ -59,7 +59,9 @@ impl StoreLock {
         let command = if name.chars().all(char::is_alphanumeric) { name } else { String::new() };
         file.set_len(0).map_err(unusable)?;
         file.rewind().map_err(unusable)?;
-        writeln!(file, "process {} (opam-keep {command})", std::process::id()).map_err(unusable)?;
+        let command = format!("opam-keep {command}");
+        let id = std::process::id();
+        writeln!(file, "process {id} ({})", command.trim_end()).map_err(unusable)?;
         Ok(Self { _file: file })
     }
 }

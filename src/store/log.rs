@@ -92,18 +92,27 @@ impl LogReader {
             // What no checkpoint vouches for yet may still be written again with other entries.
             let Some(wider) = path.wider(self.size()?) else { return Ok(None) };
             match self.read(&wider.to_string())? {
-                Some(bytes) if wider == *path => return Ok(Some(bytes)),
-                Some(bytes) => {
-                    let cut = path.cut(&bytes);
-                    return cut
-                        .map(Some)
-                        .map_err(|error| damaged(&wider.to_string(), error.to_string()));
-                }
-                None if missing == Some(wider) => return Ok(None),
+                Some(bytes) => return cut(path, &wider, bytes).map(Some),
+                None if missing == Some(wider) => return self.beyond_the_head(path, wider),
                 // The head may have moved meanwhile, and the tile given way to a wider one.
                 None => missing = Some(wider),
             }
         }
+    }
+
+    /// A tile out of one that is wider than the head says: a backup whose checkpoint was copied
+    /// first has no other.
+    fn beyond_the_head(
+        &self,
+        path: &TilePath,
+        missing: TilePath,
+    ) -> Result<Option<Vec<u8>>, LogError> {
+        for wider in missing.all_wider() {
+            if let Some(bytes) = self.read(&wider.to_string())? {
+                return cut(path, &wider, bytes).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// The leaves from index `from` up to `size`, which a checkpoint vouches for.
@@ -134,6 +143,14 @@ impl LogReader {
     fn require(&self, path: &TilePath) -> Result<Vec<u8>, LogError> {
         self.tile(path)?.ok_or_else(|| LogError::Missing(path.to_string()))
     }
+}
+
+/// The tile at `path` out of the bytes of the same or a wider one.
+fn cut(path: &TilePath, wider: &TilePath, bytes: Vec<u8>) -> Result<Vec<u8>, LogError> {
+    if wider == path {
+        return Ok(bytes);
+    }
+    path.cut(&bytes).map_err(|error| damaged(&wider.to_string(), error.to_string()))
 }
 
 /// Leaves in order, one bundle read at a time.

@@ -32,6 +32,7 @@ use log::{LogError, LogReader, LogWriter};
 use medium::{Directory, LedgerMedium};
 use replay::ReplayError;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use thiserror::Error;
 use writer::Writer;
@@ -71,8 +72,21 @@ pub enum StoreError {
     /// The first entry could not be written.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// It belongs to another user, who could not use what this one writes.
+    #[error(
+        "{path} belongs to the user with id {owner}, and this is {user}: run this as that user, or \
+         while the server runs, which then does it"
+    )]
+    Foreign {
+        /// The data directory.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// Who this process is.
+        user: u32,
+    },
     /// The file system failed.
-    #[error("{path}: {source}: the data directory must be writable by this user")]
+    #[error("{path}: {source}: {}", durable::advice(.source))]
     Io {
         /// The file or directory.
         path: String,
@@ -103,6 +117,12 @@ impl Store {
             source,
         };
         durable::create_directory(layout.root()).map_err(|error| io(layout.root(), error))?;
+        let owner = std::fs::metadata(layout.root()).map_err(|error| io(layout.root(), error))?;
+        let (owner, user) = (owner.uid(), rustix::process::geteuid().as_raw());
+        if owner != user {
+            let path = layout.root().display().to_string();
+            return Err(StoreError::Foreign { path, owner, user });
+        }
         let lock = StoreLock::take(&layout)?;
         empty(&layout).map_err(|error| io(&layout.work(), error))?;
         for directory in [layout.ledger(), layout.keys(), layout.tls()] {

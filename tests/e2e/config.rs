@@ -1,6 +1,6 @@
 //! A mistake in the set-up is one sentence that says where it is and what to do.
 
-use crate::{BINARY, start};
+use crate::{BINARY, skip, start};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -89,6 +89,42 @@ fn a_command_that_does_not_exist_is_a_usage_error() {
 }
 
 #[test]
+fn a_store_of_another_user_is_not_written_to() {
+    let mut keep = stopped();
+    let store = keep.store();
+    fs::create_dir_all(&store).expect("a directory can be made");
+    let nobody = Some(65_534);
+    if std::os::unix::fs::chown(&store, nobody, None).is_err() {
+        skip!("only root can give a directory away");
+    }
+    let said = one_sentence(&keep.run(&["serve"]));
+    assert!(said.contains("belongs to the user with id 65534"), "{said}");
+    assert!(!store.join("ledger").exists());
+    std::os::unix::fs::chown(&store, Some(0), None).expect("it was root's before");
+    keep.restart();
+}
+
+#[test]
+fn a_refresh_never_begins_a_store() {
+    let keep = stopped();
+    let said = one_sentence(&keep.run(&["refresh"]));
+    assert!(said.contains("holds no opam-keep store"), "{said}");
+}
+
+#[test]
+fn output_that_can_not_be_written_is_one_sentence_and_no_panic() {
+    let keep = stopped();
+    for command in [&["check-config"][..], &["client"], &["check-config", "--json"]] {
+        let full = std::fs::File::create("/dev/full").expect("Linux has it");
+        let mut command = keep.command(command);
+        let output = command.stdout(full).output().expect("the binary can be run");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("opam-keep: standard output") && said.lines().count() == 1);
+    }
+}
+
+#[test]
 fn every_command_explains_itself_and_speaks_json() {
     let world = World::start();
     world.publish(&Repo::new([Package::new("hello", "1.0")]));
@@ -146,7 +182,11 @@ fn refused(text: &str) -> String {
 /// Nothing runs, and mirror.toml is fine.
 fn stopped() -> Keep {
     let keep = Keep::stopped(BINARY);
-    keep.configure("[server]\nlisten = [\"127.0.0.1:0\"]\n");
+    let store = keep.store();
+    keep.configure(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n[store]\npath = \"{}\"\n",
+        store.display()
+    ));
     keep
 }
 

@@ -56,6 +56,49 @@ fn g7_the_ledger_is_served_as_it_is_on_disk() {
 }
 
 #[test]
+fn a_backup_that_was_made_while_the_ledger_grew_can_be_restored() {
+    let (_world, mut keep, packages) = mirror();
+    let (before, meanwhile) = packages.split_at(PACKAGES / 2);
+    fetch(&mut keep, before);
+    let backup = keep.path("backup");
+    let store = keep.store();
+    let copy = |arguments: &[&str]| {
+        let mut cp = Command::new("cp");
+        cp.args(arguments).arg(&backup).current_dir(&store);
+        run(&mut cp, Duration::from_secs(60)).ok();
+    };
+    fs::create_dir_all(backup.join("ledger")).expect("a directory can be made");
+    let checkpoint = backup.join("ledger/checkpoint");
+    fs::copy(keep.store().join("ledger/checkpoint"), &checkpoint).expect("there is a checkpoint");
+    let earlier = fs::read(&checkpoint).expect("it was copied");
+    fetch(&mut keep, meanwhile);
+    let copy_rest = [&["-a", "keys", "tls"][..], &["-an", "ledger", "blobs"]];
+    copy_rest.into_iter().for_each(|arguments| copy(arguments));
+    assert_eq!(fs::read(&checkpoint).expect("it was copied"), earlier);
+    keep.run(&["--store", &backup.display().to_string(), "verify"]).ok();
+
+    keep.stop();
+    fs::rename(keep.store(), keep.path("lost")).expect("it can be moved");
+    fs::rename(&backup, keep.store()).expect("it can be moved");
+    keep.restart();
+    fetch(&mut keep, &packages);
+    keep.run(&["verify"]).ok();
+}
+
+#[test]
+fn a_ledger_that_lost_its_checkpoint_is_never_taken_for_an_empty_one() {
+    let (_world, mut keep, packages) = mirror();
+    fetch(&mut keep, &packages);
+    keep.stop();
+    fs::remove_file(keep.store().join("ledger/checkpoint")).expect("there is a checkpoint");
+    for command in ["status", "log", "refresh", "serve", "verify"] {
+        let run = keep.run(&[command]);
+        assert_ne!(run.code, 0, "{command}");
+        assert!(run.said().contains("checkpoint"), "{command}: {}", run.said());
+    }
+}
+
+#[test]
 fn g7_prove_prints_a_proof_of_a_pinned_file() {
     let (_world, mut keep, packages) = mirror();
     fetch(&mut keep, &packages);

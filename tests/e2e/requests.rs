@@ -1,7 +1,10 @@
 //! What a client may ask, and what happens when it asks for something else.
 
 use crate::start;
-use world::{Keep, Kind, Mirror, Package, Repo, World};
+use serde_json::Value;
+use std::io::Read as _;
+use std::time::Duration;
+use world::{Keep, Kind, Mirror, Package, Repo, World, within};
 
 #[test]
 fn g6_a_path_that_is_no_cache_path_is_refused_and_nobody_is_asked() {
@@ -205,4 +208,26 @@ fn refused(keep: &mut Keep, request: &[u8], what: &str) {
     let body = String::from_utf8(body).expect("a refusal is text");
     let store = keep.store().display().to_string();
     assert!(!body.contains(&store) && !body.contains("panicked"), "{what}: {body}");
+}
+
+#[test]
+fn the_log_tells_what_was_sent_and_whether_that_was_all() {
+    let package = Package::new("large", "1.0").bytes(vec![7; 20 << 20], &[Kind::Sha256]);
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let path = package.cache_path(Kind::Sha256);
+    assert!(keep.curl().get(&path).is_whole());
+    let mut begun = keep.raw().get(&path).expect("it answers");
+    begun.read_exact(&mut [0; 100_000]).expect("it flows");
+    drop(begun);
+    let lines = within(Duration::from_secs(20), "both lines", || {
+        let lines: Vec<_> =
+            keep.logged().into_iter().filter(|line| line["path"] == *path).collect();
+        (lines.len() == 2).then_some(lines)
+    });
+    assert_eq!((&lines[0]["bytes"], &lines[0]["cut"]), (&(20 << 20).into(), &Value::Null));
+    let sent = lines[1]["bytes"].as_u64().expect("a number");
+    assert!((100_000..20 << 20).contains(&sent) && lines[1]["cut"] == true, "{}", lines[1]);
 }

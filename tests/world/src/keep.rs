@@ -200,6 +200,13 @@ impl Keep {
         self.home.path().join(name)
     }
 
+    /// The fields of every line that the running server logged so far.
+    pub fn logged(&mut self) -> Vec<Value> {
+        let log = self.server().log.lock().expect("no thread panicked while logging").clone();
+        let line = |line: &String| serde_json::from_str::<Value>(line).ok();
+        log.iter().filter_map(line).map(|mut line| line["fields"].take()).collect()
+    }
+
     fn server(&mut self) -> &mut Server {
         self.server.as_mut().expect("the server runs")
     }

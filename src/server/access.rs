@@ -1,0 +1,108 @@
+//! One line in the log for each request, once its response is over: what was sent, not what was
+//! meant to be.
+
+use super::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tracing::Level;
+
+/// What a line says of a request.
+pub(super) struct Asked {
+    id: u64,
+    client: IpAddr,
+    begun: Instant,
+    method: Method,
+    path: String,
+}
+
+/// A body that writes its request's line when it is let go of.
+pub(super) struct Logged {
+    body: Body,
+    asked: Option<Asked>,
+    status: u16,
+    sent: u64,
+    /// How much there is to send, as far as that is known.
+    whole: Option<u64>,
+    ended: bool,
+}
+
+impl Asked {
+    /// Notes what was asked for; nothing when nobody reads it.
+    pub(super) fn new(
+        id: u64,
+        client: IpAddr,
+        begun: Instant,
+        request: &Request<Incoming>,
+    ) -> Option<Self> {
+        tracing::enabled!(target: "access", Level::INFO).then(|| Self {
+            id,
+            client,
+            begun,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+        })
+    }
+
+    /// The response, whose end writes the line.
+    pub(super) fn log(asked: Option<Self>, response: Response<Body>) -> Response<Logged> {
+        let status = response.status().as_u16();
+        response.map(|body| {
+            let whole = body.size_hint().exact();
+            Logged { body, asked, status, sent: 0, whole, ended: false }
+        })
+    }
+}
+
+impl HttpBody for Logged {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let Some(asked) = &self.asked else { return };
+        let is_whole = self.ended || self.whole == Some(self.sent);
+        tracing::info!(
+            target: "access",
+            request = format_args!("{:016x}", asked.id),
+            client = %asked.client,
+            method = %asked.method,
+            path = asked.path,
+            status = self.status,
+            bytes = self.sent,
+            cut = (!is_whole).then_some(true),
+            microseconds = u64::try_from(asked.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+    }
+}
