@@ -73,7 +73,7 @@ fn a_backup_that_was_made_while_the_ledger_grew_can_be_restored() {
     let earlier = fs::read(&checkpoint).expect("it was copied");
     fetch(&mut keep, meanwhile);
     let copy_rest = [&["-a", "keys", "tls"][..], &["-an", "ledger", "blobs"]];
-    copy_rest.into_iter().for_each(|arguments| copy(arguments));
+    copy_rest.into_iter().for_each(copy);
     assert_eq!(fs::read(&checkpoint).expect("it was copied"), earlier);
     keep.run(&["--store", &backup.display().to_string(), "verify"]).ok();
 
