@@ -4,8 +4,9 @@ use super::Failure;
 use crate::store::layout::Layout;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use tokio::net::UnixStream;
@@ -15,6 +16,26 @@ pub(super) fn ask<T: DeserializeOwned>(
     layout: &Layout,
     method: Method,
     path: &str,
+) -> Result<Option<T>, Failure> {
+    send(layout, method, path, Bytes::new())
+}
+
+/// The same, with something to say as JSON.
+pub(super) fn tell<T: DeserializeOwned>(
+    layout: &Layout,
+    method: Method,
+    path: &str,
+    what: &impl Serialize,
+) -> Result<Option<T>, Failure> {
+    let body = serde_json::to_vec(what).map_err(Failure::failed)?;
+    send(layout, method, path, body.into())
+}
+
+fn send<T: DeserializeOwned>(
+    layout: &Layout,
+    method: Method,
+    path: &str,
+    body: Bytes,
 ) -> Result<Option<T>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -38,7 +59,7 @@ pub(super) fn ask<T: DeserializeOwned>(
             .method(method)
             .uri(path)
             .header(http::header::HOST, "admin.sock")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(Failure::failed)?;
         let response =
             sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;

@@ -94,7 +94,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         Entry::Pin(pin) => &pin.repository,
         Entry::Divergence(divergence) => &divergence.repository,
         Entry::Snapshot(snapshot) => &snapshot.repository,
-        Entry::Key(_) | Entry::Other(_) => return false,
+        Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
     let part_of_url = || {
         about.contains(['/', ':', '.']) && urls.into_iter().flatten().any(|it| it.contains(about))

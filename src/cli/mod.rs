@@ -4,9 +4,11 @@
 //! was called or configured in a way that can't work.
 
 mod admin_client;
+mod audit;
 mod check_config;
 mod client;
 mod commands;
+mod divergences;
 mod log;
 mod logging;
 mod output;
@@ -69,6 +71,10 @@ enum Command {
     Refresh(refresh::Arguments),
     /// List the ledger's entries
     Log(log::Arguments),
+    /// List what upstream said otherwise, or tell, compare and acknowledge one
+    Divergences(divergences::Arguments),
+    /// Compare two states of a repository, or look one over, by the policy for published versions
+    Audit(audit::Arguments),
     /// Print the proof that the ledger has a pin of a file or checksum
     Prove(prove::Arguments),
     /// Check every signature, tile, entry and blob of the store
@@ -127,6 +133,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status => status::run(&context),
         Command::Refresh(arguments) => refresh::run(&context, &arguments),
         Command::Log(arguments) => log::run(&context, &arguments),
+        Command::Divergences(arguments) => divergences::run(&context, arguments),
+        Command::Audit(arguments) => audit::run(&context, &arguments),
         Command::Prove(arguments) => prove::run(&context, &arguments),
         Command::Verify(arguments) => verify::run(&context, &arguments),
     }

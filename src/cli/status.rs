@@ -85,9 +85,9 @@ fn print(status: &Status) {
     match (status.open_divergences, status.divergences) {
         (0, 0) => say!("divergences  {good}none{good:#}"),
         (0, all) => say!("divergences  {good}none open{good:#}, {all} in all"),
-        (open, all) => say!(
-            "divergences  {bad}{open} open{bad:#}, {all} in all; see opam-keep divergences"
-        ),
+        (open, all) => {
+            say!("divergences  {bad}{open} open{bad:#}, {all} in all; see opam-keep divergences")
+        }
     }
     if status.fetching > 0 {
         let archives = output::count(status.fetching as u64, "archive", "archives");

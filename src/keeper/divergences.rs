@@ -1,9 +1,18 @@
-//! The divergences that the ledger has, each with what was decided about it.
+//! The divergences that the ledger has: what became of each, why the bytes differ, and how an
+//! operator's decision gets in.
 
-use crate::ledger::entry::{Decision, Divergence, DivergenceState, Entry};
+use crate::archive::{self, Explanation, Limits};
+use crate::clock::Clock;
+use crate::digest::Sha256;
+use crate::ledger::entry::{Action, Decision, Divergence, DivergenceState, Entry, Pin};
+use crate::opam::Checksum;
+use crate::store::blobs::{BlobError, Blobs};
 use crate::store::log::{LogError, LogReader};
+use crate::store::{AppendError, Appended, Store};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io;
+use thiserror::Error;
 
 /// A divergence with its place in the ledger and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,8 +23,36 @@ pub struct Recorded {
     pub state: DivergenceState,
     /// The divergence.
     pub divergence: Divergence,
-    /// What was decided about it, in order, each with its ledger index.
-    pub decisions: Vec<(u64, Decision)>,
+    /// What was decided about it, in order.
+    pub decisions: Vec<Decision>,
+}
+
+/// Why a divergence can't be explained.
+#[derive(Debug, Error)]
+pub enum ExplainError {
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The pinned bytes or the evidence can't be had.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// They can't be read to their end.
+    #[error("the bytes can't be compared: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a decision is not in the ledger.
+#[derive(Debug, Error)]
+pub enum DecideError {
+    /// There is no such divergence.
+    #[error("ledger entry {0} is no divergence: opam-keep divergences --all lists them")]
+    NoDivergence(u64),
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The ledger can't be appended to.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 /// Reads all divergences, oldest first.
@@ -30,14 +67,82 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
                 let (state, decisions) = (DivergenceState::Open, Vec::new());
                 recorded.insert(id, Recorded { id, state, divergence, decisions });
             }
-            (index, Entry::Decision(decision)) => {
+            (_, Entry::Decision(decision)) => {
                 if let Some(about) = recorded.get_mut(&decision.divergence) {
                     about.state = about.state.max(decision.action.state());
-                    about.decisions.push((index, decision));
+                    about.decisions.push(decision);
                 }
             }
             (_, Entry::Key(_) | Entry::Pin(_) | Entry::Snapshot(_) | Entry::Other(_)) => {}
         }
     }
     Ok(recorded.into_values().collect())
+}
+
+/// Why the observed bytes are not the expected ones; `None` where there are not both: nothing
+/// expected is pinned, or the evidence is no more than a part.
+///
+/// Reads the ledger and both blobs; takes seconds for large ones.
+///
+/// # Errors
+/// When they can't be read.
+pub fn explain(
+    log: &LogReader,
+    blobs: &Blobs,
+    divergence: &Divergence,
+) -> Result<Option<Explanation>, ExplainError> {
+    let observed = divergence.observed.map(|observed| observed.sha256);
+    let Some(observed) = divergence.evidence.filter(|name| observed == Some(*name)) else {
+        return Ok(None);
+    };
+    let Some(expected) = pinned(log, divergence)? else { return Ok(None) };
+    let (pinned, observed) = (blobs.open(&expected)?, blobs.open(&observed)?);
+    Ok(archive::explain(&mut &*pinned.file, &mut &*observed.file, &Limits::default())?)
+}
+
+/// Writes an operator's decision to the ledger, and says at which index it is.
+///
+/// # Errors
+/// When there is no such divergence, or the ledger fails.
+pub async fn decide(
+    store: &Store,
+    clock: &Clock,
+    divergence: u64,
+    action: Action,
+    by: String,
+    why: Option<String>,
+) -> Result<u64, DecideError> {
+    let log = store.log();
+    let size = log.size()?;
+    let entry = log.entries(divergence, size.min(divergence.saturating_add(1))).next();
+    if !matches!(entry.transpose()?, Some((_, Entry::Divergence(_)))) {
+        return Err(DecideError::NoDivergence(divergence));
+    }
+    let decision = Decision { at: clock.now(), divergence, action, by, why };
+    let appended = store.append(Entry::Decision(decision)).await?;
+    Ok(match appended {
+        Appended::New(index) | Appended::Known(index) => index,
+        Appended::PinnedOtherwise(kept) => kept.entry,
+    })
+}
+
+/// The pinned bytes that one of the expected checksums names.
+fn pinned(log: &LogReader, divergence: &Divergence) -> Result<Option<Sha256>, LogError> {
+    let expected: Vec<Checksum> =
+        divergence.expected.iter().filter_map(|text| text.parse().ok()).collect();
+    let is_expected = |pin: &Pin| {
+        expected.iter().any(|checksum| match checksum {
+            Checksum::Md5(md5) => *md5 == pin.md5,
+            Checksum::Sha256(sha256) => *sha256 == pin.sha256,
+            Checksum::Sha512(sha512) => *sha512 == pin.sha512,
+        })
+    };
+    for entry in log.entries(0, log.size()?) {
+        if let (_, Entry::Pin(pin)) = entry?
+            && is_expected(&pin)
+        {
+            return Ok(Some(pin.sha256));
+        }
+    }
+    Ok(None)
 }

@@ -7,7 +7,9 @@
 
 mod admit;
 mod attempt;
+pub mod audit;
 mod built_index;
+pub mod divergences;
 mod file_list;
 mod fill;
 mod missing;

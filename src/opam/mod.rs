@@ -14,6 +14,7 @@
 
 mod checksum;
 mod edit;
+mod findings;
 mod index;
 mod package;
 mod path;
@@ -25,6 +26,7 @@ mod version_order;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
 pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
+pub use findings::{Finding, FindingKind, findings};
 pub use index::{IndexError, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};

@@ -5,10 +5,12 @@
 
 use super::status;
 use crate::clock::Clock;
+use crate::keeper::divergences::{self, DecideError};
 use crate::keeper::{Keeper, Refreshed};
+use crate::ledger::entry::Action;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
@@ -30,6 +32,18 @@ pub struct RefreshReport {
     pub refreshed: Option<Refreshed>,
     /// Why it did not succeed.
     pub problem: Option<String>,
+}
+
+/// An operator's decision about a divergence.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deciding {
+    /// What is decided.
+    pub action: Action,
+    /// Who decides.
+    pub by: String,
+    /// Why, in their words.
+    pub why: Option<String>,
 }
 
 /// Answers commands on `path` until `stop`.
@@ -102,7 +116,32 @@ async fn respond(
                 &format!("no repository \"{name}\" is configured in the running server"),
             ),
         },
+        (&Method::POST, ["divergences", id]) => match id.parse() {
+            Ok(id) => decide(request, id, keeper, clock).await,
+            Err(_) => json(StatusCode::NOT_FOUND, &"a divergence is named by its ledger index"),
+        },
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
+    }
+}
+
+async fn decide(
+    request: Request<Incoming>,
+    id: u64,
+    keeper: &Arc<Keeper>,
+    clock: &Clock,
+) -> Response<Full<Bytes>> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body = body.map(Collected::to_bytes).unwrap_or_default();
+    let Deciding { action, by, why } = match serde_json::from_slice(&body) {
+        Ok(deciding) => deciding,
+        Err(error) => return json(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match divergences::decide(keeper.store(), clock, id, action, by, why).await {
+        Ok(entry) => json(StatusCode::OK, &entry),
+        Err(error @ DecideError::NoDivergence(_)) => {
+            json(StatusCode::NOT_FOUND, &error.to_string())
+        }
+        Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
@@ -132,4 +171,6 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest decision, in bytes; the reason has to fit into a ledger entry.
+const MAX_BODY: usize = 16 << 10;
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);

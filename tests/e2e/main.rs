@@ -3,9 +3,11 @@
 //!
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
+mod audit;
 mod config;
 mod connections;
 mod crash;
+mod divergences;
 mod install;
 mod joined;
 mod ledger;

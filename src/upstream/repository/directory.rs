@@ -50,7 +50,11 @@ impl DirectorySource {
     }
 }
 
-fn read(root: &Path) -> Result<Vec<RawFile>, RepositoryError> {
+/// Reads `repo` and everything below `packages/` of a directory, in the order of the paths.
+///
+/// # Errors
+/// When something can't be read, or there is more than a repository may hold.
+pub fn read(root: &Path) -> Result<Vec<RawFile>, RepositoryError> {
     let mut collector = Collector::new(root.display().to_string());
     // Asked for in any case, so that a directory that isn't there is an error that says so.
     let root_entries = fs::read_dir(root).map_err(RepositoryError::file(root))?;

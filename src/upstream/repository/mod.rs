@@ -16,6 +16,7 @@ mod http;
 mod tests;
 mod watch;
 
+pub use directory::read as read_directory;
 pub use error::RepositoryError;
 pub use files::{FileKind, RawFile};
 pub use watch::Watch;

@@ -1,0 +1,64 @@
+//! Two states of a repository compared, or one looked over, by the policy for published versions:
+//! what a pull request should hear before a mirror does.
+
+use super::raw_files;
+use crate::config::{Policy, Rule};
+use crate::opam::{self, Change, Edit, Finding, Package, Tree, TreeLimits};
+use crate::upstream::repository::read_directory;
+use serde::Serialize;
+use std::path::Path;
+
+/// One version's edit, and what the policy says of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Audited {
+    /// The version.
+    pub package: Package,
+    /// The strictest rule of all its changes.
+    pub rule: Rule,
+    /// What changed; at least one change.
+    pub changes: Vec<AuditedChange>,
+}
+
+/// One change, and what the policy says of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AuditedChange {
+    /// The change.
+    #[serde(flatten)]
+    pub change: Change,
+    /// What happens to changes of this kind.
+    pub rule: Rule,
+}
+
+/// Every edit from `old` to `new`, as if both were states of `repository`.
+pub fn compare(old: &Tree, new: &Tree, policy: &Policy, repository: &str) -> Vec<Audited> {
+    let audited = |Edit { package, changes }: Edit| {
+        let name = package.to_string();
+        let audited = |change: Change| AuditedChange {
+            rule: policy.rule(repository, &name, &change.kind.to_string()),
+            change,
+        };
+        let changes: Vec<AuditedChange> = changes.into_iter().map(audited).collect();
+        let rule = changes.iter().map(|it| it.rule).max().unwrap_or(Rule::Allow);
+        Audited { package, rule, changes }
+    };
+    opam::edits(old, new).into_iter().map(audited).collect()
+}
+
+/// Everything that is wrong with one state.
+pub fn look_over(tree: &Tree) -> Vec<Finding> {
+    opam::findings(tree)
+}
+
+/// Reads a repository: a directory, or an `index.tar.gz`.
+///
+/// # Errors
+/// One sentence.
+pub fn read(path: &Path) -> Result<Tree, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    if path.is_dir() {
+        let files = read_directory(path).map_err(|error| error.to_string())?;
+        return raw_files::tree(files).map_err(|error| failed(&error));
+    }
+    let index = std::fs::read(path).map_err(|error| failed(&error))?;
+    Tree::from_index(&index, &TreeLimits::default()).map_err(|error| failed(&error))
+}

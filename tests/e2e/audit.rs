@@ -1,0 +1,93 @@
+//! `audit`: what a pull request to a repository should hear.
+
+use crate::{BINARY, skip};
+use serde_json::Value;
+use world::{Keep, Kind, Package, Recorded, Repo, Snapshot};
+
+#[test]
+fn an_edit_that_the_policy_holds_fails_and_others_pass() {
+    let keep = bare();
+    let package = Package::new("hello", "1.0");
+    let old = written(&keep, "old", &[package.clone()]);
+    let same = written(&keep, "same", &[package.clone(), Package::new("hello", "1.1")]);
+    let rewritten = package.clone().bytes(*b"other bytes", &[Kind::Sha256, Kind::Sha512]);
+    let rewritten = written(&keep, "rewritten", &[rewritten]);
+
+    let passed = keep.run(&["audit", &old, &same]);
+    assert_eq!(passed.code, 0, "{}", passed.said());
+    assert!(passed.stdout.contains("allow hello.1.1: version-added"), "{}", passed.stdout);
+    let held = keep.run(&["audit", &old, &rewritten]);
+    assert_eq!(held.code, 1, "{}", held.said());
+    assert!(held.stdout.contains("hold  hello.1.0: source-rewritten"), "{}", held.stdout);
+    let old_sum = Kind::Sha256.of(package.archive_bytes());
+    assert!(held.stdout.contains(&format!("sha256={old_sum}")), "{}", held.stdout);
+
+    let json = keep.run(&["audit", "--json", &old, &rewritten]);
+    let line: Value = serde_json::from_str(&json.stdout).expect("one object a line");
+    assert_eq!((json.code, &line["rule"]), (1, &"hold".into()));
+    assert_eq!(line["changes"][0]["kind"], "source-rewritten");
+    let github = keep.run(&["audit", "--format", "github", &old, &rewritten]).stdout;
+    let start = "::error file=packages/hello/hello.1.0/opam,title=hello.1.0::source-rewritten%0A";
+    assert!(github.starts_with(start) && github.lines().count() == 1, "{github}");
+}
+
+#[test]
+fn the_policy_of_mirror_toml_decides() {
+    let keep = bare();
+    let package = Package::new("hello", "1.0");
+    let old = written(&keep, "old", &[package.clone()]);
+    let new = package.bytes(*b"other bytes", &[Kind::Sha256, Kind::Sha512]);
+    let new = written(&keep, "new", &[new]);
+    keep.configure(
+        "[[policy.override]]\nrepository = \"ours\"\npackages = [\"hel*\"]\n\
+         source_rewritten = \"warn\"\n",
+    );
+    assert_eq!(keep.run(&["audit", &old, &new]).code, 1);
+    let ours = keep.run(&["audit", "--repository", "ours", &old, &new]);
+    assert_eq!(ours.code, 0, "{}", ours.said());
+    assert!(ours.stdout.contains("warn  hello.1.0"), "{}", ours.stdout);
+}
+
+#[test]
+fn one_state_is_looked_over() {
+    let keep = bare();
+    let sound = written(&keep, "sound", &[Package::new("hello", "1.0")]);
+    keep.run(&["audit", &sound]).ok();
+    let weak = Package::bare("weak", "1.0").archive("https://a.example/weak.tgz", &[Kind::Md5]);
+    let weak = written(&keep, "weak", &[weak]);
+    let found = keep.run(&["audit", &weak]);
+    assert_eq!(found.code, 1);
+    assert!(found.stdout.contains("weak.1.0: weak-checksum"), "{}", found.stdout);
+    let nothing = keep.run(&["audit", &keep.path("nowhere").display().to_string()]);
+    assert_eq!((nothing.code, nothing.stderr.lines().count()), (2, 1), "{}", nothing.said());
+}
+
+#[test]
+fn two_real_snapshots_are_audited_in_seconds() {
+    let Some(recorded) = Recorded::find() else { skip!("no recorded world") };
+    let [old, new, ..] = &recorded.snapshots()[..] else { skip!("no two recorded snapshots") };
+    let keep = bare();
+    let write = |name: &str, snapshot: &Snapshot| {
+        let path = keep.path(name);
+        std::fs::write(&path, snapshot.index()).expect("a file can be written");
+        path.display().to_string()
+    };
+    let audited = keep.run(&["audit", &write("old", old), &write("new", new)]);
+    assert_eq!(audited.code, 1, "{}", audited.stderr);
+    let held = audited.stdout.lines().filter(|line| line.starts_with("hold ")).count();
+    assert_eq!(held, 5);
+    assert!(audited.stdout.ends_with("928 edits, 5 of which the policy holds\n"));
+}
+
+/// Nothing is configured.
+fn bare() -> Keep {
+    let keep = Keep::stopped(BINARY);
+    keep.configure("");
+    keep
+}
+
+fn written(keep: &Keep, name: &str, packages: &[Package]) -> String {
+    let directory = keep.path(name);
+    Repo::new(packages.to_vec()).write(&directory);
+    directory.display().to_string()
+}
