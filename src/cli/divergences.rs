@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::verify;
 use crate::ledger::entry::{Action, DivergenceState};
-use crate::server::admin::Deciding;
+use crate::server::admin::{Decided, Deciding};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use clap::{Args, Subcommand};
@@ -32,15 +32,20 @@ enum Command {
     /// Print how the text files of the expected and the observed archive differ
     Diff { id: u64 },
     /// Note in the ledger that it was seen
-    Ack {
-        id: u64,
-        /// Why, for those who read the ledger later
-        #[arg(long, value_name = "TEXT")]
-        why: Option<String>,
-        /// Who decides, when that is not the name of the user who runs this
-        #[arg(long, value_name = "NAME")]
-        by: Option<String>,
-    },
+    Ack(Decision),
+    /// Serve an edit that is held, or a whole state; what was there first stays fetchable
+    Accept(Decision),
+}
+
+#[derive(Debug, Args)]
+struct Decision {
+    id: u64,
+    /// Why, for those who read the ledger later
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+    /// Who decides, when that is not the name of the user who runs this
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
 }
 
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
@@ -48,10 +53,8 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, F
         None => list(context, arguments.all),
         Some(Command::Show { id }) => show(context, id),
         Some(Command::Diff { id }) => diff(context, id),
-        Some(Command::Ack { id, why, by }) => {
-            let by = by.unwrap_or_else(user);
-            decide(context, id, Deciding { action: Action::Acknowledge, by, why })
-        }
+        Some(Command::Ack(decision)) => decide(context, Action::Acknowledge, decision),
+        Some(Command::Accept(decision)) => decide(context, Action::Accept, decision),
     }
 }
 
@@ -105,7 +108,9 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         let bytes = output::count(observed.size, "byte", "bytes");
         say!("  observed     sha256={}, {bytes}", observed.sha256);
     }
-    say!("  in words     {}", divergence.detail);
+    let mut lines = divergence.detail.lines();
+    say!("  in words     {}", lines.next().unwrap_or_default());
+    lines.for_each(|line| say!("               {line}"));
     if let Some(evidence) = &divergence.evidence {
         let path = context.layout()?.blob(evidence);
         say!("  evidence     {}", path.display());
@@ -117,6 +122,7 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
                 say!("               opam-keep divergences diff {id} prints the lines");
             }
         }
+        Ok(None) if divergence.what.is_of_metadata() => {}
         Ok(None) => {
             say!("  explanation  none: the expected bytes and the observed ones are not both kept")
         }
@@ -125,6 +131,9 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     for decision in decisions {
         let why = decision.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
         say!("  {:<12} by {} at {}{why}", decision.action.state(), decision.by, decision.at);
+    }
+    if *state != DivergenceState::Accepted && divergence.what.is_of_metadata() {
+        say!("\nTo serve what upstream says:  opam-keep divergences accept {id} --why \"…\"");
     }
     if *state == DivergenceState::Open {
         say!("\nOnce it is looked into:  opam-keep divergences ack {id} --why \"…\"");
@@ -150,19 +159,28 @@ fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     }
 }
 
-fn decide(context: &Context, id: u64, deciding: Deciding) -> Result<ExitCode, Failure> {
-    let layout = context.layout()?;
-    let path = format!("/divergences/{id}");
-    let entry: u64 = match admin_client::tell(&layout, Method::POST, &path, &deciding)? {
-        Some(entry) => entry,
-        None => decide_here(context, id, deciding)?,
+fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitCode, Failure> {
+    let Decision { id, why, by } = decision;
+    let deciding = Deciding { action, by: by.unwrap_or_else(user), why };
+    let (layout, path) = (context.layout()?, format!("/divergences/{id}"));
+    let answer = admin_client::tell(&layout, Method::POST, &path, &deciding)?;
+    let is_running = answer.is_some();
+    let Decided { entry, problem } = match answer {
+        Some(decided) => decided,
+        None => Decided { entry: decide_here(context, id, deciding)?, problem: None },
     };
     if context.json {
-        output::json(&json!({ "divergence": id, "entry": entry }));
+        output::json(&json!({ "divergence": id, "entry": entry, "problem": problem }));
     } else {
-        say!("divergence {id}: noted in ledger entry {entry}");
+        say!("divergence {id}: {} in ledger entry {entry}", action.state());
+        if let (Action::Accept, false) = (action, is_running) {
+            say!("It is served from the next refresh on; no server runs.");
+        }
+        if let Some(problem) = &problem {
+            say!("{}It is not served yet{:#}: {problem}", output::BAD, output::BAD);
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if problem.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// No server runs, so this process takes the store.
@@ -175,7 +193,8 @@ fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<u64, Fa
         let min_free = context.config.store.min_free.bytes();
         let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
         let Deciding { action, by, why } = deciding;
-        divergences::decide(&store, &clock, id, action, by, why).await.map_err(Failure::usage)
+        let decided = divergences::decide(&store, &clock, id, action, by, why).await;
+        decided.map(|(entry, _)| entry).map_err(Failure::usage)
     })
 }
 

@@ -51,6 +51,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         fresh_at: None,
         problem: None,
         refused: Vec::new(),
+        held: Vec::new(),
     });
     Ok(Status {
         running: false,
@@ -107,6 +108,12 @@ fn print(status: &Status) {
         }
         if let Some(problem) = &repository.problem {
             say!("  {bad}problem{bad:#}    {problem}");
+        }
+        if !repository.held.is_empty() {
+            let held = output::count(repository.held.len() as u64, "version", "versions");
+            let some: Vec<&str> = repository.held.iter().take(8).map(String::as_str).collect();
+            let more = if repository.held.len() > some.len() { " …" } else { "" };
+            say!("  {bad}held{bad:#}       {held} as admitted before: {}{more}", some.join(" "));
         }
         for (package, reason) in &repository.refused {
             say!("  {bad}left out{bad:#}   {package}: {reason}");

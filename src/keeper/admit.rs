@@ -55,6 +55,9 @@ pub enum AdmitError {
     /// The served index can't be written.
     #[error("the index can't be written: {0}")]
     Index(String),
+    /// What upstream has now and the held versions can't be in one repository.
+    #[error("held versions don't fit into upstream's repository: {0}")]
+    Held(String),
     /// A list of files can't be read back.
     #[error(transparent)]
     List(#[from] super::file_list::FileListError),
@@ -63,11 +66,16 @@ pub enum AdmitError {
 impl Admission {
     /// Admits all of `tree` but the versions that no client should see.
     ///
-    /// In verbatim mode `upstream_index` is what is served, and every version with it.
+    /// `upstream` is the tree as it came, of which `tree` may hold some versions back. In verbatim
+    /// mode `upstream_index` is what is served, and every version with it.
     ///
     /// # Errors
     /// When the index can't be written.
-    pub(super) fn of(tree: &Tree, upstream_index: Option<Bytes>) -> Result<Self, AdmitError> {
+    pub(super) fn of(
+        upstream: &Tree,
+        tree: &Tree,
+        upstream_index: Option<Bytes>,
+    ) -> Result<Self, AdmitError> {
         let mut archives = Declarations::default();
         let mut refused = Vec::new();
         let mut refused_directories = HashSet::new();
@@ -82,27 +90,28 @@ impl Admission {
                 Ok(()) => versions += 1,
             }
         }
-        let upstream_repo = tree.repo_file().cloned();
-        let files: FileList =
-            tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
+        let upstream_repo = upstream.repo_file().cloned();
+        let list = |tree: &Tree| -> FileList {
+            tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect()
+        };
+        let (files, mut admitted) = (list(upstream), list(tree));
         if let Some(index) = upstream_index {
             versions += refused.len() as u64;
             return Ok(Self {
-                admitted: files.clone(),
+                admitted,
                 files,
                 index,
-                repo: upstream_repo.clone().unwrap_or_default(),
+                repo: tree.repo_file().cloned().unwrap_or_default(),
                 upstream_repo,
                 archives,
                 versions,
                 refused: Vec::new(),
             });
         }
-        let repo = rewrite_repo_file(upstream_repo.as_deref());
+        let repo = rewrite_repo_file(tree.repo_file().map(|bytes| &bytes[..]));
         let served = |path: &RepoPath| {
             fits_index(path) && !path.ancestors().any(|above| refused_directories.contains(above))
         };
-        let mut admitted = files.clone();
         admitted.0.retain(|path, _| served(path));
         let repo_path = repo_path();
         admitted.0.insert(repo_path.clone(), Sha256::of(&repo));

@@ -4,7 +4,9 @@
 use crate::archive::{self, Explanation, Limits};
 use crate::clock::Clock;
 use crate::digest::Sha256;
-use crate::ledger::entry::{Action, Decision, Divergence, DivergenceState, Entry, Pin};
+use crate::ledger::entry::{
+    Action, Decision, Divergence, DivergenceKind, DivergenceState, Entry, Pin,
+};
 use crate::opam::Checksum;
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::log::{LogError, LogReader};
@@ -47,6 +49,17 @@ pub enum DecideError {
     /// There is no such divergence.
     #[error("ledger entry {0} is no divergence: opam-keep divergences --all lists them")]
     NoDivergence(u64),
+    /// There is nothing in it that could be accepted.
+    #[error(
+        "divergence {id} is \"{what}\", and only edits and whole states of a repository can be \
+         accepted: acknowledge it with opam-keep divergences ack {id}"
+    )]
+    NothingToAccept {
+        /// The divergence.
+        id: u64,
+        /// Its kind.
+        what: DivergenceKind,
+    },
     /// The ledger can't be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -100,10 +113,13 @@ pub fn explain(
     Ok(archive::explain(&mut &*pinned.file, &mut &*observed.file, &Limits::default())?)
 }
 
-/// Writes an operator's decision to the ledger, and says at which index it is.
+/// Writes an operator's decision to the ledger, and says at which index it is and which
+/// repository it is about.
+///
+/// What was accepted is served from the next refresh on.
 ///
 /// # Errors
-/// When there is no such divergence, or the ledger fails.
+/// When there is no such divergence, nothing in it to accept, or the ledger fails.
 pub async fn decide(
     store: &Store,
     clock: &Clock,
@@ -111,19 +127,24 @@ pub async fn decide(
     action: Action,
     by: String,
     why: Option<String>,
-) -> Result<u64, DecideError> {
+) -> Result<(u64, String), DecideError> {
     let log = store.log();
     let size = log.size()?;
     let entry = log.entries(divergence, size.min(divergence.saturating_add(1))).next();
-    if !matches!(entry.transpose()?, Some((_, Entry::Divergence(_)))) {
+    let Some((id, Entry::Divergence(Divergence { what, repository, .. }))) = entry.transpose()?
+    else {
         return Err(DecideError::NoDivergence(divergence));
+    };
+    if action == Action::Accept && !what.is_of_metadata() {
+        return Err(DecideError::NothingToAccept { id, what });
     }
     let decision = Decision { at: clock.now(), divergence, action, by, why };
     let appended = store.append(Entry::Decision(decision)).await?;
-    Ok(match appended {
+    let index = match appended {
         Appended::New(index) | Appended::Known(index) => index,
         Appended::PinnedOtherwise(kept) => kept.entry,
-    })
+    };
+    Ok((index, repository))
 }
 
 /// The pinned bytes that one of the expected checksums names.

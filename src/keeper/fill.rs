@@ -418,7 +418,7 @@ fn subject(archive: &DeclaredArchive, source: &Url) -> (String, Option<String>) 
 }
 
 /// Upstream chooses how long its redirects are; an entry must hold them.
-fn short(mut text: String) -> String {
+pub(super) fn short(mut text: String) -> String {
     while text.len() > MAX_TEXT {
         text.pop();
     }

@@ -15,7 +15,9 @@ mod fill;
 mod missing;
 mod progress;
 mod raw_files;
+mod refresh;
 mod repository;
+mod review;
 mod schedule;
 mod served;
 mod sources;
@@ -25,16 +27,19 @@ pub use admit::AdmitError;
 pub use file_list::{FileList, FileListError};
 pub use missing::Missing;
 pub use progress::{Arrival, Progress};
-pub use repository::{Health, RefreshError, Refreshed, Repository};
+pub use refresh::{RefreshError, Refreshed};
+pub use repository::{Health, Repository};
 pub use served::Served;
 
 use crate::clock::Clock;
 use crate::config::{Config, Policy};
+use crate::ledger::entry::Action;
 use crate::opam::Checksum;
 use crate::store::Store;
 use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{Client, SetupError};
+use divergences::DecideError;
 use fill::Fills;
 use missing::NegativeCache;
 use std::sync::Arc;
@@ -49,7 +54,7 @@ pub struct Keeper {
     store: Store,
     clock: Clock,
     client: Client,
-    policy: Policy,
+    policy: Arc<Policy>,
     caches: Vec<Url>,
     max_archive_size: u64,
     patience: Duration,
@@ -120,7 +125,7 @@ impl Keeper {
             clock,
             store,
             repositories,
-            policy: config.policy.clone(),
+            policy: Arc::new(config.policy.clone()),
             caches: config.upstream.caches.iter().map(|cache| cache.expose().clone()).collect(),
             max_archive_size: config.upstream.max_archive_size.bytes(),
             patience: config.upstream.patience.get(),
@@ -226,7 +231,8 @@ impl Keeper {
         repository: &Arc<Repository>,
     ) -> Result<Refreshed, RefreshError> {
         let (keeper, asked) = (Arc::clone(self), Arc::clone(repository));
-        let refresh = async move { asked.refresh(&keeper.store, &keeper.clock).await };
+        let refresh =
+            async move { asked.refresh(&keeper.store, &keeper.clock, &keeper.policy).await };
         let refreshed = match self.tasks.spawn(refresh).await {
             Ok(refreshed) => refreshed,
             Err(error) => Err(RefreshError::Store(error.to_string())),
@@ -249,6 +255,32 @@ impl Keeper {
             }
         }
         refreshed
+    }
+
+    /// Writes an operator's decision to the ledger, and serves at once what was accepted.
+    ///
+    /// Says at which index the decision is, and how the refresh went that follows an acceptance.
+    ///
+    /// # Errors
+    /// As [`divergences::decide`].
+    pub async fn decide(
+        self: &Arc<Self>,
+        divergence: u64,
+        action: Action,
+        by: String,
+        why: Option<String>,
+    ) -> Result<(u64, Option<Result<Refreshed, RefreshError>>), DecideError> {
+        let decided =
+            divergences::decide(&self.store, &self.clock, divergence, action, by, why).await;
+        let (index, name) = decided?;
+        let refreshed = match self.repository(&name).filter(|_| action == Action::Accept) {
+            Some(repository) => {
+                repository.forget_revision();
+                Some(self.refresh(repository).await)
+            }
+            None => None,
+        };
+        Ok((index, refreshed))
     }
 
     /// The first repository in scope that declares an archive, with the archives.

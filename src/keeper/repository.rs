@@ -3,34 +3,32 @@
 use super::admit::{self, Admission, AdmitError, Declarations};
 use super::built_index;
 use super::file_list::FileList;
+use super::refresh::RefreshError;
+use super::review;
 use super::served::Served;
 use super::sources;
-use crate::clock::Clock;
-use crate::config::{self, Mode};
+use crate::config;
 use crate::digest::Sha256;
-use crate::ledger::entry::{Entry, Snapshot};
-use crate::opam::{Tree, TreeLimits};
-use crate::store::catalog::IndexError;
-use crate::store::{AppendError, Appended, Store};
-use crate::upstream::repository::{Fetched, RepositoryError, RepositorySource, Revision, Watch};
+use crate::ledger::entry::Snapshot;
+use crate::store::Store;
+use crate::upstream::repository::{RepositorySource, Revision, Watch};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
-use thiserror::Error;
 use url::Url;
 
 /// A repository that is mirrored; lives as long as the keeper.
 pub struct Repository {
-    settings: config::Repository,
-    source: RepositorySource,
-    served: ArcSwapOption<Served>,
-    health: Mutex<Health>,
+    pub(super) settings: config::Repository,
+    pub(super) source: RepositorySource,
+    pub(super) served: ArcSwapOption<Served>,
+    pub(super) health: Mutex<Health>,
     /// Held while upstream is asked, so that two refreshes never run at once.
-    refreshing: tokio::sync::Mutex<()>,
+    pub(super) refreshing: tokio::sync::Mutex<()>,
     /// Held while the catalog learns what is declared, until that is served too.
-    declaring: tokio::sync::Mutex<()>,
+    pub(super) declaring: tokio::sync::Mutex<()>,
 }
 
 /// How a repository's upstream has been doing.
@@ -44,59 +42,12 @@ pub struct Health {
     pub problem: Option<String>,
     /// Versions of the last snapshot that are not served, with the reason.
     pub refused: Vec<(String, String)>,
+    /// Versions that are served otherwise than upstream has them, because the policy holds an
+    /// edit that nobody accepted.
+    pub held: Vec<String>,
     /// What upstream called its last good answer.
     #[serde(skip)]
-    revision: Option<Revision>,
-}
-
-/// What a refresh did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "outcome")]
-pub enum Refreshed {
-    /// Upstream has nothing new.
-    Unchanged,
-    /// A new snapshot is served.
-    Admitted {
-        /// Its index in the ledger.
-        entry: u64,
-        /// How many package versions it has.
-        versions: u64,
-    },
-}
-
-/// Why a refresh left the last good snapshot in service.
-#[derive(Debug, Error)]
-pub enum RefreshError {
-    /// Upstream could not be asked.
-    #[error("{0}")]
-    Upstream(#[from] RepositoryError),
-    /// What upstream gave is no repository.
-    #[error("upstream's repository is not taken: {0}")]
-    Refused(String),
-    /// The new snapshot can't be built.
-    #[error(transparent)]
-    Admit(#[from] AdmitError),
-    /// The new snapshot can't be kept.
-    #[error("the snapshot can't be kept: {0}")]
-    Store(String),
-}
-
-impl From<AppendError> for RefreshError {
-    fn from(error: AppendError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
-
-impl From<IndexError> for RefreshError {
-    fn from(error: IndexError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
-
-impl From<std::io::Error> for RefreshError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Store(error.to_string())
-    }
+    pub(super) revision: Option<Revision>,
 }
 
 impl Repository {
@@ -154,38 +105,6 @@ impl Repository {
         self.source.watch()
     }
 
-    /// Asks upstream and admits what is new.
-    ///
-    /// # Errors
-    /// Whatever went wrong; what was served before is served on.
-    pub(super) async fn refresh(
-        &self,
-        store: &Store,
-        clock: &Clock,
-    ) -> Result<Refreshed, RefreshError> {
-        let _alone = self.refreshing.lock().await;
-        let known = self.health().revision.filter(|_| self.served().is_some());
-        let result = self.fetch_and_admit(known, store, clock).await;
-        let now = clock.now();
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.asked_at = Some(now);
-        match result {
-            Ok((refreshed, news)) => {
-                health.fresh_at = Some(now);
-                health.problem = None;
-                if let Some((revision, refused)) = news {
-                    health.revision = Some(revision);
-                    health.refused = refused;
-                }
-                Ok(refreshed)
-            }
-            Err(error) => {
-                health.problem = Some(error.to_string());
-                Err(error)
-            }
-        }
-    }
-
     /// Makes the catalog know the archives of what is served, after it was rebuilt.
     ///
     /// # Errors
@@ -214,14 +133,15 @@ impl Repository {
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.
-        let (served, refused) = load(name, &self.settings, store, entry, snapshot)?;
+        let Loaded { served, refused, held } = load(name, &self.settings, store, entry, snapshot)?;
         let declared = store.lookup(|catalog| catalog.declared_state(name))?;
         if declared != Some(served.snapshot.admitted) {
             declare_again(store, name, &served.snapshot)?;
         }
-        let revision = self.revision_of(&served.snapshot);
+        // What is held may have been accepted since, so upstream's state is looked at again.
+        let revision = self.revision_of(&served.snapshot).filter(|_| held.is_empty());
         self.served.store(Some(Arc::new(served)));
-        Ok(Health { revision, refused, ..Health::default() })
+        Ok(Health { revision, refused, held, ..Health::default() })
     }
 
     /// What upstream calls the state that is served, if it came from there in this very way.
@@ -230,114 +150,10 @@ impl Repository {
             && snapshot.mode == Admission::mode_name(self.settings.mode);
         snapshot.revision.clone().filter(|_| same).map(Revision::from_text)
     }
-
-    async fn fetch_and_admit(
-        &self,
-        known: Option<Revision>,
-        store: &Store,
-        clock: &Clock,
-    ) -> Result<(Refreshed, Option<News>), RefreshError> {
-        let fetched = self.source.fetch(known.as_ref()).await?;
-        let (tree, index, revision) = match fetched {
-            Fetched::Unchanged => return Ok((Refreshed::Unchanged, None)),
-            Fetched::Index { bytes, revision } => {
-                let index = bytes.clone();
-                let tree = blocking(move || Tree::from_index(&bytes, &TreeLimits::default()))
-                    .await?
-                    .map_err(|error| RefreshError::Refused(error.to_string()))?;
-                (tree, Some(index), revision)
-            }
-            Fetched::Files { files, revision } => {
-                let tree = blocking(move || super::raw_files::tree(files))
-                    .await?
-                    .map_err(|error| RefreshError::Refused(error.to_string()))?;
-                (tree, None, revision)
-            }
-        };
-        let verbatim = match self.settings.mode {
-            Mode::Managed => None,
-            Mode::Verbatim => index,
-        };
-        let (store_clone, previous) = (store.clone(), self.served());
-        let admission = blocking(move || -> Result<_, RefreshError> {
-            let admission = Admission::of(&tree, verbatim.clone())?;
-            let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
-            let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
-            let index_name = verbatim.as_ref().map(|index| Sha256::of(index));
-            let unchanged = previous.is_some_and(|served| {
-                served.snapshot.files == files_name
-                    && served.snapshot.admitted == admitted_name
-                    && served.snapshot.index == index_name
-            });
-            if !unchanged {
-                let contents = admission.files.0.values().zip(tree.files());
-                let blobs = contents
-                    .map(|(name, (_, bytes))| (*name, &bytes[..]))
-                    .chain([
-                        (Sha256::of(&admission.repo), &admission.repo[..]),
-                        (files_name, &files[..]),
-                        (admitted_name, &admitted[..]),
-                    ])
-                    .chain(
-                        index_name.iter().zip(&verbatim).map(|(name, index)| (*name, &index[..])),
-                    );
-                store_clone.blobs().put_all(blobs)?;
-            }
-            Ok((!unchanged).then_some((admission, files_name, admitted_name, index_name)))
-        })
-        .await??;
-        let Some((admission, files, admitted, index)) = admission else {
-            let refused = self.health().refused;
-            return Ok((Refreshed::Unchanged, Some((revision, refused))));
-        };
-        let snapshot = Snapshot {
-            at: clock.now(),
-            repository: self.name().to_owned(),
-            upstream: self.settings.upstream.get_ref().to_string(),
-            revision: Some(revision.to_string()),
-            mode: Admission::mode_name(self.settings.mode).to_owned(),
-            files,
-            admitted,
-            index,
-            versions: admission.versions,
-        };
-        self.admit(snapshot, admission, revision, store).await
-    }
-
-    async fn admit(
-        &self,
-        snapshot: Snapshot,
-        admission: Admission,
-        revision: Revision,
-        store: &Store,
-    ) -> Result<(Refreshed, Option<News>), RefreshError> {
-        let entry = match store.append(Entry::Snapshot(snapshot.clone())).await? {
-            Appended::New(entry) | Appended::Known(entry) => entry,
-            Appended::PinnedOtherwise(kept) => kept.entry,
-        };
-        let Admission { index, repo, upstream_repo, archives, versions, refused, .. } = admission;
-        for (package, reason) in &refused {
-            tracing::warn!(repository = self.name(), package, reason, "version not served");
-        }
-        let caches = caches(&self.settings, upstream_repo.as_deref());
-        let alone = self.declaring.lock().await;
-        let (store, name) = (store.clone(), self.name().to_owned());
-        let served = blocking(move || -> Result<_, RefreshError> {
-            declare(&store, &name, snapshot.admitted, &archives)?;
-            let served = Served::new(index, repo, snapshot, entry, caches);
-            built_index::keep(&store, &name, &served);
-            Ok(served)
-        });
-        self.served.store(Some(Arc::new(served.await??)));
-        drop(alone);
-        Ok((Refreshed::Admitted { entry, versions }, Some((revision, refused))))
-    }
 }
 
-type News = (Revision, Vec<(String, String)>);
-
 /// Tells the catalog what a repository declares.
-fn declare(
+pub(super) fn declare(
     store: &Store,
     name: &str,
     state: Sha256,
@@ -354,6 +170,13 @@ fn declare_again(store: &Store, name: &str, snapshot: &Snapshot) -> Result<(), R
     declare(store, name, snapshot.admitted, &declarations)
 }
 
+/// What the store has of a snapshot.
+struct Loaded {
+    served: Served,
+    refused: Vec<(String, String)>,
+    held: Vec<String>,
+}
+
 /// Reads what is served of a snapshot from the store.
 fn load(
     name: &str,
@@ -361,7 +184,7 @@ fn load(
     store: &Store,
     entry: u64,
     snapshot: Snapshot,
-) -> Result<(Served, Vec<(String, String)>), RefreshError> {
+) -> Result<Loaded, RefreshError> {
     let blobs = store.blobs();
     let admitted = read_list(store, &snapshot.admitted)?;
     let files = read_list(store, &snapshot.files)?;
@@ -376,6 +199,7 @@ fn load(
         (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
     });
     let refused = refused.collect();
+    let held = review::held(&admitted, &files);
     let index = match (&snapshot.index, built_index::find(store, name, &snapshot)) {
         (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
         (None, Some(built)) => built,
@@ -384,21 +208,21 @@ fn load(
     let caches = caches(settings, upstream_repo.as_deref());
     let served = Served::new(index, repo, snapshot, entry, caches);
     built_index::keep(store, name, &served);
-    Ok((served, refused))
+    Ok(Loaded { served, refused, held })
 }
 
-fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {
+pub(super) fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {
     let bytes = store.blobs().read(name, FileList::MAX_SIZE).map_err(AdmitError::from)?;
     Ok(FileList::parse(&bytes).map_err(AdmitError::from)?)
 }
 
 /// The archive caches that upstream's `repo` file names.
-fn caches(settings: &config::Repository, upstream_repo: Option<&[u8]>) -> Vec<Url> {
+pub(super) fn caches(settings: &config::Repository, upstream_repo: Option<&[u8]>) -> Vec<Url> {
     let upstream = settings.upstream.get_ref().expose();
     upstream_repo.map(|repo| sources::caches_of(upstream, repo)).unwrap_or_default()
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RefreshError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| RefreshError::Store(error.to_string()))

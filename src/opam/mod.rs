@@ -33,4 +33,4 @@ pub use path::{MAX_PATH_LEN, PathError, RepoPath};
 pub use repo_file::rewrite_repo_file;
 pub use source::{ArchiveSource, Role, SourceError, archive_sources, patches};
 pub use syntax::{OpamFile, SyntaxError};
-pub use tree::{Tree, TreeError, TreeLimits};
+pub use tree::{Tree, TreeError, TreeLimits, find_versions};

@@ -5,7 +5,7 @@
 
 use super::status;
 use crate::clock::Clock;
-use crate::keeper::divergences::{self, DecideError};
+use crate::keeper::divergences::DecideError;
 use crate::keeper::{Keeper, Refreshed};
 use crate::ledger::entry::Action;
 use bytes::Bytes;
@@ -44,6 +44,15 @@ pub struct Deciding {
     pub by: String,
     /// Why, in their words.
     pub why: Option<String>,
+}
+
+/// What became of a decision.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Decided {
+    /// Where it is in the ledger.
+    pub entry: u64,
+    /// Why what was accepted is not served yet, if so.
+    pub problem: Option<String>,
 }
 
 /// Answers commands on `path` until `stop`.
@@ -117,7 +126,7 @@ async fn respond(
             ),
         },
         (&Method::POST, ["divergences", id]) => match id.parse() {
-            Ok(id) => decide(request, id, keeper, clock).await,
+            Ok(id) => decide(request, id, keeper).await,
             Err(_) => json(StatusCode::NOT_FOUND, &"a divergence is named by its ledger index"),
         },
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
@@ -128,7 +137,6 @@ async fn decide(
     request: Request<Incoming>,
     id: u64,
     keeper: &Arc<Keeper>,
-    clock: &Clock,
 ) -> Response<Full<Bytes>> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
     let body = body.map(Collected::to_bytes).unwrap_or_default();
@@ -136,9 +144,12 @@ async fn decide(
         Ok(deciding) => deciding,
         Err(error) => return json(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    match divergences::decide(keeper.store(), clock, id, action, by, why).await {
-        Ok(entry) => json(StatusCode::OK, &entry),
-        Err(error @ DecideError::NoDivergence(_)) => {
+    match keeper.decide(id, action, by, why).await {
+        Ok((entry, refreshed)) => {
+            let problem = refreshed.and_then(Result::err).map(|error| error.to_string());
+            json(StatusCode::OK, &Decided { entry, problem })
+        }
+        Err(error @ (DecideError::NoDivergence(_) | DecideError::NothingToAccept { .. })) => {
             json(StatusCode::NOT_FOUND, &error.to_string())
         }
         Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),

@@ -54,6 +54,9 @@ pub struct RepositoryStatus {
     pub problem: Option<String>,
     /// Versions that upstream has and that are not served, each with the reason.
     pub refused: Vec<(String, String)>,
+    /// Versions that are served otherwise than upstream has them, because the policy holds an
+    /// edit that nobody accepted.
+    pub held: Vec<String>,
 }
 
 pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
@@ -70,6 +73,7 @@ pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
             fresh_at: health.fresh_at,
             problem: health.problem,
             refused: health.refused,
+            held: health.held,
         }
     });
     Status {

@@ -8,10 +8,10 @@ use world::{Keep, Kind, Package, Recorded, Repo, Snapshot};
 fn an_edit_that_the_policy_holds_fails_and_others_pass() {
     let keep = bare();
     let package = Package::new("hello", "1.0");
-    let old = written(&keep, "old", &[package.clone()]);
-    let same = written(&keep, "same", &[package.clone(), Package::new("hello", "1.1")]);
+    let old = written(&keep, "old", vec![package.clone()]);
+    let same = written(&keep, "same", vec![package.clone(), Package::new("hello", "1.1")]);
     let rewritten = package.clone().bytes(*b"other bytes", &[Kind::Sha256, Kind::Sha512]);
-    let rewritten = written(&keep, "rewritten", &[rewritten]);
+    let rewritten = written(&keep, "rewritten", vec![rewritten]);
 
     let passed = keep.run(&["audit", &old, &same]);
     assert_eq!(passed.code, 0, "{}", passed.said());
@@ -35,9 +35,9 @@ fn an_edit_that_the_policy_holds_fails_and_others_pass() {
 fn the_policy_of_mirror_toml_decides() {
     let keep = bare();
     let package = Package::new("hello", "1.0");
-    let old = written(&keep, "old", &[package.clone()]);
+    let old = written(&keep, "old", vec![package.clone()]);
     let new = package.bytes(*b"other bytes", &[Kind::Sha256, Kind::Sha512]);
-    let new = written(&keep, "new", &[new]);
+    let new = written(&keep, "new", vec![new]);
     keep.configure(
         "[[policy.override]]\nrepository = \"ours\"\npackages = [\"hel*\"]\n\
          source_rewritten = \"warn\"\n",
@@ -51,10 +51,10 @@ fn the_policy_of_mirror_toml_decides() {
 #[test]
 fn one_state_is_looked_over() {
     let keep = bare();
-    let sound = written(&keep, "sound", &[Package::new("hello", "1.0")]);
+    let sound = written(&keep, "sound", vec![Package::new("hello", "1.0")]);
     keep.run(&["audit", &sound]).ok();
     let weak = Package::bare("weak", "1.0").archive("https://a.example/weak.tgz", &[Kind::Md5]);
-    let weak = written(&keep, "weak", &[weak]);
+    let weak = written(&keep, "weak", vec![weak]);
     let found = keep.run(&["audit", &weak]);
     assert_eq!(found.code, 1);
     assert!(found.stdout.contains("weak.1.0: weak-checksum"), "{}", found.stdout);
@@ -65,7 +65,7 @@ fn one_state_is_looked_over() {
 #[test]
 fn two_real_snapshots_are_audited_in_seconds() {
     let Some(recorded) = Recorded::find() else { skip!("no recorded world") };
-    let [old, new, ..] = &recorded.snapshots()[..] else { skip!("no two recorded snapshots") };
+    let [old, new, ..] = recorded.snapshots() else { skip!("no two recorded snapshots") };
     let keep = bare();
     let write = |name: &str, snapshot: &Snapshot| {
         let path = keep.path(name);
@@ -86,8 +86,8 @@ fn bare() -> Keep {
     keep
 }
 
-fn written(keep: &Keep, name: &str, packages: &[Package]) -> String {
+fn written(keep: &Keep, name: &str, packages: Vec<Package>) -> String {
     let directory = keep.path(name);
-    Repo::new(packages.to_vec()).write(&directory);
+    Repo::new(packages).write(&directory);
     directory.display().to_string()
 }

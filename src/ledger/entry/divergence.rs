@@ -76,6 +76,14 @@ pub enum DivergenceKind {
     Gutted,
 }
 
+impl DivergenceKind {
+    /// Whether it is upstream's metadata that diverged, which can be accepted, and not the bytes
+    /// of an archive.
+    pub fn is_of_metadata(self) -> bool {
+        matches!(self, Self::Edited | Self::RolledBack | Self::Gutted)
+    }
+}
+
 impl fmt::Display for DivergenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -74,7 +74,7 @@ impl Tree {
         entries.check_names()?;
         let Entries { mut files, outside, .. } = entries;
         files.retain(|_, content| !content.is_empty());
-        let versions = find_versions(&files)?;
+        let versions = find_versions(files.keys())?;
         match outside {
             _ if !versions.is_empty() => Ok(Self { files, versions }),
             Some(top) => Err(TreeError::MisRooted { top }),
@@ -131,12 +131,19 @@ const REPO: &str = "repo";
 const PACKAGES: &str = "packages";
 const OPAM: &str = "opam";
 
-fn find_versions(files: &BTreeMap<RepoPath, Bytes>) -> Result<Vec<(Package, RepoPath)>, TreeError> {
+/// Every version of every package with its directory, among these paths of files; sorted by
+/// package.
+///
+/// # Errors
+/// [`TreeError::VersionTwice`].
+pub fn find_versions<'a>(
+    files: impl Iterator<Item = &'a RepoPath>,
+) -> Result<Vec<(Package, RepoPath)>, TreeError> {
     let mut versions = Vec::new();
     // Files come sorted, yet `a/opam` comes after `a/b/opam`: the outer ones are known first only
     // once all are collected.
     let directories: HashSet<&str> =
-        files.keys().filter_map(|path| path.as_str().strip_suffix("/opam")).collect();
+        files.filter_map(|path| path.as_str().strip_suffix("/opam")).collect();
     for directory in &directories {
         let inside_another = ancestors(directory).any(|outer| directories.contains(outer));
         let name = directory.rsplit_once('/').map_or(*directory, |(_, name)| name);

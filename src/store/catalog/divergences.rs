@@ -28,6 +28,15 @@ impl Catalog {
         self.number(META_DIVERGENCES)
     }
 
+    /// The ledger index of this very divergence.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn recorded(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
+        let value = self.get(Table::Divergence, divergence_key(divergence).as_bytes())?;
+        Ok(value.and_then(|value| number(&value)))
+    }
+
     /// How many divergences nobody has decided about yet.
     ///
     /// # Errors

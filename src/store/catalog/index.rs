@@ -16,6 +16,7 @@ pub(super) enum Table {
     Divergence = b'd',
     State = b'D',
     Snapshot = b's',
+    Revision = b'r',
     DeclaredChecksum = b'c',
     Archive = b'a',
     Package = b'n',

@@ -129,6 +129,13 @@ impl Catalog {
                     let value = number.to_be_bytes().into_iter().chain(snapshot_value(snapshot));
                     let key = snapshot.repository.as_bytes();
                     changes.push(put(Table::Snapshot, key, value.collect()));
+                    if let Some(revision) = &snapshot.revision {
+                        let key = revision_key(&snapshot.repository, revision);
+                        let is_first = index.get(Table::Revision, &key)?.is_none();
+                        if is_first && seen.insert((Table::Revision, key.clone())) {
+                            changes.push(put(Table::Revision, &key, number.to_be_bytes().into()));
+                        }
+                    }
                 }
                 Entry::Decision(decision) => {
                     changes.extend(divergences.decide(&*index, number, decision)?);
@@ -190,6 +197,15 @@ impl Catalog {
                 _ => None,
             }
         }))
+    }
+
+    /// The ledger index of the first snapshot of `repository` at upstream's `revision`.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn snapshot_at(&self, repository: &str, revision: &str) -> Result<Option<u64>, IndexError> {
+        let value = self.get(Table::Revision, &revision_key(repository, revision))?;
+        Ok(value.and_then(|value| number(&value)))
     }
 
     fn over(layout: Layout, origin: String, index: Arc<dyn Index>) -> Self {
@@ -291,6 +307,11 @@ fn apply_pin(
 fn snapshot_value(snapshot: &Snapshot) -> Vec<u8> {
     // It was a leaf already, so it can be one again.
     Entry::Snapshot(snapshot.clone()).to_leaf().unwrap_or_default()
+}
+
+/// No name of a repository has a NUL.
+fn revision_key(repository: &str, revision: &str) -> Vec<u8> {
+    [repository.as_bytes(), &[0], revision.as_bytes()].concat()
 }
 
 /// No URL has a line break, so no other URL begins like this.

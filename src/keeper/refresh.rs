@@ -1,0 +1,427 @@
+//! A refresh: what upstream has now, what of it is served, and what the ledger hears of it.
+
+use super::admit::{Admission, AdmitError};
+use super::built_index;
+use super::file_list::FileList;
+use super::repository::{Repository, blocking, caches, declare, read_list};
+use super::review::{self, Review, ReviewedEdit};
+use super::served::Served;
+use crate::clock::Clock;
+use crate::config::{Mode, Policy, Rule};
+use crate::digest::Sha256;
+use crate::ledger::entry::{
+    Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
+};
+use crate::opam::{Tree, TreeLimits};
+use crate::store::catalog::IndexError;
+use crate::store::{AppendError, Appended, Store};
+use crate::upstream::repository::{Fetched, RepositoryError, Revision};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, PoisonError};
+use thiserror::Error;
+
+/// What a refresh did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Refreshed {
+    /// Upstream has nothing new.
+    Unchanged,
+    /// A new snapshot is served.
+    Admitted {
+        /// Its index in the ledger.
+        entry: u64,
+        /// How many package versions it has.
+        versions: u64,
+    },
+}
+
+/// Why a refresh left the last good snapshot in service.
+#[derive(Debug, Error)]
+pub enum RefreshError {
+    /// Upstream could not be asked.
+    #[error("{0}")]
+    Upstream(#[from] RepositoryError),
+    /// What upstream gave is no repository.
+    #[error("upstream's repository is not taken: {0}")]
+    Refused(String),
+    /// The new snapshot can't be built.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// The new snapshot can't be kept.
+    #[error("the snapshot can't be kept: {0}")]
+    Store(String),
+}
+
+impl From<AppendError> for RefreshError {
+    fn from(error: AppendError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<IndexError> for RefreshError {
+    fn from(error: IndexError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for RefreshError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+/// One state of an upstream, read and not judged yet.
+struct State {
+    tree: Tree,
+    files: FileList,
+    /// Upstream's own index, when that is what is served.
+    index: Option<Bytes>,
+    revision: Revision,
+}
+
+/// What is served of a state.
+enum Verdict {
+    /// All of it but these versions, which stay as they are.
+    AllBut(Vec<ReviewedEdit>),
+    /// Nothing; what is served stays.
+    Nothing,
+}
+
+/// What a refresh learned beside what is served.
+struct News {
+    revision: Revision,
+    refused: Vec<(String, String)>,
+    held: Vec<String>,
+}
+
+impl Repository {
+    /// Asks upstream and admits what is new.
+    ///
+    /// # Errors
+    /// Whatever went wrong; what was served before is served on.
+    pub(super) async fn refresh(
+        &self,
+        store: &Store,
+        clock: &Clock,
+        policy: &Arc<Policy>,
+    ) -> Result<Refreshed, RefreshError> {
+        let _alone = self.refreshing.lock().await;
+        let known = self.health().revision.filter(|_| self.served().is_some());
+        let result = self.fetch_and_admit(known, store, clock, policy).await;
+        let now = clock.now();
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.asked_at = Some(now);
+        match result {
+            Ok((refreshed, news)) => {
+                health.fresh_at = Some(now);
+                health.problem = None;
+                if let Some(news) = news {
+                    health.revision = Some(news.revision);
+                    health.refused = news.refused;
+                    health.held = news.held;
+                }
+                Ok(refreshed)
+            }
+            Err(error) => {
+                health.problem = Some(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the next refresh look at upstream's state again, although it knows it.
+    pub(super) fn forget_revision(&self) {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).revision = None;
+    }
+
+    async fn fetch_and_admit(
+        &self,
+        known: Option<Revision>,
+        store: &Store,
+        clock: &Clock,
+        policy: &Arc<Policy>,
+    ) -> Result<(Refreshed, Option<News>), RefreshError> {
+        let fetched = self.source.fetch(known.as_ref()).await?;
+        let mode = self.settings.mode;
+        let state = blocking(move || State::read(fetched, mode)).await??;
+        let Some(state) = state else { return Ok((Refreshed::Unchanged, None)) };
+        let state = Arc::new(state);
+        let verdict = match self.served() {
+            Some(served) => self.judge(&state, &served, store, clock, policy).await?,
+            None => Verdict::AllBut(Vec::new()),
+        };
+        let (previous, copy, shared) = (self.served(), store.clone(), Arc::clone(&state));
+        let prepared =
+            blocking(move || prepare(&shared, verdict, previous.as_deref(), &copy)).await??;
+        let Prepared { admission, mut snapshot, is_new } = prepared;
+        let news = News {
+            revision: state.revision.clone(),
+            refused: admission.refused.clone(),
+            held: review::held(&admission.admitted, &admission.files),
+        };
+        if !is_new {
+            return Ok((Refreshed::Unchanged, Some(news)));
+        }
+        snapshot.at = clock.now();
+        self.name().clone_into(&mut snapshot.repository);
+        snapshot.upstream = self.settings.upstream.get_ref().to_string();
+        snapshot.mode = Admission::mode_name(mode).to_owned();
+        let refreshed = self.admit(snapshot, admission, store).await?;
+        Ok((refreshed, Some(news)))
+    }
+
+    /// Holds a state against the policy, and tells the ledger what is not let through silently.
+    async fn judge(
+        &self,
+        state: &Arc<State>,
+        served: &Arc<Served>,
+        store: &Store,
+        clock: &Clock,
+        policy: &Arc<Policy>,
+    ) -> Result<Verdict, RefreshError> {
+        let reviewing = {
+            let (state, served, store) = (Arc::clone(state), Arc::clone(served), store.clone());
+            let (policy, name) = (Arc::clone(policy), self.name().to_owned());
+            blocking(move || -> Result<Review, RefreshError> {
+                let before = read_list(&store, &served.snapshot.admitted)?;
+                let blobs = store.blobs();
+                Ok(review::review(&before, &state.tree, &state.files, blobs, &policy, &name)?)
+            })
+        };
+        let review = reviewing.await??;
+        if let Some((what, detail)) = self.suspicion(state, served, &review, store, policy)? {
+            let before = served.snapshot.admitted;
+            let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
+            if !self.is_accepted(divergence, &[&state.files], store).await? {
+                return Ok(Verdict::Nothing);
+            }
+        }
+        let mut held = Vec::new();
+        for edit in review.edits {
+            let before = Some(&edit.before).filter(|list| !list.0.is_empty());
+            let name = before.map(|list| Sha256::of(&list.to_bytes()));
+            let mut divergence =
+                self.divergence(DivergenceKind::Edited, name, &edit.after, told(&edit), clock);
+            divergence.packages = vec![edit.edit.package.to_string()];
+            divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
+            let accepted =
+                self.is_accepted(divergence, &[&edit.before, &edit.after], store).await?;
+            if edit.rule == Rule::Hold && !accepted {
+                held.push(edit);
+            }
+        }
+        // What is signed as a whole is served as a whole.
+        match self.settings.mode {
+            Mode::Verbatim if !held.is_empty() => Ok(Verdict::Nothing),
+            Mode::Verbatim | Mode::Managed => Ok(Verdict::AllBut(held)),
+        }
+    }
+
+    /// Why a state as a whole looks wrong, if it does.
+    fn suspicion(
+        &self,
+        state: &State,
+        served: &Served,
+        review: &Review,
+        store: &Store,
+        policy: &Policy,
+    ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
+        let Review { removed, versions, .. } = *review;
+        // One version that goes is nobody's attack, however small the repository is.
+        if removed > 1 && policy.max_removed.is_exceeded_by(removed, versions) {
+            let detail = format!("{removed} of {versions} versions are gone at once");
+            return Ok(Some((DivergenceKind::Gutted, detail)));
+        }
+        let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
+        let (name, revision) = (self.name(), state.revision.as_str());
+        let first = store.lookup(|catalog| catalog.snapshot_at(name, revision))?;
+        Ok(first.filter(|first| is_git && review.differs && *first < served.entry).map(|first| {
+            let detail = format!("commit {revision} was there before, in ledger entry {first}");
+            (DivergenceKind::RolledBack, detail)
+        }))
+    }
+
+    fn divergence(
+        &self,
+        what: DivergenceKind,
+        before: Option<Sha256>,
+        after: &FileList,
+        detail: String,
+        clock: &Clock,
+    ) -> Divergence {
+        let after = after.to_bytes();
+        let upstream = self.settings.upstream.get_ref().to_string();
+        let observed = Observed { sha256: Sha256::of(&after), size: after.len() as u64 };
+        Divergence {
+            at: clock.now(),
+            repository: self.name().to_owned(),
+            packages: Vec::new(),
+            url: upstream.clone(),
+            src: None,
+            from: upstream,
+            what,
+            expected: before.iter().map(|name| format!("sha256={name}")).collect(),
+            edits: Vec::new(),
+            observed: Some(observed),
+            evidence: Some(observed.sha256),
+            detail: super::fill::short(detail),
+        }
+    }
+
+    /// Records a divergence, with the lists of files that it names, and says whether someone has
+    /// accepted it.
+    async fn is_accepted(
+        &self,
+        divergence: Divergence,
+        lists: &[&FileList],
+        store: &Store,
+    ) -> Result<bool, RefreshError> {
+        if let Some(index) = store.lookup(|catalog| catalog.recorded(&divergence))? {
+            let decided = store.lookup(|catalog| catalog.decided(index))?;
+            return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
+        }
+        let lists: Vec<Vec<u8>> = lists.iter().map(|list| list.to_bytes()).collect();
+        let copy = store.clone();
+        let keep = move || {
+            let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
+            copy.blobs().put_all(named)
+        };
+        blocking(keep).await??;
+        let (what, packages) = (divergence.what, divergence.packages.join(" "));
+        let edits = divergence.edits.join(" ");
+        if let Appended::New(entry) = store.append(Entry::Divergence(divergence)).await? {
+            let repository = self.name();
+            tracing::warn!(repository, %what, packages, edits, entry, "upstream diverged");
+        }
+        Ok(false)
+    }
+
+    async fn admit(
+        &self,
+        snapshot: Snapshot,
+        admission: Admission,
+        store: &Store,
+    ) -> Result<Refreshed, RefreshError> {
+        let entry = match store.append(Entry::Snapshot(snapshot.clone())).await? {
+            Appended::New(entry) | Appended::Known(entry) => entry,
+            Appended::PinnedOtherwise(kept) => kept.entry,
+        };
+        let Admission { index, repo, upstream_repo, archives, versions, refused, .. } = admission;
+        for (package, reason) in &refused {
+            tracing::warn!(repository = self.name(), package, reason, "version not served");
+        }
+        let caches = caches(&self.settings, upstream_repo.as_deref());
+        let alone = self.declaring.lock().await;
+        let (store, name) = (store.clone(), self.name().to_owned());
+        let served = blocking(move || -> Result<_, RefreshError> {
+            declare(&store, &name, snapshot.admitted, &archives)?;
+            let served = Served::new(index, repo, snapshot, entry, caches);
+            built_index::keep(&store, &name, &served);
+            Ok(served)
+        });
+        self.served.store(Some(Arc::new(served.await??)));
+        drop(alone);
+        Ok(Refreshed::Admitted { entry, versions })
+    }
+}
+
+impl State {
+    /// Reads what was fetched; `None` when nothing was.
+    fn read(fetched: Fetched, mode: Mode) -> Result<Option<Self>, RefreshError> {
+        let refused = |error: &dyn std::fmt::Display| RefreshError::Refused(error.to_string());
+        let (tree, index, revision) = match fetched {
+            Fetched::Unchanged => return Ok(None),
+            Fetched::Index { bytes, revision } => {
+                let tree = Tree::from_index(&bytes, &TreeLimits::default());
+                (tree.map_err(|error| refused(&error))?, Some(bytes), revision)
+            }
+            Fetched::Files { files, revision } => {
+                (super::raw_files::tree(files).map_err(|error| refused(&error))?, None, revision)
+            }
+        };
+        let files = tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
+        let index = index.filter(|_| mode == Mode::Verbatim);
+        Ok(Some(Self { tree, files, index, revision }))
+    }
+}
+
+/// A snapshot whose blobs are kept, ready for the ledger.
+struct Prepared {
+    admission: Admission,
+    /// Without time and place.
+    snapshot: Snapshot,
+    /// Whether it is another one than what is served.
+    is_new: bool,
+}
+
+/// Builds what is served of a state, and keeps its blobs.
+fn prepare(
+    state: &State,
+    verdict: Verdict,
+    previous: Option<&Served>,
+    store: &Store,
+) -> Result<Prepared, RefreshError> {
+    let blobs = store.blobs();
+    let (tree, index) = match (verdict, previous) {
+        (Verdict::Nothing, Some(served)) => {
+            let list = read_list(store, &served.snapshot.admitted)?;
+            let index = served.snapshot.index.map(|_| served.index.clone());
+            (Some(review::as_served(&list, blobs)?), index)
+        }
+        (Verdict::AllBut(held), _) if !held.is_empty() => {
+            (Some(review::with_held(&state.tree, &held, blobs)?), state.index.clone())
+        }
+        (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
+    };
+    let admission =
+        Admission::of(&state.tree, tree.as_ref().unwrap_or(&state.tree), index.clone())?;
+    let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
+    let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
+    let index_name = index.as_ref().map(|index| Sha256::of(index));
+    let is_new = previous.is_none_or(|served| {
+        served.snapshot.files != files_name
+            || served.snapshot.admitted != admitted_name
+            || served.snapshot.index != index_name
+    });
+    if is_new {
+        let contents = admission.files.0.values().zip(state.tree.files());
+        let lists = [
+            (Sha256::of(&admission.repo), &admission.repo[..]),
+            (files_name, &files[..]),
+            (admitted_name, &admitted[..]),
+        ];
+        let kept = contents
+            .map(|(name, (_, bytes))| (*name, &bytes[..]))
+            .chain(lists)
+            .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
+        blobs.put_all(kept)?;
+    }
+    let snapshot = Snapshot {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        repository: String::new(),
+        upstream: String::new(),
+        revision: Some(state.revision.to_string()),
+        mode: String::new(),
+        files: files_name,
+        admitted: admitted_name,
+        index: index_name,
+        versions: admission.versions,
+    };
+    Ok(Prepared { admission, snapshot, is_new })
+}
+
+/// An edit in words: what each change said before and says now.
+fn told(edit: &ReviewedEdit) -> String {
+    let mut text = String::new();
+    for change in &edit.edit.changes {
+        text.push_str(&format!("{}\n", change.kind));
+        let sides = [('-', &change.before), ('+', &change.after)];
+        for (sign, side) in sides {
+            for line in side.iter().flat_map(|side| side.lines()) {
+                text.push_str(&format!("{sign} {line}\n"));
+            }
+        }
+    }
+    text
+}

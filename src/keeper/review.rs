@@ -1,0 +1,168 @@
+//! What changed under published versions, held against the policy: what is served of a new state
+//! of a repository.
+//!
+//! Pure but for reading blobs; blocking, so it runs off the reactor.
+
+use super::admit::AdmitError;
+use super::file_list::FileList;
+use crate::config::{Policy, Rule};
+use crate::digest::Sha256;
+use crate::opam::{self, Edit, Package, RepoPath, Tree, VersionFiles, find_versions};
+use crate::store::blobs::Blobs;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How a new state differs from what is served.
+#[derive(Default)]
+pub(super) struct Review {
+    /// The edits that the policy does not let through silently, sorted by package.
+    pub edits: Vec<ReviewedEdit>,
+    /// How many versions are served.
+    pub versions: u64,
+    /// How many of them upstream has no more.
+    pub removed: u64,
+    /// Whether any version differs at all.
+    pub differs: bool,
+}
+
+/// One version's edit, and what the policy says of it.
+pub(super) struct ReviewedEdit {
+    pub edit: Edit,
+    /// The strictest rule of all changes: [`Rule::Warn`] or [`Rule::Hold`].
+    pub rule: Rule,
+    /// The version's files as they are served.
+    pub before: FileList,
+    /// The version's files as upstream has them now.
+    pub after: FileList,
+}
+
+/// A version's files by their path below its directory.
+type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
+
+/// Compares what is served with a new state, version by version.
+///
+/// `files` is the list of the files of `upstream`.
+///
+/// # Errors
+/// When a blob of what is served can't be read.
+pub(super) fn review(
+    served: &FileList,
+    upstream: &Tree,
+    files: &FileList,
+    blobs: &Blobs,
+    policy: &Policy,
+    repository: &str,
+) -> Result<Review, AdmitError> {
+    let (before, after) = (by_version(served), by_version(files));
+    let mut review = Review { versions: before.len() as u64, ..Review::default() };
+    let packages: BTreeSet<&Package> = before.keys().chain(after.keys()).collect();
+    for package in packages {
+        let (was, is) = (before.get(package), after.get(package));
+        review.removed += u64::from(is.is_none());
+        if is_same(was, is) {
+            continue;
+        }
+        review.differs = true;
+        let was_files = was.map(|files| read(files, blobs)).transpose()?;
+        let is_files = VersionFiles::of(upstream, package);
+        let edit = Edit::between(package, was_files.as_ref(), is_files.as_ref());
+        let Some(edit) = edit else { continue };
+        let name = package.to_string();
+        let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
+        if let Some(rule @ (Rule::Warn | Rule::Hold)) = rules.max() {
+            review.edits.push(ReviewedEdit { edit, rule, before: list(was), after: list(is) });
+        }
+    }
+    Ok(review)
+}
+
+/// `upstream`, with the held versions as they are served.
+///
+/// # Errors
+/// When a blob can't be read, or when the two can't be in one repository.
+pub(super) fn with_held(
+    upstream: &Tree,
+    held: &[ReviewedEdit],
+    blobs: &Blobs,
+) -> Result<Tree, AdmitError> {
+    let left_out: BTreeSet<&RepoPath> = held.iter().flat_map(|it| it.after.0.keys()).collect();
+    let mut files: Vec<(RepoPath, Bytes)> = upstream
+        .files()
+        .filter(|(path, _)| !left_out.contains(path))
+        .map(|(path, bytes)| (path.clone(), bytes.clone()))
+        .collect();
+    for (path, name) in held.iter().flat_map(|edit| &edit.before.0) {
+        files.push((path.clone(), blobs.read(name, MAX_FILE)?.into()));
+    }
+    Tree::from_files(files, &opam::TreeLimits::default())
+        .map_err(|error| AdmitError::Held(error.to_string()))
+}
+
+/// A repository as it is served.
+///
+/// # Errors
+/// When a blob can't be read.
+pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitError> {
+    let mut files = Vec::with_capacity(served.0.len());
+    for (path, name) in &served.0 {
+        files.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
+    }
+    Tree::from_files(files, &opam::TreeLimits::default())
+        .map_err(|error| AdmitError::Held(error.to_string()))
+}
+
+/// The versions that are served otherwise than upstream has them.
+pub(super) fn held(served: &FileList, upstream: &FileList) -> Vec<String> {
+    let (served, upstream) = (by_version(served), by_version(upstream));
+    let held =
+        served.iter().filter(|(package, files)| !is_same(Some(*files), upstream.get(*package)));
+    held.map(|(package, _)| package.to_string()).collect()
+}
+
+fn by_version(files: &FileList) -> BTreeMap<Package, Files<'_>> {
+    // It was a tree before, so no version is there twice.
+    let versions = find_versions(files.0.keys()).unwrap_or_default();
+    let of_version = |(package, directory): (Package, RepoPath)| {
+        let prefix = format!("{directory}/");
+        let start = (std::ops::Bound::Included(prefix.as_str()), std::ops::Bound::Unbounded);
+        let below = files.0.range::<str, _>(start).map_while(|(path, name)| {
+            let below = path.as_str().strip_prefix(prefix.as_str())?;
+            Some((below, (path, *name)))
+        });
+        (package, below.collect())
+    };
+    versions.into_iter().map(of_version).collect()
+}
+
+/// Whether two states of a version have the same files, wherever its directory lies.
+fn is_same(was: Option<&Files<'_>>, is: Option<&Files<'_>>) -> bool {
+    match (was, is) {
+        (Some(was), Some(is)) => {
+            let content = |(path, (_, name))| (path, name);
+            was.iter()
+                .map(|it| content((*it.0, *it.1)))
+                .eq(is.iter().map(|it| content((*it.0, *it.1))))
+        }
+        (was, is) => was.is_none() && is.is_none(),
+    }
+}
+
+fn read(files: &Files<'_>, blobs: &Blobs) -> Result<VersionFiles, AdmitError> {
+    let mut version = VersionFiles::new(Bytes::new());
+    for (below, (_, name)) in files {
+        let content = blobs.read(name, MAX_FILE)?;
+        // A path that ends a safe path is a safe one.
+        if let Ok(path) = below.parse() {
+            version.insert(path, content.into());
+        }
+    }
+    Ok(version)
+}
+
+fn list(files: Option<&Files<'_>>) -> FileList {
+    let files = files.into_iter().flat_map(BTreeMap::values);
+    files.map(|(path, name)| ((*path).clone(), *name)).collect()
+}
+
+/// As large as a file may be when it is admitted.
+const MAX_FILE: u64 = 64 << 20;

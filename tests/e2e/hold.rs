@@ -1,0 +1,164 @@
+//! What changes code under a published version is held until someone accepts it.
+
+use crate::{skip, start};
+use world::{Keep, Kind, Mirror, Opam, Package, Repo, Version, World};
+
+#[test]
+fn a_rewritten_source_is_held_until_it_is_accepted_and_both_archives_stay() {
+    let (world, mut keep, first, second) = rewritten();
+    let new = Package::new("new", "1.0");
+    world.publish(&Repo::new([second.clone(), new.clone()]));
+    keep.refresh().ok();
+    let index = keep.index();
+    assert_eq!(index.packages(), ["hello.1.0", "new.1.0"], "everything else moves on");
+    assert!(declares(&mut keep, &first) && !declares(&mut keep, &second));
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    assert_eq!(keep.curl().get(&second.cache_path(Kind::Sha256)).status, 404);
+    let status = keep.run(&["status"]).ok();
+    assert!(status.contains("held") && status.contains("hello.1.0"), "{status}");
+
+    keep.refresh().ok();
+    keep.stop();
+    keep.restart();
+    assert!(declares(&mut keep, &first), "a restart is no decision");
+    assert!(keep.run(&["status"]).ok().contains("hello.1.0"));
+    let id = only(&keep);
+    let shown = keep.run(&["divergences", "show", &id]).ok();
+    for text in ["edited", "source-rewritten", "hello.1.0", "accept"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
+
+    keep.run(&["divergences", "accept", &id, "--why", "the author said so"]).ok();
+    assert!(declares(&mut keep, &second) && !declares(&mut keep, &first));
+    for package in [&first, &second] {
+        let answer = keep.curl().get(&package.cache_path(Kind::Sha256));
+        assert!(answer.is_whole() && answer.body == package.archive_bytes());
+    }
+    assert!(!keep.run(&["status"]).ok().contains("held"));
+    keep.run(&["verify"]).ok();
+    keep.stop();
+    keep.restart();
+    keep.refresh().ok();
+    assert!(declares(&mut keep, &second), "what was accepted stays accepted");
+}
+
+#[test]
+fn opam_installs_the_first_archive_until_the_second_is_accepted() {
+    let (world, mut keep, first, second) = rewritten();
+    let Some(opam) = Opam::fresh(Version::System, keep.ca()) else { skip!("no opam in PATH") };
+    let content = || {
+        let file = opam.share("default").join("hello/content");
+        std::fs::read_to_string(file).expect("hello is installed")
+    };
+    opam.init(&keep.url()).ok();
+    opam.run(&["switch", "create", "default", "--empty"]).ok();
+    opam.run(&["install", "hello"]).ok();
+    world.publish(&Repo::new([second.clone()]));
+    keep.refresh().ok();
+    opam.run(&["update"]).ok();
+    opam.run(&["reinstall", "hello"]).ok();
+    assert_eq!(content(), FIRST);
+    keep.run(&["divergences", "accept", &only(&keep)]).ok();
+    opam.run(&["update"]).ok();
+    opam.run(&["reinstall", "hello"]).ok();
+    assert_eq!(content(), SECOND);
+    for package in [&first, &second] {
+        assert!(keep.curl().get(&package.cache_path(Kind::Sha512)).is_whole());
+    }
+}
+
+#[test]
+fn what_the_policy_allows_is_served_and_what_it_warns_of_is_told() {
+    for (rule, told) in [("allow", 0), ("warn", 1)] {
+        let (first, second) = states();
+        let world = World::start();
+        world.publish(&Repo::new([first]));
+        let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", rule));
+        keep.index();
+        world.publish(&Repo::new([second.clone()]));
+        keep.refresh().ok();
+        assert!(declares(&mut keep, &second), "{rule}");
+        assert_eq!(keep.ledger().of_kind("divergence").count(), told, "{rule}");
+    }
+}
+
+#[test]
+fn a_gutted_repository_is_held_as_a_whole_until_it_is_accepted() {
+    let packages: Vec<Package> =
+        (0..10).map(|number| Package::new("many", &format!("{number}"))).collect();
+    let new = Package::new("new", "1.0");
+    let world = World::start();
+    world.publish(&Repo::new(packages.clone()));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    world.publish(&Repo::new(packages[..7].to_vec()).with(new.clone()));
+    for _ in 0..2 {
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages().len(), 10);
+        keep.stop();
+        keep.restart();
+    }
+    let id = only(&keep);
+    assert!(keep.run(&["divergences", "show", &id]).ok().contains("3 of 10 versions are gone"));
+    keep.run(&["divergences", "accept", &id]).ok();
+    assert_eq!(keep.index().packages().len(), 8);
+
+    // One that goes is what upstream meant.
+    world.publish(&Repo::new(packages[..6].to_vec()).with(new));
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages().len(), 7);
+}
+
+#[test]
+fn verbatim_waits_as_a_whole() {
+    let (first, second) = states();
+    let world = World::start();
+    world.publish(&Repo::new([first]));
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    let index = keep.index_at("/index.tar.gz");
+    let next = Repo::new([second, Package::new("new", "1.0")]);
+    world.publish(&next);
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == index, "its bytes are signed as one");
+    keep.stop();
+    keep.restart();
+    assert!(keep.index_at("/index.tar.gz") == index);
+    keep.run(&["divergences", "accept", &only(&keep)]).ok();
+    assert!(keep.index_at("/index.tar.gz") == next.index());
+}
+
+/// A mirror that pinned a package's archive, and the same package with another archive at the
+/// same URL, not published yet.
+fn rewritten() -> (World, Keep, Package, Package) {
+    let (first, second) = states();
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    (world, keep, first, second)
+}
+
+fn states() -> (Package, Package) {
+    let first = Package::new("hello", "1.0");
+    let other = world::tar_gz([("hello-1.0/content", SECOND.as_bytes())]);
+    let second = first.clone().bytes(other, &[Kind::Sha256, Kind::Sha512]);
+    (first, second)
+}
+
+/// Whether the served index declares this archive of hello.1.0.
+fn declares(keep: &mut Keep, package: &Package) -> bool {
+    let index = keep.index();
+    let opam = index.opam("hello.1.0").expect("it is served");
+    opam.contains(&Kind::Sha256.of(package.archive_bytes()))
+}
+
+/// The id of the one open divergence.
+fn only(keep: &Keep) -> String {
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("one divergence");
+    listed["id"].to_string()
+}
+
+const FIRST: &str = "This is hello 1.0.\n";
+const SECOND: &str = "something else\n";
