@@ -72,7 +72,7 @@ fn changed(edit: fn(&str) -> String) -> (World, Keep, String) {
     let (first, second) = (package(first), package(second));
     let world = World::start();
     world.publish(&Repo::new([first.clone()]));
-    let mut keep = start(&Mirror::of(&world));
+    let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", "allow"));
     keep.index();
     assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
     world.publish(&Repo::new([second.clone()]));

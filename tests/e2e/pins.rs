@@ -40,7 +40,7 @@ fn g2_a_checksum_that_metadata_corrects_is_pinned_beside_the_first_and_told() {
     let second = first.clone().bytes(*b"other bytes", &[Kind::Sha256, Kind::Sha512]);
     let world = World::start();
     world.publish(&Repo::new([first.clone()]));
-    let mut keep = start(&Mirror::of(&world));
+    let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", "allow"));
     keep.index();
     assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
     world.publish(&Repo::new([second.clone()]));
