@@ -3,7 +3,7 @@
 use super::admit::{Admission, AdmitError};
 use super::built_index;
 use super::file_list::FileList;
-use super::repository::{Repository, blocking, caches, declare, read_list};
+use super::repository::{Repository, blocking, caches, declare, held, read_list};
 use super::review::{self, Review, ReviewedEdit};
 use super::served::Served;
 use crate::clock::Clock;
@@ -158,7 +158,7 @@ impl Repository {
         let news = News {
             revision: state.revision.clone(),
             refused: admission.refused.clone(),
-            held: review::held(&admission.admitted, &admission.files),
+            held: held(&admission.admitted, &admission.files, &admission.refused),
         };
         if !is_new {
             return Ok((Refreshed::Unchanged, Some(news)));
@@ -193,21 +193,27 @@ impl Repository {
         if let Some((what, detail)) = self.suspicion(state, served, &review, store, policy)? {
             let before = served.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
-            if !self.is_accepted(divergence, &[&state.files], store).await? {
+            keep_lists(vec![state.files.to_bytes()], store).await?;
+            if !self.is_accepted(divergence, store).await? {
                 return Ok(Verdict::Nothing);
             }
         }
-        let mut held = Vec::new();
-        for edit in review.edits {
+        let lists = review.edits.iter().flat_map(|edit| [&edit.before, &edit.after]);
+        keep_lists(lists.map(FileList::to_bytes).collect(), store).await?;
+        let divergences = review.edits.iter().map(|edit| {
             let before = Some(&edit.before).filter(|list| !list.0.is_empty());
             let name = before.map(|list| Sha256::of(&list.to_bytes()));
             let mut divergence =
                 self.divergence(DivergenceKind::Edited, name, &edit.after, told(&edit), clock);
             divergence.packages = vec![edit.edit.package.to_string()];
             divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
-            let accepted =
-                self.is_accepted(divergence, &[&edit.before, &edit.after], store).await?;
-            if edit.rule == Rule::Hold && !accepted {
+            self.is_accepted(divergence, store)
+        });
+        // Together, so that they share the ledger's appends.
+        let accepted = futures_util::future::join_all(divergences).await;
+        let mut held = Vec::new();
+        for (edit, accepted) in review.edits.into_iter().zip(accepted) {
+            if !accepted? && edit.rule == Rule::Hold {
                 held.push(edit);
             }
         }
@@ -269,25 +275,16 @@ impl Repository {
         }
     }
 
-    /// Records a divergence, with the lists of files that it names, and says whether someone has
-    /// accepted it.
+    /// Records a divergence and says whether someone has accepted it.
     async fn is_accepted(
         &self,
         divergence: Divergence,
-        lists: &[&FileList],
         store: &Store,
     ) -> Result<bool, RefreshError> {
         if let Some(index) = store.lookup(|catalog| catalog.recorded(&divergence))? {
             let decided = store.lookup(|catalog| catalog.decided(index))?;
             return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
         }
-        let lists: Vec<Vec<u8>> = lists.iter().map(|list| list.to_bytes()).collect();
-        let copy = store.clone();
-        let keep = move || {
-            let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
-            copy.blobs().put_all(named)
-        };
-        blocking(keep).await??;
         let (what, packages) = (divergence.what, divergence.packages.join(" "));
         let edits = divergence.edits.join(" ");
         if let Appended::New(entry) = store.append(Entry::Divergence(divergence)).await? {
@@ -409,6 +406,17 @@ fn prepare(
         versions: admission.versions,
     };
     Ok(Prepared { admission, snapshot, is_new })
+}
+
+/// Keeps lists of files that divergences name.
+async fn keep_lists(lists: Vec<Vec<u8>>, store: &Store) -> Result<(), RefreshError> {
+    let store = store.clone();
+    let keep = move || {
+        let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
+        store.blobs().put_all(named)
+    };
+    blocking(keep).await??;
+    Ok(())
 }
 
 /// An edit in words: what each change said before and says now.

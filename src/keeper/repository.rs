@@ -16,6 +16,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
@@ -198,8 +199,8 @@ fn load(
     let refused = refused.filter_map(admit::package_of).map(|package| {
         (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
     });
-    let refused = refused.collect();
-    let held = review::held(&admitted, &files);
+    let refused: Vec<(String, String)> = refused.collect();
+    let held = held(&admitted, &files, &refused);
     let index = match (&snapshot.index, built_index::find(store, name, &snapshot)) {
         (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
         (None, Some(built)) => built,
@@ -209,6 +210,19 @@ fn load(
     let served = Served::new(index, repo, snapshot, entry, caches);
     built_index::keep(store, name, &served);
     Ok(Loaded { served, refused, held })
+}
+
+/// The versions that are served otherwise than upstream has them, and not because no client should
+/// see them.
+pub(super) fn held(
+    admitted: &FileList,
+    files: &FileList,
+    refused: &[(String, String)],
+) -> Vec<String> {
+    let refused: HashSet<&str> = refused.iter().map(|(package, _)| package.as_str()).collect();
+    let mut held = review::differing(admitted, files);
+    held.retain(|package| !refused.contains(package.as_str()));
+    held
 }
 
 pub(super) fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {

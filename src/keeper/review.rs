@@ -111,12 +111,12 @@ pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitE
         .map_err(|error| AdmitError::Held(error.to_string()))
 }
 
-/// The versions that are served otherwise than upstream has them.
-pub(super) fn held(served: &FileList, upstream: &FileList) -> Vec<String> {
-    let (served, upstream) = (by_version(served), by_version(upstream));
-    let held =
-        served.iter().filter(|(package, files)| !is_same(Some(*files), upstream.get(*package)));
-    held.map(|(package, _)| package.to_string()).collect()
+/// The versions whose files differ, or that only one of the two has.
+pub(super) fn differing(one: &FileList, other: &FileList) -> Vec<String> {
+    let (one, other) = (by_version(one), by_version(other));
+    let packages: BTreeSet<&Package> = one.keys().chain(other.keys()).collect();
+    let differs = |package: &&&Package| !is_same(one.get(**package), other.get(**package));
+    packages.iter().filter(differs).map(|package| package.to_string()).collect()
 }
 
 fn by_version(files: &FileList) -> BTreeMap<Package, Files<'_>> {

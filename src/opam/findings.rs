@@ -188,8 +188,8 @@ mod tests {
                 "one.1 url-disagrees",
                 "three.1 checksum-disagrees",
                 "two.1 url-disagrees",
-                "weak.1 checksum-disagrees",
                 "weak.1 weak-checksum",
+                "weak.1 checksum-disagrees",
             ]
         );
     }

@@ -127,6 +127,48 @@ fn verbatim_waits_as_a_whole() {
     assert!(keep.index_at("/index.tar.gz") == next.index());
 }
 
+#[test]
+fn g4_many_edits_at_once_are_each_told_once() {
+    let packages = |bytes: &[u8]| {
+        let package = |number: u32| {
+            let package = Package::new("many", &number.to_string());
+            package.bytes(bytes.to_vec(), &[Kind::Sha256])
+        };
+        Repo::new((0..60).map(package))
+    };
+    let world = World::start();
+    world.publish(&packages(b"first"));
+    let mut keep = start(&Mirror::of(&world));
+    let before = keep.index();
+    world.publish(&packages(b"second"));
+    for _ in 0..2 {
+        keep.refresh().ok();
+        assert_eq!(keep.index(), before);
+        assert_eq!(keep.ledger().of_kind("divergence").count(), 60);
+        keep.stop();
+        keep.restart();
+    }
+}
+
+#[test]
+fn a_new_version_that_clients_could_not_read_is_held() {
+    let world = World::start();
+    let hello = Package::new("hello", "1.0");
+    world.publish(&Repo::new([hello.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let broken = Package::bare("broken", "1.0")
+        .archive("https://a.example/b.tgz", &[Kind::Sha256])
+        .declaring(&["sha1=da39a3ee5e6b4b0d3255bfef95601890afd80709".to_owned()]);
+    world.publish(&Repo::new([hello, broken]));
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["hello.1.0"]);
+    let status = keep.run(&["status"]).ok();
+    assert!(status.contains("held") && status.contains("broken.1.0"), "{status}");
+    let shown = keep.run(&["divergences", "show", &only(&keep)]).ok();
+    assert!(shown.contains("unreadable") && shown.contains("sha1"), "{shown}");
+}
+
 /// A mirror that pinned a package's archive, and the same package with another archive at the
 /// same URL, not published yet.
 fn rewritten() -> (World, Keep, Package, Package) {

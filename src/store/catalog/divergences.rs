@@ -121,8 +121,8 @@ fn decided(
     }))
 }
 
-/// What makes two divergences the same: the kind, who was asked and what was expected (the first
-/// half), and the bytes or, without any, who said what (the second half).
+/// What makes two divergences the same: the kind, who was asked about what, and what was
+/// expected (the first half), and the bytes or, without any, who said what (the second half).
 pub(in crate::store) fn divergence_key(divergence: &Divergence) -> Sha256 {
     let (from, detail) = (&divergence.from, &divergence.detail);
     let observed = match (&divergence.observed, divergence.what) {
@@ -131,8 +131,11 @@ pub(in crate::store) fn divergence_key(divergence: &Divergence) -> Sha256 {
         (None, DivergenceKind::Truncated | DivergenceKind::TooLarge) => from.clone(),
         (None, _) => format!("{from} {detail}"),
     };
-    let Divergence { what, url, expected, .. } = divergence;
-    let subject = Sha256::of(format!("{what}\n{url}\n{}", expected.join(" ")).as_bytes());
+    let Divergence { what, url, expected, packages, .. } = divergence;
+    // Of an archive, whoever uses it is no part of what diverged.
+    let packages = if what.is_of_metadata() { packages.join(" ") } else { String::new() };
+    let subject = format!("{what}\n{url}\n{}\n{packages}", expected.join(" "));
+    let subject = Sha256::of(subject.as_bytes());
     let observed = Sha256::of(observed.as_bytes());
     let mut key = *subject.as_bytes();
     key[16..].copy_from_slice(&observed.as_bytes()[..16]);
