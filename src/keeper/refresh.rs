@@ -204,7 +204,7 @@ impl Repository {
             let before = Some(&edit.before).filter(|list| !list.0.is_empty());
             let name = before.map(|list| Sha256::of(&list.to_bytes()));
             let mut divergence =
-                self.divergence(DivergenceKind::Edited, name, &edit.after, told(&edit), clock);
+                self.divergence(DivergenceKind::Edited, name, &edit.after, told(edit), clock);
             divergence.packages = vec![edit.edit.package.to_string()];
             divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
             self.is_accepted(divergence, store)
