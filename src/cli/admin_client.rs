@@ -2,9 +2,10 @@
 
 use super::Failure;
 use crate::store::layout::Layout;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,51 +32,102 @@ pub(super) fn tell<T: DeserializeOwned>(
     send(layout, method, path, body.into())
 }
 
+/// Says something as JSON and hands on each line of the answer, read as JSON, as it comes; says
+/// whether a server runs on the store.
+pub(super) fn follow<T: DeserializeOwned>(
+    layout: &Layout,
+    path: &str,
+    what: &impl Serialize,
+    mut each: impl FnMut(T),
+) -> Result<bool, Failure> {
+    let body = serde_json::to_vec(what).map_err(Failure::failed)?;
+    block_on(async {
+        let Some(mut answer) = request(layout, Method::POST, path, body.into()).await? else {
+            return Ok(false);
+        };
+        let mut lines = BytesMut::new();
+        while let Some(frame) = answer.frame().await {
+            let frame = frame.map_err(|error| did_not_answer(layout, error))?;
+            lines.extend_from_slice(&frame.into_data().unwrap_or_default());
+            while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
+                let line = lines.split_to(end + 1);
+                let line = serde_json::from_slice(&line);
+                each(line.map_err(|error| did_not_answer(layout, error))?);
+            }
+            if lines.len() > MAX_ANSWER {
+                return Err(did_not_answer(layout, "a line without end"));
+            }
+        }
+        Ok(true)
+    })
+}
+
 fn send<T: DeserializeOwned>(
     layout: &Layout,
     method: Method,
     path: &str,
     body: Bytes,
 ) -> Result<Option<T>, Failure> {
+    block_on(async {
+        let Some(answer) = request(layout, method, path, body).await? else { return Ok(None) };
+        let body = whole(layout, answer).await?;
+        serde_json::from_slice(&body).map(Some).map_err(|error| did_not_answer(layout, error))
+    })
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let socket = layout.admin_socket();
-        let stream = match UnixStream::connect(&socket).await {
-            Ok(stream) => stream,
-            Err(error) if is_nobody(&error) => return Ok(None),
-            Err(error) => return Err(Failure::Failed(format!("{}: {error}", socket.display()))),
-        };
-        let failed = |error: String| {
-            Failure::Failed(format!("the server at {} did not answer: {error}", socket.display()))
-        };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(http::header::HOST, "admin.sock")
-            .body(Full::new(body))
-            .map_err(Failure::failed)?;
-        let response =
-            sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
-        if !status.is_success() {
-            let sentence = serde_json::from_slice(&body).unwrap_or_else(|_| status.to_string());
-            return Err(match status {
-                StatusCode::NOT_FOUND => Failure::Usage(sentence),
-                _ => Failure::Failed(sentence),
-            });
-        }
-        let answer = serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))?;
-        Ok(Some(answer))
+    runtime.block_on(work)
+}
+
+/// The body of a good answer; `None` when no server runs on the store.
+async fn request(
+    layout: &Layout,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Option<Incoming>, Failure> {
+    let socket = layout.admin_socket();
+    let stream = match UnixStream::connect(&socket).await {
+        Ok(stream) => stream,
+        Err(error) if is_nobody(&error) => return Ok(None),
+        Err(error) => return Err(Failure::Failed(format!("{}: {error}", socket.display()))),
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| did_not_answer(layout, error))?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::HOST, "admin.sock")
+        .body(Full::new(body))
+        .map_err(Failure::failed)?;
+    let response =
+        sender.send_request(request).await.map_err(|error| did_not_answer(layout, error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(Some(response.into_body()));
+    }
+    let body = whole(layout, response.into_body()).await?;
+    let sentence = serde_json::from_slice(&body).unwrap_or_else(|_| status.to_string());
+    Err(match status {
+        StatusCode::NOT_FOUND => Failure::Usage(sentence),
+        _ => Failure::Failed(sentence),
     })
+}
+
+async fn whole(layout: &Layout, body: Incoming) -> Result<Bytes, Failure> {
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    body.map(Collected::to_bytes).map_err(|error| did_not_answer(layout, error))
+}
+
+fn did_not_answer(layout: &Layout, error: impl std::fmt::Display) -> Failure {
+    let socket = layout.admin_socket();
+    Failure::Failed(format!("the server at {} did not answer: {error}", socket.display()))
 }
 
 /// No socket, or one that a process left behind.

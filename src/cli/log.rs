@@ -29,6 +29,7 @@ enum Kind {
     Snapshot,
     Divergence,
     Decision,
+    Recheck,
 }
 
 impl Kind {
@@ -39,6 +40,7 @@ impl Kind {
             Self::Snapshot => "snapshot",
             Self::Divergence => "divergence",
             Self::Decision => "decision",
+            Self::Recheck => "recheck",
         }
     }
 }
@@ -84,6 +86,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         Entry::Divergence(divergence) => {
             ([Some(&divergence.url), divergence.src.as_ref()], &divergence.packages[..])
         }
+        Entry::Recheck(recheck) => ([Some(&recheck.url), None], &recheck.packages[..]),
         Entry::Snapshot(snapshot) => ([Some(&snapshot.upstream), None], &[][..]),
         Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
@@ -93,6 +96,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
     let repository = match entry {
         Entry::Pin(pin) => &pin.repository,
         Entry::Divergence(divergence) => &divergence.repository,
+        Entry::Recheck(recheck) => &recheck.repository,
         Entry::Snapshot(snapshot) => &snapshot.repository,
         Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
@@ -123,6 +127,13 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             say!("{index:>7}  {at}  {bad}divergence{bad:#} {what}: {}", divergence.url);
             say!("         from {}", divergence.from);
             say!("         {}", divergence.detail);
+        }
+        Entry::Recheck(recheck) => {
+            let (outcome, before) = (recheck.outcome, recheck.before);
+            let style = if outcome.is_good() { heading } else { bad };
+            let url = &recheck.url;
+            say!("{index:>7}  {at}  {style}recheck{style:#} {outcome} (was {before}): {url}");
+            say!("         {}", recheck.detail);
         }
         Entry::Decision(decision) => {
             let (state, about) = (decision.action.state(), decision.divergence);

@@ -13,6 +13,7 @@ mod log;
 mod logging;
 mod output;
 mod prove;
+mod recheck;
 mod refresh;
 mod serve;
 mod status;
@@ -69,6 +70,8 @@ enum Command {
     Status,
     /// Ask upstream for changes now
     Refresh(refresh::Arguments),
+    /// Fetch what is pinned again, and tell what upstream gives now
+    Recheck(recheck::Arguments),
     /// List the ledger's entries
     Log(log::Arguments),
     /// List what upstream said otherwise, or tell, compare and acknowledge one
@@ -132,6 +135,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Client(arguments) => client::run(&context, &arguments),
         Command::Status => status::run(&context),
         Command::Refresh(arguments) => refresh::run(&context, &arguments),
+        Command::Recheck(arguments) => recheck::run(&context, arguments),
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),
         Command::Audit(arguments) => audit::run(&context, &arguments),

@@ -3,6 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
+use crate::keeper::recheck::RecheckStatus;
 use crate::keeper::verify;
 use crate::ledger::entry::Entry;
 use crate::server::status::{RepositoryStatus, Status};
@@ -39,7 +40,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
             }
             (_, Entry::Decision(decision)) => drop(decided.insert(decision.divergence)),
-            (_, Entry::Key(_) | Entry::Other(_)) => {}
+            (_, Entry::Recheck(_) | Entry::Key(_) | Entry::Other(_)) => {}
         }
     }
     let repositories = snapshots.into_values().map(|(index, snapshot)| RepositoryStatus {
@@ -65,6 +66,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         divergences,
         open_divergences: divergences.saturating_sub(decided.len() as u64),
         fetching: 0,
+        rechecks: None,
         repositories: repositories.collect(),
     })
 }
@@ -94,6 +96,9 @@ fn print(status: &Status) {
         let archives = output::count(status.fetching as u64, "archive", "archives");
         say!("fetching     {archives}");
     }
+    if let Some(rechecks) = &status.rechecks {
+        print_rechecks(rechecks);
+    }
     for repository in &status.repositories {
         say!("\n{heading}{}{heading:#}  {}", repository.name, repository.upstream);
         match (repository.versions, repository.admitted_at) {
@@ -118,5 +123,21 @@ fn print(status: &Status) {
         for (package, reason) in &repository.refused {
             say!("  {bad}left out{bad:#}   {package}: {reason}");
         }
+    }
+}
+
+fn print_rechecks(rechecks: &RecheckStatus) {
+    let bad = output::BAD;
+    let outcomes = rechecks.urls.iter().map(|(outcome, count)| match outcome.is_good() {
+        true => format!("{count} {outcome}"),
+        false => format!("{bad}{count} {outcome}{bad:#}"),
+    });
+    let outcomes: Vec<String> = outcomes.collect();
+    if outcomes.is_empty() {
+        return;
+    }
+    say!("rechecks     {}; {} due now", outcomes.join(", "), rechecks.due);
+    if let (true, Some(since)) = (rechecks.behind, rechecks.due_since) {
+        say!("             {bad}behind{bad:#}: one is due since {since}; raise recheck.bandwidth");
     }
 }

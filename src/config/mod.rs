@@ -10,7 +10,7 @@ mod value;
 
 pub use load::{ConfigError, load};
 pub use policy::{ChecksumPolicy, KINDS, Percent, Policy, Rule};
-pub use value::{AddressRange, ByteSize, HumanDuration, RepositoryName};
+pub use value::{AddressRange, ByteRate, ByteSize, HumanDuration, RepositoryName};
 
 use crate::safe_url::SafeUrl;
 use serde::Deserialize;
@@ -34,6 +34,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// What happens to archives that nothing, or only something weak, vouches for.
     pub policy: Policy,
+    /// How often what is pinned is fetched again.
+    pub recheck: Recheck,
 }
 
 /// The `[server]` section.
@@ -141,6 +143,16 @@ pub struct Upstream {
     pub resolve: BTreeMap<String, SocketAddr>,
 }
 
+/// The `[recheck]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recheck {
+    /// The time in which every pinned URL is fetched again once.
+    pub every: HumanDuration,
+    /// How fast all rechecks together take bytes from upstreams.
+    pub bandwidth: ByteRate,
+}
+
 impl Config {
     /// The data directory: `store.path`, else systemd's `$STATE_DIRECTORY`, else
     /// `opam-keep` in the XDG data directory.
@@ -202,6 +214,12 @@ impl Default for Upstream {
             allow_addresses: Vec::new(),
             resolve: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for Recheck {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(30 * 24 * 60 * 60).into(), bandwidth: ByteRate::mib(2) }
     }
 }
 

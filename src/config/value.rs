@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -129,6 +129,42 @@ const UNITS: [(&str, u64); 10] = [
     ("GiB", 1 << 30),
     ("TiB", 1 << 40),
 ];
+
+/// A number of bytes a second such as `"2MiB/s"`; never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRate(NonZeroU64);
+
+impl ByteRate {
+    /// How many bytes a second.
+    pub fn bytes_per_second(self) -> NonZeroU64 {
+        self.0
+    }
+
+    pub(super) const fn mib(count: u64) -> Self {
+        Self(NonZeroU64::new(count << 20).expect("a default is not zero"))
+    }
+}
+
+impl FromStr for ByteRate {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let size: ByteSize = text.strip_suffix("/s").ok_or(())?.parse()?;
+        NonZeroU64::new(size.bytes()).map(Self).ok_or(())
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|()| {
+            D::Error::invalid_value(
+                Unexpected::Str(&text),
+                &"bytes a second, such as \"512KiB/s\" or \"2MiB/s\"",
+            )
+        })
+    }
+}
 
 /// A repository's name: 1 to 64 of `a-z A-Z 0-9 - _ .`, starting with a letter or digit, and
 /// none of the words that the server uses as first path segments itself.
@@ -300,6 +336,15 @@ mod tests {
         }
         assert_eq!(ByteSize::gib(2).to_string(), "2GiB");
         assert_eq!(ByteSize(10).to_string(), "10B");
+    }
+
+    #[test]
+    fn rates_are_sizes_a_second() {
+        let rate = "2MiB/s".parse().map(ByteRate::bytes_per_second);
+        assert_eq!(rate.map(NonZeroU64::get), Ok(2 << 20));
+        for text in ["", "/s", "2MiB", "0B/s", "2MiB/h"] {
+            assert!(text.parse::<ByteRate>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::Keeper;
 use super::progress::Arrival;
+use super::recheck::Bandwidth;
 use crate::ledger::entry::{DivergenceKind, Observed};
 use crate::opam::Checksum;
 use crate::safe_url::SafeUrl;
@@ -27,7 +28,7 @@ pub(super) enum Attempt {
     /// Something that is not the archive.
     Diverged(Observation),
     /// Nothing, for a reason that says nothing of the archive.
-    Unavailable(String),
+    Unavailable(FetchErrorKind),
     /// Our own store failed.
     Failed(String),
 }
@@ -41,18 +42,29 @@ pub(super) struct Observation {
     pub detail: String,
 }
 
-/// Fetches `source` and tells `follow` how far the bytes have come.
+/// What is asked for, and on what terms.
+pub(super) struct Question<'a> {
+    /// Who is asked.
+    pub source: &'a Url,
+    /// The checksums that the bytes must have.
+    pub declared: &'a [Checksum],
+    /// The most bytes that are taken.
+    pub max_size: u64,
+    /// What bounds how fast they are taken; nothing where somebody waits for them.
+    pub bandwidth: Option<&'a Bandwidth>,
+}
+
+/// Fetches from a source and tells `follow` how far the bytes have come.
 pub(super) async fn fetch(
     keeper: &Keeper,
-    source: &Url,
-    declared: &[Checksum],
+    question: &Question<'_>,
     follow: impl Fn(Arrival),
 ) -> Attempt {
-    let first = fetch_once(keeper, source, declared, &follow).await;
+    let first = fetch_once(keeper, question, &follow).await;
     match first {
         // A cut connection is worth one more try before it counts as what upstream says.
         Attempt::Diverged(Observation { what: DivergenceKind::Truncated, .. }) => {
-            match fetch_once(keeper, source, declared, &follow).await {
+            match fetch_once(keeper, question, &follow).await {
                 Attempt::Unavailable(_) => first,
                 second => second,
             }
@@ -63,18 +75,18 @@ pub(super) async fn fetch(
 
 async fn fetch_once(
     keeper: &Keeper,
-    source: &Url,
-    declared: &[Checksum],
+    question: &Question<'_>,
     follow: &impl Fn(Arrival),
 ) -> Attempt {
-    let source = SafeUrl::from(source.clone());
-    let request = Request::new(source.clone(), keeper.max_archive_size);
+    let Question { declared, max_size, bandwidth, .. } = *question;
+    let source = SafeUrl::from(question.source.clone());
+    let request = Request::new(source.clone(), max_size);
     let mut response = match keeper.client.get(request).await {
         Ok(response) => response,
         Err(error) => return judge_error(&error, &source, None, keeper).await,
     };
     let from = response.url.to_string();
-    let (hashed, error) = match receive(keeper, &mut response, follow).await {
+    let (hashed, error) = match receive(keeper, &mut response, bandwidth, follow).await {
         Ok(received) => received,
         Err(error) => return Attempt::Failed(error.to_string()),
     };
@@ -88,6 +100,7 @@ async fn fetch_once(
 async fn receive(
     keeper: &Keeper,
     response: &mut Response,
+    bandwidth: Option<&Bandwidth>,
     follow: &impl Fn(Arrival),
 ) -> io::Result<(Hashed, Option<FetchError>)> {
     let store = keeper.store.clone();
@@ -103,6 +116,9 @@ async fn receive(
     let error = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {
+                if let Some(bandwidth) = bandwidth {
+                    bandwidth.take(chunk.len()).await;
+                }
                 if chunks.send(chunk).await.is_err() {
                     // The writer ended early; its own error is told below.
                     break None;
@@ -173,7 +189,7 @@ async fn judge_error(
         FetchErrorKind::ForbiddenAddress { .. } if *error.url != *source => {
             DivergenceKind::ForbiddenRedirect
         }
-        kind => return Attempt::Unavailable(kind.to_string()),
+        kind => return Attempt::Unavailable(kind.clone()),
     };
     let (evidence, from) = match partial {
         Some((hashed, from)) => (evidence(keeper, hashed).await, from),
@@ -196,7 +212,7 @@ async fn redirect_evidence(keeper: &Keeper, error: &FetchError) -> Option<Hashed
 }
 
 /// The bytes themselves, or the beginning of more bytes than are kept as evidence.
-async fn evidence(keeper: &Keeper, hashed: Hashed) -> Option<Hashed> {
+pub(super) async fn evidence(keeper: &Keeper, hashed: Hashed) -> Option<Hashed> {
     match hashed.digests().size {
         0 => None,
         1..=MAX_EVIDENCE => Some(hashed),

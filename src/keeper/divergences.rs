@@ -86,7 +86,14 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
                     about.decisions.push(decision);
                 }
             }
-            (_, Entry::Key(_) | Entry::Pin(_) | Entry::Snapshot(_) | Entry::Other(_)) => {}
+            (
+                _,
+                Entry::Key(_)
+                | Entry::Pin(_)
+                | Entry::Snapshot(_)
+                | Entry::Recheck(_)
+                | Entry::Other(_),
+            ) => {}
         }
     }
     Ok(recorded.into_values().collect())
@@ -108,9 +115,23 @@ pub fn explain(
     let Some(observed) = divergence.evidence.filter(|name| observed == Some(*name)) else {
         return Ok(None);
     };
-    let Some(expected) = pinned(log, divergence)? else { return Ok(None) };
-    let (pinned, observed) = (blobs.open(&expected)?, blobs.open(&observed)?);
-    Ok(archive::explain(&mut &*pinned.file, &mut &*observed.file, &Limits::default())?)
+    match pinned(log, divergence)? {
+        Some(expected) => compare(blobs, &expected, &observed),
+        None => Ok(None),
+    }
+}
+
+/// Why the bytes of one blob are not those of another; `None` when they are.
+///
+/// # Errors
+/// When they can't be read.
+pub(super) fn compare(
+    blobs: &Blobs,
+    expected: &Sha256,
+    observed: &Sha256,
+) -> Result<Option<Explanation>, ExplainError> {
+    let (expected, observed) = (blobs.open(expected)?, blobs.open(observed)?);
+    Ok(archive::explain(&mut &*expected.file, &mut &*observed.file, &Limits::default())?)
 }
 
 /// Writes an operator's decision to the ledger, and says at which index it is and which

@@ -1,7 +1,7 @@
 //! First fetches: one upstream request however many clients wait, and a durable pin before any
 //! of them gets the last byte.
 
-use super::attempt::{self, Attempt};
+use super::attempt::{self, Attempt, Question};
 use super::missing::Missing;
 use super::progress::{Arrival, Progress};
 use super::{Keeper, sources};
@@ -194,7 +194,8 @@ impl Fill {
     }
 
     async fn attempt(&self, archive: &DeclaredArchive, number: u32, source: &Url) -> Attempt {
-        let attempt = attempt::fetch(&self.keeper, source, &archive.checksums, |arrival| {
+        let question = self.question(archive, source);
+        let attempt = attempt::fetch(&self.keeper, &question, |arrival| {
             self.progress.send_replace(Progress::Arriving(Arrival { source: number, ..arrival }));
         });
         let result = attempt.await;
@@ -202,6 +203,11 @@ impl Fill {
             self.progress.send_replace(Progress::Asking);
         }
         result
+    }
+
+    fn question<'a>(&self, archive: &'a DeclaredArchive, source: &'a Url) -> Question<'a> {
+        let max_size = self.keeper.max_archive_size;
+        Question { source, declared: &archive.checksums, max_size, bandwidth: None }
     }
 
     /// Asks other sources of a weakly declared archive for the same bytes.
@@ -213,7 +219,7 @@ impl Fill {
     ) -> Result<Vec<String>, Missing> {
         let mut agreed = Vec::new();
         for source in others.iter().take(MAX_SECOND_OPINIONS) {
-            match attempt::fetch(&self.keeper, source, &archive.checksums, |_| {}).await {
+            match attempt::fetch(&self.keeper, &self.question(archive, source), |_| {}).await {
                 Attempt::Sound { hashed, from } if hashed.digests().sha256 == first => {
                     agreed.push(from);
                 }
@@ -254,7 +260,7 @@ impl Fill {
     ) -> Result<Kept, Missing> {
         let Given { source, from, hashed } = given;
         let digests = *hashed.digests();
-        self.keep(hashed).await.map_err(store_failed)?;
+        self.keeper.keep(hashed).await.map_err(store_failed)?;
         let (url, src) = subject(archive, source);
         let pin = Pin {
             at: self.keeper.clock.now(),
@@ -344,7 +350,7 @@ impl Fill {
         }
         if let Some(hashed) = observation.evidence {
             let name = hashed.digests().sha256;
-            match self.keep(hashed).await {
+            match self.keeper.keep(hashed).await {
                 Ok(()) => divergence.evidence = Some(name),
                 Err(error) => tracing::error!(%error, "evidence can't be kept"),
             }
@@ -363,13 +369,6 @@ impl Fill {
                 tracing::error!(%what, url, from, %error, "a divergence can't be recorded");
             }
         }
-    }
-
-    async fn keep(&self, hashed: Hashed) -> std::io::Result<()> {
-        let store = self.keeper.store.clone();
-        tokio::task::spawn_blocking(move || store.blobs().keep(hashed))
-            .await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 }
 

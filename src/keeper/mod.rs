@@ -15,6 +15,7 @@ mod fill;
 mod missing;
 mod progress;
 mod raw_files;
+pub mod recheck;
 mod refresh;
 mod repository;
 mod review;
@@ -36,12 +37,14 @@ use crate::config::{Config, Policy};
 use crate::ledger::entry::Action;
 use crate::opam::Checksum;
 use crate::store::Store;
+use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{Client, SetupError};
 use divergences::DecideError;
 use fill::Fills;
 use missing::NegativeCache;
+use recheck::Rechecking;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -61,6 +64,7 @@ pub struct Keeper {
     repositories: Vec<Arc<Repository>>,
     fills: Fills,
     negative: NegativeCache,
+    rechecking: Rechecking,
     tasks: TaskTracker,
 }
 
@@ -131,6 +135,7 @@ impl Keeper {
             patience: config.upstream.patience.get(),
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
+            rechecking: Rechecking::new(&config.recheck),
             tasks: TaskTracker::new(),
         }))
     }
@@ -312,6 +317,14 @@ impl Keeper {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps a blob, off the reactor; durable once this returns.
+    async fn keep(&self, hashed: Hashed) -> std::io::Result<()> {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || store.blobs().keep(hashed))
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 
     async fn answer(self: &Arc<Self>, declared: Result<Option<Declared>, IndexError>) -> Answer {

@@ -1,4 +1,5 @@
-//! When upstreams are asked: at start, at their interval, and when they say that they changed.
+//! When upstreams are asked: at start, at their interval, and when they say that they changed;
+//! and that rechecks go on beside that.
 
 use super::{Keeper, Repository};
 use crate::upstream::repository::Watch;
@@ -16,6 +17,10 @@ impl Keeper {
                 stop.run_until_cancelled(keeper.keep_fresh(&repository)).await;
             });
         }
+        let (keeper, stop) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(keeper.recheck_regularly()).await;
+        });
     }
 
     /// Waits until no background task runs any more, for `patience` at most.

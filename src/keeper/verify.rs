@@ -232,7 +232,7 @@ fn note(
                 wanted.blob(name, index, None);
             }
         }
-        Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => {}
+        Entry::Key(_) | Entry::Decision(_) | Entry::Recheck(_) | Entry::Other(_) => {}
     }
 }
 

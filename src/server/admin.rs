@@ -6,13 +6,17 @@
 use super::status;
 use crate::clock::Clock;
 use crate::keeper::divergences::DecideError;
+use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
 use crate::keeper::{Keeper, Refreshed};
 use crate::ledger::entry::Action;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use http_body_util::channel::{self, Channel, Sender};
+use http_body_util::{BodyExt as _, Collected, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::io;
@@ -54,6 +58,21 @@ pub struct Decided {
     /// Why what was accepted is not served yet, if so.
     pub problem: Option<String>,
 }
+
+/// What is told of rechecks while they go on, a line each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rechecked {
+    /// So many URLs will be fetched.
+    Urls(usize),
+    /// What came of one.
+    Checked(Checked),
+    /// Why nothing can be said of one.
+    Failed(CheckError),
+}
+
+/// The whole answer at once, or lines as they come.
+type Body = Either<Full<Bytes>, Channel<Bytes>>;
 
 /// Answers commands on `path` until `stop`.
 ///
@@ -109,10 +128,10 @@ async fn respond(
     request: Request<Incoming>,
     keeper: &Arc<Keeper>,
     clock: &Clock,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     match (request.method(), &path[..]) {
-        (&Method::GET, ["status"]) => json(StatusCode::OK, &status::of(keeper, clock)),
+        (&Method::GET, ["status"]) => json(StatusCode::OK, &status::of(keeper, clock).await),
         (&Method::POST, ["refresh"]) => {
             json(StatusCode::OK, &refresh(keeper, keeper.repositories()).await)
         }
@@ -129,20 +148,15 @@ async fn respond(
             Ok(id) => decide(request, id, keeper).await,
             Err(_) => json(StatusCode::NOT_FOUND, &"a divergence is named by its ledger index"),
         },
+        (&Method::POST, ["recheck"]) => recheck(request, keeper).await,
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
     }
 }
 
-async fn decide(
-    request: Request<Incoming>,
-    id: u64,
-    keeper: &Arc<Keeper>,
-) -> Response<Full<Bytes>> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
-    let body = body.map(Collected::to_bytes).unwrap_or_default();
-    let Deciding { action, by, why } = match serde_json::from_slice(&body) {
+async fn decide(request: Request<Incoming>, id: u64, keeper: &Arc<Keeper>) -> Response<Body> {
+    let Deciding { action, by, why } = match read(request).await {
         Ok(deciding) => deciding,
-        Err(error) => return json(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(refusal) => return refusal,
     };
     match keeper.decide(id, action, by, why).await {
         Ok((entry, refreshed)) => {
@@ -154,6 +168,45 @@ async fn decide(
         }
         Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
+}
+
+async fn recheck(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
+    let selection: Selection = match read(request).await {
+        Ok(selection) => selection,
+        Err(refusal) => return refusal,
+    };
+    let subjects = match keeper.select(selection).await {
+        Ok(subjects) => subjects,
+        Err(error @ SelectionError::Nothing(_)) => {
+            return json(StatusCode::NOT_FOUND, &error.to_string());
+        }
+        Err(error) => return json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    };
+    let (mut lines, body) = Channel::new(LINES_AHEAD);
+    let keeper = Arc::clone(keeper);
+    tokio::spawn(async move {
+        let told = tell(&mut lines, &Rechecked::Urls(subjects.len())).await;
+        let mut checks = keeper.recheck(subjects, Asker::Person);
+        let mut listening = told.is_ok();
+        while listening && let Some(checked) = checks.next().await {
+            let line = checked.map_or_else(Rechecked::Failed, Rechecked::Checked);
+            // Whoever asked may have gone; then nobody wants to know the rest.
+            listening = tell(&mut lines, &line).await.is_ok();
+        }
+    });
+    Response::new(Either::Right(body))
+}
+
+async fn tell(lines: &mut Sender<Bytes>, line: &Rechecked) -> Result<(), channel::SendError> {
+    let mut line = serde_json::to_vec(line).unwrap_or_default();
+    line.push(b'\n');
+    lines.send_data(line.into()).await
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Response<Body>> {
+    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    let body = body.map(Collected::to_bytes).unwrap_or_default();
+    serde_json::from_slice(&body).map_err(|error| json(StatusCode::BAD_REQUEST, &error.to_string()))
 }
 
 /// Asks the upstreams of `repositories`, one after the other.
@@ -174,13 +227,15 @@ pub async fn refresh(
     reports
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let body = serde_json::to_vec(value).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *response.status_mut() = status;
     response
 }
 
+/// How many lines wait for a reader.
+const LINES_AHEAD: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest decision, in bytes; the reason has to fit into a ledger entry.
 const MAX_BODY: usize = 16 << 10;

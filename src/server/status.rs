@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::keeper::Keeper;
+use crate::keeper::recheck::RecheckStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub struct Status {
     pub open_divergences: u64,
     /// How many first fetches are under way.
     pub fetching: usize,
+    /// How rechecks stand; `None` when no server runs, or the catalog can't say.
+    pub rechecks: Option<RecheckStatus>,
     /// The repositories, in the order of mirror.toml.
     pub repositories: Vec<RepositoryStatus>,
 }
@@ -59,7 +62,7 @@ pub struct RepositoryStatus {
     pub held: Vec<String>,
 }
 
-pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
+pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
     let store = keeper.store();
     let repositories = keeper.repositories().iter().map(|repository| {
         let (health, served) = (repository.health(), repository.served());
@@ -88,6 +91,7 @@ pub(super) fn of(keeper: &Keeper, clock: &Clock) -> Status {
         divergences: store.lookup(|catalog| catalog.divergences()).unwrap_or_default(),
         open_divergences: store.lookup(|catalog| catalog.open_divergences()).unwrap_or_default(),
         fetching: keeper.fills(),
+        rechecks: keeper.rechecks().await.ok(),
         repositories: repositories.collect(),
     }
 }

@@ -218,7 +218,7 @@ impl Round {
                 let known = decided.filter(|(state, _)| *state >= decision.action.state());
                 Ok(known.map(|(_, index)| Appended::Known(index)))
             }
-            Entry::Snapshot(_) | Entry::Key(_) | Entry::Other(_) => Ok(None),
+            Entry::Recheck(_) | Entry::Snapshot(_) | Entry::Key(_) | Entry::Other(_) => Ok(None),
         }
     }
 

@@ -15,6 +15,7 @@ mod ledger;
 mod lies;
 mod pins;
 mod policy;
+mod recheck;
 mod requests;
 mod room;
 mod sources;

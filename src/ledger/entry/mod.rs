@@ -6,9 +6,11 @@
 
 mod divergence;
 mod kept;
+mod recheck;
 
 pub use divergence::{Action, Decision, Divergence, DivergenceKind, DivergenceState, Observed};
 pub use kept::{KeyEntry, Pin, Snapshot, Strength};
+pub use recheck::{Outcome, Recheck};
 
 use super::tile::MAX_LEAF;
 use jiff::Timestamp;
@@ -30,6 +32,8 @@ pub enum Entry {
     Divergence(Divergence),
     /// What an operator decided about a divergence.
     Decision(Decision),
+    /// A pinned URL was fetched again, with another outcome than before.
+    Recheck(Recheck),
     /// An entry of a kind that this version does not know.
     Other(OtherEntry),
 }
@@ -68,6 +72,7 @@ impl Entry {
             Self::Snapshot(entry) => entry.at,
             Self::Divergence(entry) => entry.at,
             Self::Decision(entry) => entry.at,
+            Self::Recheck(entry) => entry.at,
             Self::Other(entry) => entry.at,
         }
     }
@@ -80,6 +85,7 @@ impl Entry {
             Self::Snapshot(_) => "snapshot",
             Self::Divergence(_) => "divergence",
             Self::Decision(_) => "decision",
+            Self::Recheck(_) => "recheck",
             Self::Other(entry) => &entry.kind,
         }
     }
@@ -95,6 +101,7 @@ impl Entry {
             Self::Snapshot(entry) => canonical(entry, self.kind())?,
             Self::Divergence(entry) => canonical(entry, self.kind())?,
             Self::Decision(entry) => canonical(entry, self.kind())?,
+            Self::Recheck(entry) => canonical(entry, self.kind())?,
             Self::Other(entry) => entry.leaf.clone(),
         };
         match leaf.len() {
@@ -130,6 +137,7 @@ impl Entry {
             "snapshot" => Self::Snapshot(read(fields)?),
             "divergence" => Self::Divergence(read(fields)?),
             "decision" => Self::Decision(read(fields)?),
+            "recheck" => Self::Recheck(read(fields)?),
             "" => return Err(EntryError::Malformed("\"kind\" is empty".to_owned())),
             _ => {
                 if fields.values().any(has_float) {

@@ -15,6 +15,7 @@ pub(super) enum Table {
     Blob = b'b',
     Divergence = b'd',
     State = b'D',
+    Recheck = b'k',
     Snapshot = b's',
     Revision = b'r',
     DeclaredChecksum = b'c',
@@ -38,7 +39,7 @@ pub(super) type Item = (Vec<u8>, Vec<u8>);
 pub struct IndexError(String);
 
 impl IndexError {
-    pub(in crate::store) fn new(problem: impl Into<String>) -> Self {
+    pub(crate) fn new(problem: impl Into<String>) -> Self {
         Self(problem.into())
     }
 }
@@ -48,8 +49,21 @@ pub(super) trait Index: Send + Sync {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
     /// Applies all changes or none.
     fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError>;
-    /// All entries of a table whose keys start with `prefix`, in order, without the table's byte.
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError>;
+    /// Shows `each` all entries of a table whose keys start with `prefix`, in order, without the
+    /// table's byte; `each` must not ask the index anything.
+    fn visit(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), IndexError>;
+
+    /// The same as a list.
+    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError> {
+        let mut items = Vec::new();
+        self.visit(table, prefix, &mut |key, value| items.push((key.to_vec(), value.to_vec())))?;
+        Ok(items)
+    }
 }
 
 /// The index on disk.
@@ -95,12 +109,17 @@ impl Index for SledIndex {
         Ok(self.0.apply_batch(batch)?)
     }
 
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError> {
-        self.0
-            .scan_prefix(whole_key(table, prefix))
-            .map(|entry| entry.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(IndexError::from)
+    fn visit(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), IndexError> {
+        for entry in self.0.scan_prefix(whole_key(table, prefix)) {
+            let (key, value) = entry?;
+            each(&key[1..], &value);
+        }
+        Ok(())
     }
 }
 
@@ -125,14 +144,17 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError> {
+    fn visit(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<(), IndexError> {
         let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let start = whole_key(table, prefix);
-        Ok(map
-            .range(start.clone()..)
-            .take_while(|(key, _)| key.starts_with(&start))
-            .map(|(key, value)| (key[1..].to_vec(), value.clone()))
-            .collect())
+        let found = map.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start));
+        found.for_each(|(key, value)| each(&key[1..], value));
+        Ok(())
     }
 }
 
@@ -149,7 +171,7 @@ impl Index for FailingIndex {
         Err(self.0.clone())
     }
 
-    fn scan(&self, _: Table, _: &[u8]) -> Result<Vec<Item>, IndexError> {
+    fn visit(&self, _: Table, _: &[u8], _: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError> {
         Err(self.0.clone())
     }
 }

@@ -7,11 +7,13 @@
 mod declared;
 mod divergences;
 mod index;
+mod rechecks;
 
 pub use declared::DeclaredArchive;
 pub use divergences::MAX_DIVERGENCES;
 pub(in crate::store) use divergences::divergence_key;
 pub use index::IndexError;
+pub use rechecks::{Last, Rechecks, Subject};
 
 use super::layout::Layout;
 use crate::digest::Sha256;
@@ -19,6 +21,7 @@ use crate::ledger::entry::{Entry, Pin, Snapshot};
 use crate::opam::Checksum;
 use divergences::Counts;
 use index::{Change, FailingIndex, Index, MemoryIndex, SledIndex, Table};
+use rechecks::Rows;
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -116,11 +119,13 @@ impl Catalog {
         let mut seen = HashSet::new();
         let mut pins = number_at(&*index, META_PINS)?;
         let mut divergences = Counts::of(&*index)?;
+        let mut rechecks = Rows::default();
         for (number, entry) in (known..).zip(new) {
             match entry {
                 Entry::Pin(pin) => {
                     pins += 1;
                     apply_pin(&*index, number, pin, &mut seen, &mut changes)?;
+                    rechecks.take_in(&*index, number, pin)?;
                 }
                 Entry::Divergence(divergence) => {
                     changes.push(divergences.take_in(number, divergence));
@@ -140,6 +145,7 @@ impl Catalog {
                 Entry::Decision(decision) => {
                     changes.extend(divergences.decide(&*index, number, decision)?);
                 }
+                Entry::Recheck(recheck) => rechecks.note(&*index, recheck)?,
                 Entry::Key(_) | Entry::Other(_) => {}
             }
         }
@@ -147,6 +153,7 @@ impl Catalog {
         changes.push(put(Table::Meta, META_SIZE, size.to_be_bytes().into()));
         changes.push(put(Table::Meta, META_PINS, pins.to_be_bytes().into()));
         changes.extend(divergences.changes());
+        changes.extend(rechecks.into_changes());
         index.apply(changes)
     }
 
@@ -355,7 +362,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "5";
+const FORMAT: &str = "6";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

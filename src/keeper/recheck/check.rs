@@ -1,0 +1,406 @@
+//! One recheck: a subject's bytes fetched in full and held against what is pinned.
+
+use super::super::attempt::{self, Attempt, Observation, Question};
+use super::super::fill::short;
+use super::super::{Keeper, divergences};
+use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Observed, Outcome, Pin, Recheck};
+use crate::opam::Checksum;
+use crate::store::Appended;
+use crate::store::blobs::Hashed;
+use crate::store::catalog::{Kept, Last, Subject};
+use crate::upstream::FetchErrorKind;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use thiserror::Error;
+use url::Url;
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Nobody waits: what can't be reached is asked again later before that counts.
+    Schedule,
+    /// A person waits: what can't be reached is asked again at once, and then it counts.
+    Person,
+}
+
+/// What came of one recheck.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The URL.
+    pub url: String,
+    /// The repository whose metadata declares it.
+    pub repository: String,
+    /// Packages that use it.
+    pub packages: Vec<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What had come of it before.
+    pub before: Outcome,
+    /// The same in words.
+    pub detail: String,
+    /// The ledger index of the divergence, when other bytes came.
+    pub divergence: Option<u64>,
+}
+
+/// Why nothing can be said of a subject now; it stays due.
+#[derive(Clone, Debug, Error, Serialize, Deserialize)]
+pub enum CheckError {
+    /// Its host is left alone for now.
+    #[error("{url} was not asked: {reason}")]
+    Postponed {
+        /// The URL.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// Our own store failed.
+    #[error("{url} can't be rechecked: {reason}")]
+    Store {
+        /// The URL.
+        url: String,
+        /// How.
+        reason: String,
+    },
+}
+
+/// What upstream said, before it is in the ledger.
+struct Seen {
+    outcome: Outcome,
+    detail: String,
+    divergence: Option<u64>,
+}
+
+/// The pins that say what has to come.
+struct Pinned {
+    /// The URL's own first pin, if it ever was asked.
+    own: Option<Kept>,
+    /// That pin, or the one whose metadata declares the URL.
+    pin: Pin,
+}
+
+impl Keeper {
+    /// Fetches a subject and notes what came of it.
+    ///
+    /// # Errors
+    /// When nothing can be said of it now.
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        subject: Subject,
+        last: Last,
+        asker: Asker,
+    ) -> Result<Checked, CheckError> {
+        let pinned =
+            self.pinned(&subject, last).await.map_err(|reason| failed(&subject, reason))?;
+        let mut seen = self.look(&subject, &pinned, asker).await?;
+        let again = seen.outcome == Outcome::Unreachable && last.outcome != Outcome::Unreachable;
+        // That its host is left alone by now changes nothing of what was seen.
+        if again
+            && asker == Asker::Person
+            && let Ok(second) = self.look(&subject, &pinned, asker).await
+        {
+            seen = second;
+        }
+        self.note(subject, &pinned.pin, seen, asker).await
+    }
+
+    /// Reads the pins of a subject.
+    async fn pinned(&self, subject: &Subject, last: Last) -> Result<Pinned, String> {
+        let own = self.store.lookup(|catalog| catalog.pin(&subject.url));
+        let own = own.map_err(|error| error.to_string())?;
+        let index = own.map_or(last.pin, |own| own.entry);
+        Ok(Pinned { own, pin: self.pin_at(index).await? })
+    }
+
+    async fn pin_at(&self, index: u64) -> Result<Pin, String> {
+        let log = self.store.log().clone();
+        let entry =
+            tokio::task::spawn_blocking(move || log.entries(index, index + 1).next().transpose());
+        match entry.await.map_err(|error| error.to_string())? {
+            Ok(Some((_, Entry::Pin(pin)))) => Ok(pin),
+            Ok(_) => Err(format!("ledger entry {index} is no pin")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Asks upstream once.
+    async fn look(
+        self: &Arc<Self>,
+        subject: &Subject,
+        pinned: &Pinned,
+        asker: Asker,
+    ) -> Result<Seen, CheckError> {
+        let Ok(source) = Url::parse(&subject.url) else {
+            return Err(failed(subject, "it is no URL"));
+        };
+        // More than is pinned is too much, whatever may be fetched by now.
+        let max_size = self.max_archive_size.max(pinned.pin.size.saturating_add(1));
+        let bandwidth = Some(&self.rechecking.bandwidth);
+        let question = Question { source: &source, declared: &[], max_size, bandwidth };
+        match attempt::fetch(self, &question, |_| {}).await {
+            Attempt::Sound { hashed, from } => {
+                let size = hashed.digests().size;
+                let seen = self.compare(subject, pinned, hashed, short(from)).await;
+                let seen = seen.map_err(|reason| failed(subject, reason))?;
+                self.rechecking.count(seen.outcome, size);
+                Ok(seen)
+            }
+            Attempt::Diverged(observation) => {
+                let seen = self.refused(subject, pinned, observation).await;
+                let seen = seen.map_err(|reason| failed(subject, reason))?;
+                self.rechecking.count(seen.outcome, 0);
+                Ok(seen)
+            }
+            // Announced as more than it may be, which is more than is pinned.
+            Attempt::Unavailable(kind @ FetchErrorKind::TooLarge { .. }) => {
+                let observation = Observation {
+                    what: DivergenceKind::TooLarge,
+                    from: subject.url.clone(),
+                    observed: None,
+                    evidence: None,
+                    detail: kind.to_string(),
+                };
+                let seen = self.refused(subject, pinned, observation).await;
+                let seen = seen.map_err(|reason| failed(subject, reason))?;
+                self.rechecking.count(seen.outcome, 0);
+                Ok(seen)
+            }
+            Attempt::Unavailable(kind) => {
+                let outcome = outcome_of(&kind, asker)
+                    .map_err(|reason| CheckError::Postponed { url: subject.url.clone(), reason })?;
+                self.rechecking.count(outcome, 0);
+                Ok(Seen { outcome, detail: kind.to_string(), divergence: None })
+            }
+            Attempt::Failed(reason) => Err(failed(subject, reason)),
+        }
+    }
+
+    /// Holds whole bytes against the pins.
+    async fn compare(
+        self: &Arc<Self>,
+        subject: &Subject,
+        pinned: &Pinned,
+        hashed: Hashed,
+        from: String,
+    ) -> Result<Seen, String> {
+        let (store, sha256) = (&self.store, hashed.digests().sha256);
+        let own = store.lookup(|catalog| catalog.pin_to(&subject.url, &sha256));
+        if let Some(own) = own.map_err(|error| error.to_string())? {
+            let first_from = self.pin_at(own.entry).await?.from;
+            let (outcome, detail) = match place(&first_from) == place(&from) {
+                true => (Outcome::Same, "it gives the pinned bytes".to_owned()),
+                false => (Outcome::Moved, format!("{from} gives the pinned bytes")),
+            };
+            return Ok(Seen { outcome, detail, divergence: None });
+        }
+        let declared = store.lookup(|catalog| catalog.pin_naming(subject, &sha256));
+        let declared = declared.map_err(|error| error.to_string())?;
+        if let (Some(declared), None) = (declared, pinned.own) {
+            // Its bytes came from elsewhere so far: this is its own first fetch.
+            self.pin_also(subject, declared, &from).await?;
+            let detail = "it gives the bytes that another source gave first".to_owned();
+            return Ok(Seen { outcome: Outcome::Same, detail, divergence: None });
+        }
+        let seen = self.diverged(subject, pinned, hashed, from.clone()).await?;
+        if let Some(declared) = declared {
+            // Metadata declares them by now: they are pinned beside the first ones.
+            self.pin_also(subject, declared, &from).await?;
+        }
+        Ok(seen)
+    }
+
+    /// Pins a declared URL to the bytes that another one gave before, now that it gave them too.
+    async fn pin_also(&self, subject: &Subject, declared: u64, from: &str) -> Result<(), String> {
+        let pin = Pin {
+            at: self.clock.now(),
+            url: subject.url.clone(),
+            src: None,
+            from: from.to_owned(),
+            agreed: Vec::new(),
+            ..self.pin_at(declared).await?
+        };
+        // Where only something weak vouches for them, the first pin stands.
+        self.store.append(Entry::Pin(pin)).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Records other bytes, with themselves as evidence.
+    async fn diverged(
+        self: &Arc<Self>,
+        subject: &Subject,
+        pinned: &Pinned,
+        hashed: Hashed,
+        from: String,
+    ) -> Result<Seen, String> {
+        let digests = *hashed.digests();
+        let declared = pinned.pin.declared.iter().filter_map(|text| text.parse::<Checksum>().ok());
+        let wrong = declared.filter(|checksum| !checksum.matches(&digests)).count() > 0;
+        let (what, expected, detail) = match (pinned.own, wrong) {
+            (None, true) => (
+                DivergenceKind::Mismatch,
+                pinned.pin.declared.clone(),
+                "it does not give what the metadata declares".to_owned(),
+            ),
+            (own, _) => {
+                let sha256 = own.map_or(pinned.pin.sha256, |own| own.sha256);
+                let by = own.map_or(String::new(), |own| format!(" by ledger entry {}", own.entry));
+                let expected = vec![format!("sha256={sha256}")];
+                (DivergenceKind::Changed, expected, format!("pinned to other bytes{by}"))
+            }
+        };
+        let observed = Observed { sha256: digests.sha256, size: digests.size };
+        let evidence = attempt::evidence(self, hashed).await;
+        let observation =
+            Observation { what, from, observed: Some(observed), evidence, detail: detail.clone() };
+        let divergence = self.record(subject, &pinned.pin, expected, observation).await?;
+        let (store, expected) = (self.store.clone(), pinned.pin.sha256);
+        let explained = tokio::task::spawn_blocking(move || {
+            divergences::compare(store.blobs(), &expected, &observed.sha256)
+        });
+        let detail = match explained.await {
+            Ok(Ok(Some(explanation))) => short(explanation.to_string()),
+            // The bytes are too many to be kept, or can't be compared: they are other ones.
+            _ => detail,
+        };
+        Ok(Seen { outcome: Outcome::Changed, detail, divergence: Some(divergence) })
+    }
+
+    /// Records an answer that has no end or leads where nobody may go.
+    async fn refused(
+        &self,
+        subject: &Subject,
+        pinned: &Pinned,
+        observation: Observation,
+    ) -> Result<Seen, String> {
+        let (what, detail) = (observation.what, observation.detail.clone());
+        let outcome = match what {
+            DivergenceKind::TooLarge => Outcome::Changed,
+            // Where a connection was cut twice is chance.
+            DivergenceKind::Truncated => {
+                return Ok(Seen { outcome: Outcome::Unreachable, detail, divergence: None });
+            }
+            _ => Outcome::Unreachable,
+        };
+        let expected = vec![format!("sha256={}", pinned.pin.sha256)];
+        let divergence = self.record(subject, &pinned.pin, expected, observation).await?;
+        Ok(Seen { outcome, detail, divergence: Some(divergence) })
+    }
+
+    /// Writes a divergence unless it is known, and says where it is.
+    async fn record(
+        &self,
+        subject: &Subject,
+        pin: &Pin,
+        expected: Vec<String>,
+        observation: Observation,
+    ) -> Result<u64, String> {
+        let mut divergence = Divergence {
+            at: self.clock.now(),
+            repository: subject.repository.clone(),
+            packages: pin.packages.clone(),
+            url: subject.url.clone(),
+            src: pin.src.clone().filter(|src| *src != subject.url),
+            from: short(observation.from),
+            what: observation.what,
+            expected,
+            edits: Vec::new(),
+            observed: observation.observed,
+            evidence: None,
+            detail: short(observation.detail),
+        };
+        let known = self.store.lookup(|catalog| catalog.divergence(&divergence));
+        if let Some(known) = known.map_err(|error| error.to_string())? {
+            return Ok(known);
+        }
+        if let Some(hashed) = observation.evidence {
+            let name = hashed.digests().sha256;
+            self.keep(hashed).await.map_err(|error| error.to_string())?;
+            divergence.evidence = Some(name);
+        }
+        let (what, url) = (divergence.what, divergence.url.clone());
+        let appended = self.store.append(Entry::Divergence(divergence)).await;
+        match appended.map_err(|error| error.to_string())? {
+            Appended::New(entry) => {
+                tracing::error!(%what, url, entry, "upstream diverged");
+                Ok(entry)
+            }
+            Appended::Known(entry) => Ok(entry),
+            Appended::PinnedOtherwise(kept) => Ok(kept.entry),
+        }
+    }
+
+    /// Writes an outcome to the ledger where it is another one than before.
+    async fn note(
+        &self,
+        subject: Subject,
+        pin: &Pin,
+        seen: Seen,
+        asker: Asker,
+    ) -> Result<Checked, CheckError> {
+        let broken = |error: &dyn std::fmt::Display| failed(&subject, error.to_string());
+        let last = self.store.lookup(|catalog| catalog.last_recheck(&subject));
+        let Some(last) = last.map_err(|error| broken(&error))? else {
+            return Err(failed(&subject, "the catalog no longer knows it"));
+        };
+        let Seen { outcome, detail, divergence } = seen;
+        let at = self.clock.now();
+        let is_new = outcome != last.outcome;
+        let waits = outcome == Outcome::Unreachable && asker == Asker::Schedule;
+        if is_new && !(waits && last.failed_at == 0) {
+            let recheck = Recheck {
+                at,
+                repository: subject.repository.clone(),
+                packages: pin.packages.clone(),
+                url: subject.url.clone(),
+                sha256: pin.sha256,
+                outcome,
+                before: last.outcome,
+                divergence,
+                detail: short(detail.clone()),
+            };
+            let url = &subject.url;
+            match outcome.is_good() {
+                true => tracing::info!(%outcome, before = %last.outcome, url, detail, "rechecked"),
+                false => tracing::warn!(%outcome, before = %last.outcome, url, detail, "rechecked"),
+            }
+            let appended = self.store.append(Entry::Recheck(recheck)).await;
+            appended.map_err(|error| broken(&error))?;
+        } else {
+            // What fails for the first time keeps its turn, and has another one soon.
+            let (at, failed_at) = match is_new {
+                true => (last.at, at.as_second()),
+                false => (at.as_second(), 0),
+            };
+            let noted = self.store.lookup(|catalog| catalog.note_recheck(&subject, at, failed_at));
+            noted.map_err(|error| broken(&error))?;
+        }
+        let Subject { repository, url } = subject;
+        let packages = pin.packages.clone();
+        Ok(Checked { url, repository, packages, outcome, before: last.outcome, detail, divergence })
+    }
+}
+
+/// What an answer without bytes says of the archive; the error is why it says nothing yet.
+fn outcome_of(kind: &FetchErrorKind, asker: Asker) -> Result<Outcome, String> {
+    match kind {
+        FetchErrorKind::Status(
+            StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+        ) => Ok(Outcome::Gone),
+        // The host, or we ourselves, asked for a pause.
+        FetchErrorKind::Status(StatusCode::TOO_MANY_REQUESTS) | FetchErrorKind::Busy { .. } => {
+            Err(kind.to_string())
+        }
+        // The host fails altogether. By the schedule that counts only if it still does much later;
+        // at once, thousands of entries would say the same.
+        FetchErrorKind::CircuitOpen { .. } if asker == Asker::Person => Err(kind.to_string()),
+        _ => Ok(Outcome::Unreachable),
+    }
+}
+
+/// Where bytes come from: what follows a question mark is often signed anew each time.
+fn place(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
+fn failed(subject: &Subject, reason: impl Into<String>) -> CheckError {
+    CheckError::Store { url: subject.url.clone(), reason: reason.into() }
+}

@@ -1,0 +1,273 @@
+//! Which URLs are to be fetched again, when that was done last, and what came of it.
+//!
+//! Outcomes that changed are in the ledger. When a URL was last fetched is known here alone: a
+//! catalog that is rebuilt begins the round anew, and nothing else is lost.
+
+use super::index::{Change, Index, IndexError, Table};
+use super::{Catalog, number, number_at, put};
+use crate::digest::Sha256;
+use crate::ledger::entry::{Outcome, Pin, Recheck};
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// A URL that is rechecked: one that was pinned, or one that metadata declares for an archive
+/// whose bytes came from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// The repository whose metadata declares it.
+    pub repository: String,
+    /// The URL, without credentials.
+    pub url: String,
+}
+
+/// What is known of a subject's rechecks. Times are Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// The ledger index of the pin that says what has to come.
+    pub pin: u64,
+    /// When it was last fetched, or pinned.
+    pub at: i64,
+    /// When it first could not be reached since; 0 when it could.
+    pub failed_at: i64,
+    /// What had come of it.
+    pub outcome: Outcome,
+}
+
+/// The round in which every subject's turn comes once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rechecks {
+    /// Those whose turn it is, the longest due first; at most as many as were asked for.
+    pub due: Vec<(Subject, Last)>,
+    /// How many there are whose turn it is.
+    pub all_due: u64,
+    /// Since when the first of them is due, in Unix seconds.
+    pub due_since: Option<i64>,
+    /// How many subjects there are of each outcome.
+    pub outcomes: BTreeMap<Outcome, u64>,
+}
+
+impl Catalog {
+    /// Whose turn it is at `now`, when each subject has one turn in `every` seconds; at most
+    /// `most` of them are named.
+    ///
+    /// Turns are spread by the subjects' names, so that what was pinned together is not asked for
+    /// together. A subject that could not be reached has another turn after a thirtieth of that
+    /// time.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn rechecks(&self, now: i64, every: i64, most: usize) -> Result<Rechecks, IndexError> {
+        let index = self.index();
+        let mut since = number_at(&*index, META_SINCE)?.cast_signed();
+        if since == 0 {
+            index.apply(vec![put(Table::Meta, META_SINCE, now.to_be_bytes().into())])?;
+            since = now;
+        }
+        let mut found = Rechecks::default();
+        let mut first = BinaryHeap::new();
+        index.visit(Table::Recheck, &[], &mut |key, value| {
+            let Some(last) = last(value) else { return };
+            *found.outcomes.entry(last.outcome).or_default() += 1;
+            let due_at = match last.failed_at {
+                0 => turn_after(phase(key, every), last.at.max(since).min(now), every),
+                failed_at => failed_at.min(now).saturating_add(every / SECOND_LOOK),
+            };
+            if due_at > now {
+                return;
+            }
+            found.all_due += 1;
+            found.due_since = Some(found.due_since.map_or(due_at, |first| first.min(due_at)));
+            first.push((due_at, key.to_vec(), value.to_vec()));
+            if first.len() > most {
+                first.pop();
+            }
+        })?;
+        let first = first.into_sorted_vec().into_iter();
+        found.due = first.filter_map(|(_, key, value)| row(&key, &value)).collect();
+        Ok(found)
+    }
+
+    /// Every subject that `wanted` picks.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn recheck_subjects(
+        &self,
+        wanted: impl Fn(&Subject, &Last) -> bool,
+    ) -> Result<Vec<(Subject, Last)>, IndexError> {
+        let mut found = Vec::new();
+        self.index().visit(Table::Recheck, &[], &mut |key, value| {
+            found.extend(row(key, value).filter(|(subject, last)| wanted(subject, last)));
+        })?;
+        Ok(found)
+    }
+
+    /// What is known of one subject.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn last_recheck(&self, subject: &Subject) -> Result<Option<Last>, IndexError> {
+        Ok(self.get(Table::Recheck, &key_of(subject))?.and_then(|value| last(&value)))
+    }
+
+    /// The ledger index of the first pin to these bytes that names the subject, as the URL that
+    /// gave them or as the one that declares them.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn pin_naming(
+        &self,
+        subject: &Subject,
+        sha256: &Sha256,
+    ) -> Result<Option<u64>, IndexError> {
+        let value = self.get(Table::Recheck, &known_key(subject, sha256))?;
+        Ok(value.and_then(|value| number(&value)))
+    }
+
+    /// Notes when a subject was fetched; what came of it is noted by the ledger's entries.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn note_recheck(
+        &self,
+        subject: &Subject,
+        at: i64,
+        failed_at: i64,
+    ) -> Result<(), IndexError> {
+        let index = self.index();
+        let key = key_of(subject);
+        let Some(last) = index.get(Table::Recheck, &key)?.and_then(|value| last(&value)) else {
+            return Ok(());
+        };
+        index.apply(vec![put(Table::Recheck, &key, value_of(&Last { at, failed_at, ..last }))])
+    }
+}
+
+/// The subjects that a batch of entries adds or changes.
+#[derive(Default)]
+pub(super) struct Rows {
+    rows: BTreeMap<Vec<u8>, Last>,
+    known: BTreeMap<Vec<u8>, u64>,
+}
+
+impl Rows {
+    pub(super) fn take_in(
+        &mut self,
+        index: &dyn Index,
+        number: u64,
+        pin: &Pin,
+    ) -> Result<(), IndexError> {
+        for url in std::iter::once(&pin.url).chain(&pin.src) {
+            let subject = Subject { repository: pin.repository.clone(), url: url.clone() };
+            self.known.entry(known_key(&subject, &pin.sha256)).or_insert(number);
+            let key = key_of(&subject);
+            if self.row(index, &key)?.is_none() {
+                let at = pin.at.as_second();
+                let last = Last { pin: number, at, failed_at: 0, outcome: Outcome::Same };
+                self.rows.insert(key, last);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn note(&mut self, index: &dyn Index, recheck: &Recheck) -> Result<(), IndexError> {
+        let Recheck { repository, url, outcome, at, .. } = recheck;
+        let key = key_of(&Subject { repository: repository.clone(), url: url.clone() });
+        if let Some(last) = self.row(index, &key)? {
+            let at = at.as_second();
+            self.rows.insert(key, Last { at, failed_at: 0, outcome: *outcome, ..last });
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_changes(self) -> impl Iterator<Item = Change> {
+        let rows = self.rows.into_iter().map(|(key, last)| (key, value_of(&last)));
+        let known = self.known.into_iter().map(|(key, number)| (key, number.to_be_bytes().into()));
+        rows.chain(known).map(|(key, value)| Change::Put(Table::Recheck, key, value))
+    }
+
+    fn row(&self, index: &dyn Index, key: &[u8]) -> Result<Option<Last>, IndexError> {
+        match self.rows.get(key) {
+            Some(last) => Ok(Some(*last)),
+            None => Ok(index.get(Table::Recheck, key)?.and_then(|value| last(&value))),
+        }
+    }
+}
+
+/// The first turn after `last`: turns come at `phase` and then every so often.
+fn turn_after(phase: i64, last: i64, every: i64) -> i64 {
+    last.saturating_add(every - (last - phase).rem_euclid(every))
+}
+
+/// Where in the round a subject's turn comes, in seconds.
+fn phase(key: &[u8], every: i64) -> i64 {
+    let digest = Sha256::of(key);
+    let (first, _) = digest.as_bytes().split_first_chunk().unwrap_or((&[0; 4], &[]));
+    i64::from(u32::from_be_bytes(*first)).rem_euclid(every)
+}
+
+/// No name of a repository has a NUL.
+fn key_of(subject: &Subject) -> Vec<u8> {
+    [subject.repository.as_bytes(), &[0], subject.url.as_bytes()].concat()
+}
+
+/// No URL has a line break, so this is no subject's key.
+fn known_key(subject: &Subject, sha256: &Sha256) -> Vec<u8> {
+    [&key_of(subject)[..], b"\n", sha256.as_bytes()].concat()
+}
+
+fn row(key: &[u8], value: &[u8]) -> Option<(Subject, Last)> {
+    let last = last(value)?;
+    let (repository, url) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+    Some((Subject { repository: repository.to_owned(), url: url.to_owned() }, last))
+}
+
+fn value_of(last: &Last) -> Vec<u8> {
+    let Last { pin, at, failed_at, outcome } = last;
+    [&pin.to_be_bytes()[..], &at.to_be_bytes(), &failed_at.to_be_bytes(), &[*outcome as u8]]
+        .concat()
+}
+
+/// `None` for values that are no row: those under [`known_key`] are shorter.
+fn last(value: &[u8]) -> Option<Last> {
+    let (pin, rest) = value.split_first_chunk()?;
+    let (at, rest) = rest.split_first_chunk()?;
+    let (failed_at, rest) = rest.split_first_chunk()?;
+    let outcome = Outcome::ALL.into_iter().find(|outcome| [*outcome as u8] == rest)?;
+    Some(Last {
+        pin: u64::from_be_bytes(*pin),
+        at: i64::from_be_bytes(*at),
+        failed_at: i64::from_be_bytes(*failed_at),
+        outcome,
+    })
+}
+
+/// A subject that could not be reached is looked at again after this part of a round.
+const SECOND_LOOK: i64 = 30;
+const META_SINCE: &[u8] = b"rechecks-since";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subject_has_one_turn_a_round() {
+        let every = 2_592_000;
+        for name in ["a", "b", "https://host.example/c"] {
+            let phase = phase(name.as_bytes(), every);
+            assert!((0..every).contains(&phase));
+            let first = turn_after(phase, 1_800_000_000, every);
+            assert!(first > 1_800_000_000 && first <= 1_800_000_000 + every);
+            assert_eq!(turn_after(phase, first, every), first + every);
+            assert_eq!(turn_after(phase, first - 1, every), first);
+            assert_eq!(turn_after(phase, first + every / 2, every), first + every);
+        }
+    }
+
+    #[test]
+    fn rows_read_back_and_other_values_are_none() {
+        let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome: Outcome::Gone };
+        assert_eq!(last(&value_of(&last_one)), Some(last_one));
+        assert_eq!(last(&7u64.to_be_bytes()), None);
+        assert_eq!(last(&[]), None);
+    }
+}

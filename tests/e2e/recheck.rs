@@ -1,0 +1,239 @@
+//! Rechecks: what is pinned is fetched again, and whatever upstream changed, lost or keeps back is
+//! named rightly, once.
+
+use crate::start;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, tar_gz, within};
+
+#[test]
+fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are_named() {
+    let packages: Vec<Package> = (0..300).map(|number| package(number, "hello")).collect();
+    let world = World::start();
+    world.publish(&Repo::new(packages.clone()));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    let client = keep.raw();
+    for package in &packages {
+        assert_eq!(client.get(&package.cache_path(Kind::Sha256)).expect("an answer").status, 200);
+    }
+    let entries = keep.ledger().len();
+    let untouched = keep.run(&["recheck", "--all"]).ok();
+    assert_eq!(untouched.trim(), "300 URLs: 300 same");
+    assert_eq!(keep.ledger().len(), entries, "what is as it was is not worth an entry");
+
+    let url = |number: usize| packages[number].url();
+    world.put(url(10), compressed_anew(packages[10].archive_bytes()));
+    world.put(url(20), archive("another-folder", "hello, 20\n"));
+    world.put(url(30), archive("folder", "hallo, 30\n"));
+    world.take_down(url(40));
+    world.lie(url(50), Lie::Status(410));
+    world.lie(url(60), Lie::StallMidBody);
+    let run = keep.run(&["recheck", "--all", "--json"]);
+    assert_eq!(run.code, 1, "{}", run.said());
+    let found = findings(&run.stdout);
+    let named = |number: usize| {
+        let (outcome, detail) = &found[url(number)];
+        (outcome.as_str(), detail.as_str())
+    };
+    assert_eq!(found.len(), 6, "{found:#?}");
+    for (number, outcome, words) in [
+        (10, "changed", "recompressed: "),
+        (20, "changed", "repacked: "),
+        (30, "changed", "content: "),
+        (40, "gone", "404"),
+        (50, "gone", "410"),
+        (60, "unreachable", "stalled"),
+    ] {
+        assert_eq!(named(number).0, outcome, "{number}");
+        assert!(named(number).1.contains(words), "{number}: {:?}", named(number));
+    }
+    let told = |keep: &Keep| {
+        let ledger = keep.ledger();
+        let rechecks: Vec<Value> = ledger.of_kind("recheck").cloned().collect();
+        (rechecks, ledger.of_kind("divergence").count(), ledger.len())
+    };
+    let first = told(&keep);
+    assert_eq!((first.0.len(), first.1, first.2), (6, 3, entries + 9));
+    assert!(first.0.iter().all(|entry| entry["before"] == "same"), "{first:#?}");
+    for restarted in [false, true] {
+        if restarted {
+            keep.stop();
+            keep.restart();
+        }
+        assert_eq!(keep.run(&["recheck", "--all"]).code, 1);
+        assert_eq!(told(&keep), first, "nothing is told twice");
+    }
+    for package in &packages {
+        let answer = keep.raw().get(&package.cache_path(Kind::Sha256)).expect("an answer");
+        assert_eq!(answer.body().expect("a body"), package.archive_bytes(), "what was first stays");
+    }
+    keep.run(&["verify"]).ok();
+
+    world.lie_everywhere(None);
+    for package in &packages {
+        world.be_honest(package.url());
+        world.put(package.url(), package.archive_bytes().to_vec());
+    }
+    assert_eq!(keep.run(&["recheck", "--all"]).ok().trim(), "300 URLs: 300 same");
+    assert_eq!(told(&keep).0.len(), 12, "that all is well again is told as well");
+}
+
+#[test]
+fn what_only_a_cache_gave_is_rechecked_at_its_own_source_too() {
+    let honest = package(1, "hello");
+    let lying = package(2, "hello");
+    let world = World::start();
+    world.publish(&Repo::new([honest.clone(), lying.clone()]));
+    for package in [&honest, &lying] {
+        let path = package.cache_path(Kind::Sha512);
+        world.put(&format!("{}{path}", World::OPAM), package.archive_bytes().to_vec());
+    }
+    world.put(lying.url(), archive("folder", "hallo"));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    for package in [&honest, &lying] {
+        assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    }
+    assert_eq!(world.count(honest.url()) + world.count(lying.url()), 0, "the cache had them");
+    let run = keep.run(&["recheck", "p2.1.0", "--json"]);
+    let found = findings(&run.stdout);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[lying.url()].0, "changed");
+    let ledger = keep.ledger();
+    let told = ledger.divergences(lying.url());
+    assert_eq!((told.len(), &told[0]["what"]), (1, &"mismatch".into()), "{told:#?}");
+
+    keep.run(&["recheck", "p1"]).ok();
+    let ledger = keep.ledger();
+    let sha256 = Kind::Sha256.of(honest.archive_bytes());
+    assert_eq!(ledger.pin(honest.url())["sha256"], sha256, "its first fetch pins it");
+    assert_eq!(ledger.pins(lying.url()).len(), 0);
+    keep.run(&["verify"]).ok();
+}
+
+#[test]
+fn a_source_that_redirects_to_another_place_is_told_as_moved() {
+    let package = package(1, "hello");
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    world.put("https://elsewhere.example/p.tar.gz", package.archive_bytes().to_vec());
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    let target = "https://elsewhere.example/p.tar.gz?signed=";
+    for (query, outcome) in [("1", "moved"), ("2", "moved")] {
+        world.put(&format!("{target}{query}"), package.archive_bytes().to_vec());
+        world.lie(package.url(), Lie::Redirect(format!("{target}{query}")));
+        let said = keep.run(&["recheck", package.url()]).ok();
+        assert!(said.contains(outcome) && said.contains("elsewhere.example"), "{said}");
+    }
+    assert_eq!(keep.ledger().of_kind("recheck").count(), 1);
+}
+
+#[test]
+fn g5_a_url_that_can_not_be_reached_counts_only_when_asked_for_twice() {
+    let package = package(1, "hello");
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&patient(&world).set("recheck.every", "60s"));
+    keep.index();
+    assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    world.forget_requests();
+    world.lie(package.url(), Lie::HangUp);
+    let wait = Duration::from_secs(120);
+    within(wait, "the first look", || (world.count(package.url()) > 0).then_some(()));
+    within(wait, "the entry", || keep.ledger().of_kind("recheck").next().cloned());
+    assert!(world.count(package.url()) >= 2, "one failure alone says nothing");
+    let ledger = keep.ledger();
+    let told: Vec<&Value> = ledger.of_kind("recheck").collect();
+    assert_eq!((told.len(), &told[0]["outcome"]), (1, &"unreachable".into()));
+    let status = keep.run(&["status"]).ok();
+    assert!(status.contains("1 unreachable"), "{status}");
+}
+
+#[test]
+fn the_schedule_goes_on_after_a_restart_and_never_starts_over() {
+    let packages: Vec<Package> = (0..20).map(|number| package(number, "hello")).collect();
+    let world = World::start();
+    world.publish(&Repo::new(packages.clone()));
+    let mirror = patient(&world).set("recheck.every", "40s");
+    let mut keep = start(&mirror);
+    keep.index();
+    for package in &packages {
+        assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    }
+    world.forget_requests();
+    let asked = |least: usize| {
+        let count = || packages.iter().filter(|package| world.count(package.url()) > 0).count();
+        within(Duration::from_secs(90), "rechecks", || (count() >= least).then_some(()));
+    };
+    asked(5);
+    keep.stop();
+    keep.restart();
+    asked(20);
+    let most = packages.iter().map(|package| world.count(package.url())).max();
+    assert!(most <= Some(3), "each has one turn a round: {most:?}");
+    assert_eq!(keep.ledger().of_kind("recheck").count(), 0);
+}
+
+#[test]
+fn a_recheck_works_without_a_server_and_says_what_it_can_not_mean() {
+    let package = package(1, "hello");
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    for running in [true, false] {
+        if !running {
+            keep.stop();
+        }
+        assert_eq!(keep.run(&["recheck", "p1.1.0"]).ok().trim(), "1 URL: 1 same");
+        let due = keep.run(&["recheck"]).ok();
+        assert_eq!(due.trim(), "nothing is due; --all rechecks everything");
+        let unknown = keep.run(&["recheck", "nothing-like-it"]);
+        assert_eq!(unknown.code, 2, "{}", unknown.said());
+        assert!(unknown.stderr.contains("nothing is pinned of nothing-like-it"));
+        assert_eq!(keep.run(&["recheck", "--all", "p1"]).code, 2);
+    }
+}
+
+/// A mirror that does not wait long for an upstream that says nothing.
+fn patient(world: &World) -> Mirror {
+    Mirror::of(world).set("upstream.timeout", "1s")
+}
+
+fn package(number: usize, content: &str) -> Package {
+    let name = format!("p{number}");
+    let content = format!("{content}, {number}\n");
+    Package::new(&name, "1.0").bytes(archive("folder", &content), &[Kind::Sha256, Kind::Sha512])
+}
+
+/// What is not the same, by URL: the outcome and the words.
+fn findings(lines: &str) -> BTreeMap<String, (String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines
+        .filter(|line| line["outcome"] != "same")
+        .map(|line| (text(&line["url"]), (text(&line["outcome"]), text(&line["detail"]))))
+        .collect()
+}
+
+fn archive(folder: &str, content: &str) -> Vec<u8> {
+    let paths = ["README", "src/main.ml"].map(|file| format!("{folder}/{file}"));
+    tar_gz(paths.iter().map(|path| (path.as_str(), content.as_bytes())))
+}
+
+fn compressed_anew(bytes: &[u8]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    GzDecoder::new(bytes).read_to_end(&mut tar).expect("a gzip stream");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&tar).expect("memory takes everything");
+    gzip.finish().expect("a gzip stream can be ended")
+}
