@@ -82,6 +82,10 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// With less room than this on its file system, no new archive, snapshot or evidence is kept.
     pub min_free: ByteSize,
+    /// Of one divergence, bytes are kept whole up to this size; of more, the beginning.
+    pub max_evidence: ByteSize,
+    /// Room for the evidence of all divergences.
+    pub max_evidence_total: ByteSize,
 }
 
 /// One `[[repository]]`.
@@ -195,7 +199,12 @@ impl Default for Server {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: None, min_free: ByteSize::mib(512) }
+        Self {
+            path: None,
+            min_free: ByteSize::mib(512),
+            max_evidence: ByteSize::mib(64),
+            max_evidence_total: ByteSize::gib(16),
+        }
     }
 }
 

@@ -169,7 +169,7 @@ async fn judge(keeper: &Keeper, hashed: Hashed, from: String, declared: &[Checks
         what: DivergenceKind::Mismatch,
         from,
         observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
-        evidence: evidence(keeper, hashed).await,
+        evidence: keeper.evidence_of(hashed).await,
         detail: format!("{} differs", wrong.join(" and ")),
     })
 }
@@ -192,8 +192,9 @@ async fn judge_error(
         kind => return Attempt::Unavailable(kind.clone()),
     };
     let (evidence, from) = match partial {
-        Some((hashed, from)) => (evidence(keeper, hashed).await, from),
-        None => (redirect_evidence(keeper, error).await, source.to_string()),
+        Some((hashed, from)) => (keeper.evidence_of(hashed).await, from),
+        // A refused redirect has no bytes; what was refused is the evidence.
+        None => (keeper.evidence_in_words(format!("{error}\n")).await, source.to_string()),
     };
     // Where the bytes were cut is chance, so they are evidence but do not tell two cuts apart.
     Attempt::Diverged(Observation {
@@ -205,46 +206,6 @@ async fn judge_error(
     })
 }
 
-/// A refused redirect has no bytes; what was refused is the evidence, in words.
-async fn redirect_evidence(keeper: &Keeper, error: &FetchError) -> Option<Hashed> {
-    let text = format!("{error}\n");
-    write(keeper, move |writer| writer.write(text.as_bytes())).await
-}
-
-/// The bytes themselves, or the beginning of more bytes than are kept as evidence.
-pub(super) async fn evidence(keeper: &Keeper, hashed: Hashed) -> Option<Hashed> {
-    match hashed.digests().size {
-        0 => None,
-        1..=MAX_EVIDENCE => Some(hashed),
-        _ => {
-            write(keeper, move |writer| {
-                let mut beginning = vec![0; EVIDENCE_OF_MORE];
-                hashed.read_exact_at(&mut beginning, 0)?;
-                writer.write(&beginning)
-            })
-            .await
-        }
-    }
-}
-
-async fn write(
-    keeper: &Keeper,
-    fill: impl FnOnce(&mut BlobWriter) -> io::Result<()> + Send + 'static,
-) -> Option<Hashed> {
-    let store = keeper.store.clone();
-    let written = tokio::task::spawn_blocking(move || -> io::Result<Hashed> {
-        let mut writer = store.blobs().writer()?;
-        fill(&mut writer)?;
-        Ok(writer.finish())
-    });
-    // A divergence without evidence is still a divergence.
-    written.await.ok()?.ok()
-}
-
 const CHUNKS_IN_FLIGHT: usize = 16;
 /// Followers hear of every so many bytes.
 const FOLLOW_EVERY: u64 = 256 * 1024;
-/// How much of larger bytes is kept as evidence.
-const EVIDENCE_OF_MORE: usize = 1 << 20;
-/// Largest evidence that is kept whole, in bytes.
-const MAX_EVIDENCE: u64 = 64 << 20;

@@ -348,12 +348,8 @@ impl Fill {
         if let Ok(Some(_)) = known {
             return;
         }
-        if let Some(hashed) = observation.evidence {
-            let name = hashed.digests().sha256;
-            match self.keeper.keep(hashed).await {
-                Ok(()) => divergence.evidence = Some(name),
-                Err(error) => tracing::error!(%error, "evidence can't be kept"),
-            }
+        if let Some(evidence) = observation.evidence {
+            divergence.evidence = self.keeper.keep_evidence(evidence).await;
         }
         self.append_divergence(divergence).await;
     }

@@ -10,6 +10,7 @@ mod attempt;
 pub mod audit;
 mod built_index;
 pub mod divergences;
+mod evidence;
 mod file_list;
 mod fill;
 mod missing;
@@ -42,6 +43,7 @@ use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{Client, SetupError};
 use divergences::DecideError;
+use evidence::EvidenceRoom;
 use fill::Fills;
 use missing::NegativeCache;
 use recheck::Rechecking;
@@ -65,6 +67,7 @@ pub struct Keeper {
     fills: Fills,
     negative: NegativeCache,
     rechecking: Rechecking,
+    evidence: EvidenceRoom,
     tasks: TaskTracker,
 }
 
@@ -136,6 +139,7 @@ impl Keeper {
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
             rechecking: Rechecking::new(&config.recheck),
+            evidence: EvidenceRoom::new(&config.store),
             tasks: TaskTracker::new(),
         }))
     }

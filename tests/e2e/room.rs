@@ -1,7 +1,7 @@
 //! A file system with too little room: what is kept is served, and nothing new is begun.
 
 use crate::start;
-use world::{Kind, Mirror, Package, Repo, World};
+use world::{Kind, Lie, Mirror, Package, Repo, World};
 
 #[test]
 fn g5_without_room_what_is_kept_is_served_and_nothing_new_is_kept() {
@@ -29,5 +29,33 @@ fn g5_without_room_what_is_kept_is_served_and_nothing_new_is_kept() {
     let said = keep.refresh().said();
     assert!(said.contains("store.min_free"), "{said}");
     assert_eq!(keep.index().packages(), ["cold.1.0", "kept.1.0"]);
+    keep.run(&["verify"]).ok();
+}
+
+#[test]
+fn g4_lies_are_recorded_though_there_is_no_more_room_for_their_bytes() {
+    let packages: Vec<Package> = ["a", "b", "c"].map(|name| Package::new(name, "1.0")).into();
+    let world = World::start();
+    world.publish(&Repo::new(packages.clone()));
+    for (number, package) in packages.iter().enumerate() {
+        world.lie(package.url(), Lie::Bytes(vec![number as u8; 40_000]));
+    }
+    let mirror = Mirror::of(&world)
+        .set("store.max_evidence", "50KiB")
+        .set("store.max_evidence_total", "100KiB");
+    let mut keep = start(&mirror);
+    keep.index();
+    for (number, package) in packages.iter().enumerate() {
+        if number == 2 {
+            // What is there is counted, not remembered.
+            keep.stop();
+            keep.restart();
+        }
+        assert_eq!(keep.curl().get(&package.cache_path(Kind::Sha256)).status, 404);
+    }
+    let ledger = keep.ledger();
+    let told: Vec<bool> =
+        ledger.of_kind("divergence").map(|entry| entry["evidence"].is_string()).collect();
+    assert_eq!(told, [true, true, false]);
     keep.run(&["verify"]).ok();
 }

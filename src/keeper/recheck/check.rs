@@ -248,7 +248,7 @@ impl Keeper {
             }
         };
         let observed = Observed { sha256: digests.sha256, size: digests.size };
-        let evidence = attempt::evidence(self, hashed).await;
+        let evidence = self.evidence_of(hashed).await;
         let observation =
             Observation { what, from, observed: Some(observed), evidence, detail: detail.clone() };
         let divergence = self.record(subject, &pinned.pin, expected, observation).await?;
@@ -311,10 +311,8 @@ impl Keeper {
         if let Some(known) = known.map_err(|error| error.to_string())? {
             return Ok(known);
         }
-        if let Some(hashed) = observation.evidence {
-            let name = hashed.digests().sha256;
-            self.keep(hashed).await.map_err(|error| error.to_string())?;
-            divergence.evidence = Some(name);
+        if let Some(evidence) = observation.evidence {
+            divergence.evidence = self.keep_evidence(evidence).await;
         }
         let (what, url) = (divergence.what, divergence.url.clone());
         let appended = self.store.append(Entry::Divergence(divergence)).await;
