@@ -4,10 +4,11 @@ use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::archive::Explanation;
 use crate::clock::Clock;
+use crate::keeper::Decided;
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::verify;
 use crate::ledger::entry::{Action, DivergenceState};
-use crate::server::admin::{Decided, Deciding};
+use crate::server::admin::Deciding;
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use clap::{Args, Subcommand};
@@ -27,6 +28,12 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// List those that nobody has decided about yet, as without a command
+    List {
+        /// List also those that someone has decided about
+        #[arg(long)]
+        all: bool,
+    },
     /// Tell all that is known of one: what was expected, what came, and how they differ
     Show { id: u64 },
     /// Print how the text files of the expected and the observed archive differ
@@ -51,6 +58,7 @@ struct Decision {
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         None => list(context, arguments.all),
+        Some(Command::List { all }) => list(context, all || arguments.all),
         Some(Command::Show { id }) => show(context, id),
         Some(Command::Diff { id }) => diff(context, id),
         Some(Command::Ack(decision)) => decide(context, Action::Acknowledge, decision),
@@ -165,19 +173,30 @@ fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitC
     let (layout, path) = (context.layout()?, format!("/divergences/{id}"));
     let answer = admin_client::tell(&layout, Method::POST, &path, &deciding)?;
     let is_running = answer.is_some();
-    let Decided { entry, problem } = match answer {
+    let Decided { entry, pinned, problem } = match answer {
         Some(decided) => decided,
-        None => Decided { entry: decide_here(context, id, deciding)?, problem: None },
+        None => {
+            let entry = decide_here(context, id, deciding)?;
+            Decided { entry, pinned: Vec::new(), problem: None }
+        }
     };
     if context.json {
-        output::json(&json!({ "divergence": id, "entry": entry, "problem": problem }));
+        output::json(&json!({
+            "divergence": id,
+            "entry": entry,
+            "pinned": pinned,
+            "problem": problem,
+        }));
     } else {
         say!("divergence {id}: {} in ledger entry {entry}", action.state());
+        for pin in pinned {
+            say!("Its archive is pinned by ledger entry {pin}.");
+        }
         if let (Action::Accept, false) = (action, is_running) {
             say!("It is served from the next refresh on; no server runs.");
         }
         if let Some(problem) = &problem {
-            say!("{}It is not served yet{:#}: {problem}", output::BAD, output::BAD);
+            say!("{}not done{:#}: {problem}", output::BAD, output::BAD);
         }
     }
     Ok(if problem.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -99,6 +99,23 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
     Ok(recorded.into_values().collect())
 }
 
+/// Whether someone accepted, since ledger entry `since`, an edit of one of these packages: their
+/// archive is then meant to be another one.
+pub(super) fn has_accepted_edit(
+    log: &LogReader,
+    repository: &str,
+    packages: &[String],
+    since: u64,
+) -> Result<bool, LogError> {
+    Ok(all(log)?.into_iter().any(|Recorded { id, state, divergence, .. }| {
+        id > since
+            && state == DivergenceState::Accepted
+            && divergence.what == DivergenceKind::Edited
+            && divergence.repository == repository
+            && divergence.packages.iter().any(|package| packages.contains(package))
+    }))
+}
+
 /// Why the observed bytes are not the expected ones; `None` where there are not both: nothing
 /// expected is pinned, or the evidence is no more than a part.
 ///
@@ -134,8 +151,8 @@ pub(super) fn compare(
     Ok(archive::explain(&mut &*expected.file, &mut &*observed.file, &Limits::default())?)
 }
 
-/// Writes an operator's decision to the ledger, and says at which index it is and which
-/// repository it is about.
+/// Writes an operator's decision to the ledger, and says at which index it is and what it is
+/// about.
 ///
 /// What was accepted is served from the next refresh on.
 ///
@@ -148,16 +165,15 @@ pub async fn decide(
     action: Action,
     by: String,
     why: Option<String>,
-) -> Result<(u64, String), DecideError> {
+) -> Result<(u64, Divergence), DecideError> {
     let log = store.log();
     let size = log.size()?;
     let entry = log.entries(divergence, size.min(divergence.saturating_add(1))).next();
-    let Some((id, Entry::Divergence(Divergence { what, repository, .. }))) = entry.transpose()?
-    else {
+    let Some((id, Entry::Divergence(about))) = entry.transpose()? else {
         return Err(DecideError::NoDivergence(divergence));
     };
-    if action == Action::Accept && !what.is_of_metadata() {
-        return Err(DecideError::NothingToAccept { id, what });
+    if action == Action::Accept && !about.what.is_of_metadata() {
+        return Err(DecideError::NothingToAccept { id, what: about.what });
     }
     let decision = Decision { at: clock.now(), divergence, action, by, why };
     let appended = store.append(Entry::Decision(decision)).await?;
@@ -165,7 +181,7 @@ pub async fn decide(
         Appended::New(index) | Appended::Known(index) => index,
         Appended::PinnedOtherwise(kept) => kept.entry,
     };
-    Ok((index, repository))
+    Ok((index, about))
 }
 
 /// The pinned bytes that one of the expected checksums names.

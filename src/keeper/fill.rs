@@ -4,7 +4,7 @@
 use super::attempt::{self, Attempt, Question};
 use super::missing::Missing;
 use super::progress::{Arrival, Progress};
-use super::{Keeper, sources};
+use super::{Keeper, divergences, sources};
 use crate::config::ChecksumPolicy;
 use crate::digest::Sha256;
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
@@ -296,7 +296,9 @@ impl Fill {
             detail: format!("pinned to other bytes by ledger entry {}", first.entry),
         };
         let first = self.keeper.store.lookup(|catalog| catalog.pin(&url)).map_err(store_failed)?;
-        if let Some(first) = first.filter(|first| first.sha256 != digests.sha256) {
+        if let Some(first) = first.filter(|first| first.sha256 != digests.sha256)
+            && !self.is_accepted(archive, first.entry).await
+        {
             self.append_divergence(changed(first)).await;
         }
         let append = self.keeper.store.append(Entry::Pin(pin.clone()));
@@ -317,6 +319,18 @@ impl Fill {
                 )))
             }
         }
+    }
+
+    /// Whether someone accepted an edit since the URL was pinned, so that its bytes are meant to
+    /// be other ones and nobody has to be told again.
+    async fn is_accepted(&self, archive: &DeclaredArchive, pin: u64) -> bool {
+        let (store, repository) = (self.keeper.store.clone(), self.repository.clone());
+        let packages = archive.packages.clone();
+        let accepted = tokio::task::spawn_blocking(move || {
+            divergences::has_accepted_edit(store.log(), &repository, &packages, pin)
+        });
+        // Whoever can't tell tells once more.
+        matches!(accepted.await, Ok(Ok(true)))
     }
 
     /// Records what a source gave, with its bytes as evidence.

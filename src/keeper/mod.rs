@@ -35,7 +35,7 @@ pub use served::Served;
 
 use crate::clock::Clock;
 use crate::config::{Config, Policy};
-use crate::ledger::entry::Action;
+use crate::ledger::entry::{Action, Divergence};
 use crate::opam::Checksum;
 use crate::store::Store;
 use crate::store::blobs::Hashed;
@@ -47,6 +47,7 @@ use evidence::EvidenceRoom;
 use fill::Fills;
 use missing::NegativeCache;
 use recheck::Rechecking;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -88,6 +89,17 @@ pub enum Answer {
     Arriving(Arrival, watch::Receiver<Progress>),
     /// It can't be had now.
     Missing(Missing),
+}
+
+/// What became of an operator's decision.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Decided {
+    /// Where it is in the ledger.
+    pub entry: u64,
+    /// The ledger entries that pin what was accepted.
+    pub pinned: Vec<u64>,
+    /// What of it could not be done yet, if anything.
+    pub problem: Option<String>,
 }
 
 /// Archives of one checksum or package, and the repository that declares them.
@@ -266,9 +278,8 @@ impl Keeper {
         refreshed
     }
 
-    /// Writes an operator's decision to the ledger, and serves at once what was accepted.
-    ///
-    /// Says at which index the decision is, and how the refresh went that follows an acceptance.
+    /// Writes an operator's decision to the ledger; what was accepted is served at once, and its
+    /// archive pinned beside the one before.
     ///
     /// # Errors
     /// As [`divergences::decide`].
@@ -278,18 +289,34 @@ impl Keeper {
         action: Action,
         by: String,
         why: Option<String>,
-    ) -> Result<(u64, Option<Result<Refreshed, RefreshError>>), DecideError> {
+    ) -> Result<Decided, DecideError> {
         let decided =
             divergences::decide(&self.store, &self.clock, divergence, action, by, why).await;
-        let (index, name) = decided?;
-        let refreshed = match self.repository(&name).filter(|_| action == Action::Accept) {
-            Some(repository) => {
-                repository.forget_revision();
-                Some(self.refresh(repository).await)
-            }
-            None => None,
+        let (entry, Divergence { repository: name, packages, .. }) = decided?;
+        let mut decided = Decided { entry, pinned: Vec::new(), problem: None };
+        let Some(repository) = self.repository(&name).filter(|_| action == Action::Accept) else {
+            return Ok(decided);
         };
-        Ok((index, refreshed))
+        repository.forget_revision();
+        if let Err(error) = self.refresh(repository).await {
+            decided.problem = Some(format!("it is not served yet: {error}"));
+            return Ok(decided);
+        }
+        for package in &packages {
+            match self.main_archive(Scope::Repository(&name), package).await {
+                Answer::Kept(kept) => decided.pinned.push(kept.entry),
+                // It has none.
+                Answer::Missing(Missing::Undeclared) => {}
+                Answer::Arriving(..) => {
+                    decided.problem = Some(format!("the archive of {package} is still arriving"));
+                }
+                Answer::Missing(missing) => {
+                    let problem = format!("the archive of {package} is not pinned yet: {missing}");
+                    decided.problem = Some(problem);
+                }
+            }
+        }
+        Ok(decided)
     }
 
     /// The first repository in scope that declares an archive, with the archives.

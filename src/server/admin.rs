@@ -50,15 +50,6 @@ pub struct Deciding {
     pub why: Option<String>,
 }
 
-/// What became of a decision.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Decided {
-    /// Where it is in the ledger.
-    pub entry: u64,
-    /// Why what was accepted is not served yet, if so.
-    pub problem: Option<String>,
-}
-
 /// What is told of rechecks while they go on, a line each.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,10 +150,7 @@ async fn decide(request: Request<Incoming>, id: u64, keeper: &Arc<Keeper>) -> Re
         Err(refusal) => return refusal,
     };
     match keeper.decide(id, action, by, why).await {
-        Ok((entry, refreshed)) => {
-            let problem = refreshed.and_then(Result::err).map(|error| error.to_string());
-            json(StatusCode::OK, &Decided { entry, problem })
-        }
+        Ok(decided) => json(StatusCode::OK, &decided),
         Err(error @ (DecideError::NoDivergence(_) | DecideError::NothingToAccept { .. })) => {
             json(StatusCode::NOT_FOUND, &error.to_string())
         }

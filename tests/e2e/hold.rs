@@ -28,7 +28,14 @@ fn a_rewritten_source_is_held_until_it_is_accepted_and_both_archives_stay() {
         assert!(shown.contains(text), "{text} is not in {shown}");
     }
 
-    keep.run(&["divergences", "accept", &id, "--why", "the author said so"]).ok();
+    let said = keep.run(&["divergences", "accept", &id, "--why", "the author said so"]).ok();
+    let ledger = keep.ledger();
+    let pins = ledger.pins(second.url());
+    assert_eq!(pins.len(), 2, "the new archive is pinned beside the first: {said}");
+    assert_eq!(pins[1]["sha256"], Kind::Sha256.of(second.archive_bytes()));
+    assert!(said.contains("pinned by ledger entry"), "{said}");
+    let open = keep.run(&["divergences", "list"]).ok();
+    assert!(open.contains("no divergence is open"), "what was accepted is not told again: {open}");
     assert!(declares(&mut keep, &second) && !declares(&mut keep, &first));
     for package in [&first, &second] {
         let answer = keep.curl().get(&package.cache_path(Kind::Sha256));

@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Real snapshots of opam's repository and the real archives that some of its packages name.
@@ -52,6 +52,13 @@ impl Recorded {
     /// The URLs of all archives.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.archives.iter().map(|archive| archive.url.as_str())
+    }
+
+    /// The bytes of all archives, each once.
+    pub fn archives(&self) -> impl Iterator<Item = &Bytes> {
+        let mut seen = HashSet::new();
+        let bytes = self.archives.iter().map(|archive| &archive.bytes);
+        bytes.filter(move |bytes| seen.insert(bytes.as_ptr()))
     }
 
     /// The URLs of all archives and extra sources of `package`, written name.version.
