@@ -185,8 +185,9 @@ impl Repository {
             let (policy, name) = (Arc::clone(policy), self.name().to_owned());
             blocking(move || -> Result<Review, RefreshError> {
                 let before = read_list(&store, &served.snapshot.admitted)?;
-                let blobs = store.blobs();
-                Ok(review::review(&before, &state.tree, &state.files, blobs, &policy, &name)?)
+                let departed = departed(&store, &served)?;
+                let (tree, files, blobs) = (&state.tree, &state.files, store.blobs());
+                Ok(review::review(&before, &departed, tree, files, blobs, &policy, &name)?)
             })
         };
         let review = reviewing.await??;
@@ -381,7 +382,15 @@ fn prepare(
             || served.snapshot.admitted != admitted_name
             || served.snapshot.index != index_name
     });
+    let mut departed_name = None;
     if is_new {
+        if let Some(served) = previous {
+            let before = read_list(store, &served.snapshot.admitted)?;
+            let gone = review::departed(&departed(store, served)?, &before, &admission.admitted);
+            if !gone.0.is_empty() {
+                departed_name = Some(blobs.put(&gone.to_bytes())?);
+            }
+        }
         let contents = admission.files.0.values().zip(state.tree.files());
         let lists = [
             (Sha256::of(&admission.repo), &admission.repo[..]),
@@ -402,10 +411,17 @@ fn prepare(
         mode: String::new(),
         files: files_name,
         admitted: admitted_name,
+        departed: departed_name,
         index: index_name,
         versions: admission.versions,
     };
     Ok(Prepared { admission, snapshot, is_new })
+}
+
+/// The files of versions that were served once and are no more.
+fn departed(store: &Store, served: &Served) -> Result<FileList, RefreshError> {
+    let departed = served.snapshot.departed.map(|name| read_list(store, &name));
+    Ok(departed.transpose()?.unwrap_or_default())
 }
 
 /// Keeps lists of files that divergences name.

@@ -30,8 +30,10 @@ pub(super) struct ReviewedEdit {
     pub edit: Edit,
     /// The strictest rule of all changes: [`Rule::Warn`] or [`Rule::Hold`].
     pub rule: Rule,
-    /// The version's files as they are served.
+    /// The version's files as they were served last.
     pub before: FileList,
+    /// The version's files as they are served: the same, or none where the version had gone.
+    pub served: FileList,
     /// The version's files as upstream has them now.
     pub after: FileList,
 }
@@ -41,12 +43,14 @@ type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
 
 /// Compares what is served with a new state, version by version.
 ///
-/// `files` is the list of the files of `upstream`.
+/// `files` is the list of the files of `upstream`, `departed` that of versions which were served
+/// once: one that comes back is compared with what it was.
 ///
 /// # Errors
-/// When a blob of what is served can't be read.
+/// When a blob of what is served, or was, can't be read.
 pub(super) fn review(
     served: &FileList,
+    departed: &FileList,
     upstream: &Tree,
     files: &FileList,
     blobs: &Blobs,
@@ -54,6 +58,7 @@ pub(super) fn review(
     repository: &str,
 ) -> Result<Review, AdmitError> {
     let (before, after) = (by_version(served), by_version(files));
+    let departed = by_version(departed);
     let mut review = Review { versions: before.len() as u64, ..Review::default() };
     let packages: BTreeSet<&Package> = before.keys().chain(after.keys()).collect();
     for package in packages {
@@ -63,14 +68,16 @@ pub(super) fn review(
             continue;
         }
         review.differs = true;
-        let was_files = was.map(|files| read(files, blobs)).transpose()?;
+        let last = was.or_else(|| departed.get(package));
+        let was_files = last.map(|files| read(files, blobs)).transpose()?;
         let is_files = VersionFiles::of(upstream, package);
         let edit = Edit::between(package, was_files.as_ref(), is_files.as_ref());
         let Some(edit) = edit else { continue };
         let name = package.to_string();
         let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
         if let Some(rule @ (Rule::Warn | Rule::Hold)) = rules.max() {
-            review.edits.push(ReviewedEdit { edit, rule, before: list(was), after: list(is) });
+            let (before, served, after) = (list(last), list(was), list(is));
+            review.edits.push(ReviewedEdit { edit, rule, before, served, after });
         }
     }
     Ok(review)
@@ -91,7 +98,7 @@ pub(super) fn with_held(
         .filter(|(path, _)| !left_out.contains(path))
         .map(|(path, bytes)| (path.clone(), bytes.clone()))
         .collect();
-    for (path, name) in held.iter().flat_map(|edit| &edit.before.0) {
+    for (path, name) in held.iter().flat_map(|edit| &edit.served.0) {
         files.push((path.clone(), blobs.read(name, MAX_FILE)?.into()));
     }
     Tree::from_files(files, &opam::TreeLimits::default())
@@ -109,6 +116,14 @@ pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitE
     }
     Tree::from_files(files, &opam::TreeLimits::default())
         .map_err(|error| AdmitError::Held(error.to_string()))
+}
+
+/// The files of versions that are in `departed` or were `served` and are no longer `admitted`.
+pub(super) fn departed(departed: &FileList, served: &FileList, admitted: &FileList) -> FileList {
+    let admitted = by_version(admitted);
+    let versions = by_version(departed).into_iter().chain(by_version(served));
+    let gone = versions.filter(|(package, _)| !admitted.contains_key(package));
+    gone.flat_map(|(_, files)| list(Some(&files)).0).collect()
 }
 
 /// The versions whose files differ, or that only one of the two has.

@@ -223,6 +223,7 @@ fn note(
             if snapshot.admitted != snapshot.files {
                 wanted.lists.push((index, snapshot.admitted));
             }
+            wanted.lists.extend(snapshot.departed.map(|departed| (index, departed)));
             if let Some(name) = snapshot.index {
                 wanted.blob(name, index, None);
             }

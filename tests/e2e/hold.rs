@@ -117,6 +117,39 @@ fn a_gutted_repository_is_held_as_a_whole_until_it_is_accepted() {
 }
 
 #[test]
+fn a_version_that_comes_back_as_another_one_is_held_like_any_edit() {
+    let (world, mut keep, first, second) = rewritten();
+    let (other, new) = (Package::new("other", "1.0"), Package::new("new", "1.0"));
+    for away in [Repo::new([other.clone()]), Repo::new([other.clone(), new.clone()])] {
+        world.publish(&away);
+        keep.refresh().ok();
+        assert!(!keep.index().packages().contains(&"hello.1.0"), "it is gone");
+        keep.stop();
+        keep.restart();
+    }
+    let back = |hello: &Package| Repo::new([other.clone(), new.clone(), hello.clone()]);
+    world.publish(&back(&second));
+    for _ in 0..2 {
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), ["new.1.0", "other.1.0"]);
+        keep.stop();
+        keep.restart();
+    }
+    let id = only(&keep);
+    let shown = keep.run(&["divergences", "show", &id]).ok();
+    assert!(shown.contains("source-rewritten"), "{shown}");
+    world.publish(&back(&first));
+    keep.refresh().ok();
+    assert!(declares(&mut keep, &first), "as it was it may come back");
+    world.publish(&back(&second));
+    keep.refresh().ok();
+    assert!(declares(&mut keep, &first));
+    keep.run(&["divergences", "accept", &id]).ok();
+    assert!(declares(&mut keep, &second));
+    keep.run(&["verify"]).ok();
+}
+
+#[test]
 fn verbatim_waits_as_a_whole() {
     let (first, second) = states();
     let world = World::start();

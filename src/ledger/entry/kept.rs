@@ -83,6 +83,10 @@ pub struct Snapshot {
     pub files: Sha256,
     /// The blob that lists the files that are served.
     pub admitted: Sha256,
+    /// The blob that lists the files of versions that were served once and are no more, as they
+    /// were served last; none if there are no such versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub departed: Option<Sha256>,
     /// The blob of upstream's own index, when that is what is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Sha256>,
