@@ -9,6 +9,7 @@ mod check_config;
 mod client;
 mod commands;
 mod divergences;
+mod history;
 mod log;
 mod logging;
 mod output;
@@ -78,6 +79,8 @@ enum Command {
     Divergences(divergences::Arguments),
     /// Compare two states of a repository, or look one over, by the policy for published versions
     Audit(audit::Arguments),
+    /// Replay a git repository's history into a table of every rewrite of a published version
+    History(history::Arguments),
     /// Print the proof that the ledger has a pin of a file or checksum
     Prove(prove::Arguments),
     /// Check every signature, tile, entry and blob of the store
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),
         Command::Audit(arguments) => audit::run(&context, &arguments),
+        Command::History(arguments) => history::run(&context, &arguments),
         Command::Prove(arguments) => prove::run(&context, &arguments),
         Command::Verify(arguments) => verify::run(&context, &arguments),
     }

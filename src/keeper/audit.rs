@@ -4,7 +4,7 @@
 use super::raw_files;
 use crate::config::{Policy, Rule};
 use crate::opam::{self, Change, Edit, Finding, Package, Tree, TreeLimits};
-use crate::upstream::repository::read_directory;
+use crate::upstream::repository::{LocalGit, read_directory};
 use serde::Serialize;
 use std::path::Path;
 
@@ -47,6 +47,15 @@ pub fn compare(old: &Tree, new: &Tree, policy: &Policy, repository: &str) -> Vec
 /// Everything that is wrong with one state.
 pub fn look_over(tree: &Tree) -> Vec<Finding> {
     opam::findings(tree)
+}
+
+/// Reads a repository as a commit has it.
+///
+/// # Errors
+/// One sentence.
+pub fn read_commit(git: &LocalGit, commit: &str) -> Result<Tree, String> {
+    let files = git.files(commit).map_err(|error| error.to_string())?;
+    raw_files::tree(files).map_err(|error| format!("commit {commit}: {error}"))
 }
 
 /// Reads a repository: a directory, or an `index.tar.gz`.

@@ -2,7 +2,7 @@
 
 use crate::{BINARY, skip};
 use serde_json::Value;
-use world::{Keep, Kind, Package, Recorded, Repo, Snapshot};
+use world::{Checkout, Keep, Kind, Package, Recorded, Repo, Snapshot, installed};
 
 #[test]
 fn an_edit_that_the_policy_holds_fails_and_others_pass() {
@@ -77,6 +77,71 @@ fn two_real_snapshots_are_audited_in_seconds() {
     let held = audited.stdout.lines().filter(|line| line.starts_with("hold ")).count();
     assert_eq!(held, 5);
     assert!(audited.stdout.ends_with("928 edits, 5 of which the policy holds\n"));
+}
+
+#[test]
+fn revisions_of_a_clone_are_audited_as_a_pull_request_is() {
+    if !installed("git") {
+        skip!("no git in PATH");
+    }
+    let keep = bare();
+    let clone = Checkout::new(keep.path("clone"));
+    let package = Package::new("hello", "1.0");
+    let rewritten = package.clone().bytes(*b"other bytes", &[Kind::Sha256, Kind::Sha512]);
+    let base = clone.publish(&Repo::new([package.clone()]));
+    clone.git(&["checkout", "--quiet", "-b", "pull"]).ok();
+    clone.publish(&Repo::new([package, Package::new("hello", "1.1")]));
+    clone.git(&["checkout", "--quiet", "main"]).ok();
+    clone.publish(&Repo::new([rewritten]));
+    let audit =
+        |arguments: &[&str]| keep.run(&[&["audit", "--git", &clone.path()], arguments].concat());
+    let pull = audit(&["main...pull"]);
+    assert_eq!((pull.code, pull.stdout.lines().count()), (0, 2), "{}", pull.said());
+    assert!(
+        pull.stdout.starts_with(
+            "allow hello.1.1: version-added
+"
+        ),
+        "{}",
+        pull.stdout
+    );
+    let main = audit(&[&format!("{base}..")]);
+    assert_eq!(main.code, 1);
+    assert!(
+        main.stdout.starts_with(
+            "hold  hello.1.0: source-rewritten
+"
+        ),
+        "{}",
+        main.stdout
+    );
+    audit(&["pull"]).ok();
+
+    let report = audit(&["--format", "gitlab", "main~1..main"]).stdout;
+    let report: Value = serde_json::from_str(&report).expect("a report is JSON");
+    let [issue] = report.as_array().expect("it is a list").as_slice() else { panic!("{report}") };
+    assert_eq!(issue["location"]["path"], "packages/hello/hello.1.0/opam");
+    assert_eq!(issue["location"]["lines"]["begin"], 1);
+    assert_eq!(
+        (&issue["check_name"], &issue["severity"]),
+        (&"source-rewritten".into(), &"critical".into())
+    );
+    let again = audit(&["--format", "gitlab", "main~1..main"]).stdout;
+    let again: Value = serde_json::from_str(&again).expect("a report is JSON");
+    assert_eq!(issue["fingerprint"], again[0]["fingerprint"]);
+    assert_eq!(audit(&["--format", "gitlab", "main...pull"]).stdout, "[]\n");
+
+    for (wrong, says) in [
+        ("nowhere..main", "has no revision \"nowhere\""),
+        ("main..--output=x", "has no revision \"--output=x\""),
+        ("main:packages", "has no revision"),
+    ] {
+        let run = audit(&[wrong]);
+        assert_eq!((run.code, run.stderr.lines().count()), (2, 1), "{}", run.said());
+        assert!(run.stderr.contains(says), "{}", run.stderr);
+    }
+    let run = keep.run(&["audit", "--git", "/nowhere", "main"]);
+    assert_eq!((run.code, run.stderr.lines().count()), (2, 1), "{}", run.said());
 }
 
 /// Nothing is configured.

@@ -8,6 +8,7 @@ mod config;
 mod connections;
 mod crash;
 mod divergences;
+mod history;
 mod hold;
 mod install;
 mod joined;

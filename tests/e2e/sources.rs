@@ -1,10 +1,8 @@
 //! Where repositories come from, and what happens when one comes broken.
 
 use crate::{skip, start};
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
-use world::{Index, Keep, Kind, Mirror, Package, Repo, World, installed, run, tar_gz, within};
+use world::{Checkout, Index, Keep, Kind, Mirror, Package, Repo, World, installed, tar_gz, within};
 
 #[test]
 fn a_git_repository_is_mirrored_and_followed() {
@@ -15,15 +13,15 @@ fn a_git_repository_is_mirrored_and_followed() {
     let hello = Package::new("hello", "1.0");
     let repo = Repo::new([hello.clone()]);
     world.publish(&repo);
-    let checkout = world.directory().join("checkout");
-    commit(&checkout, &repo);
-    let upstream = format!("git+file://{}", checkout.display());
+    let checkout = Checkout::new(world.directory().join("checkout"));
+    checkout.publish(&repo);
+    let upstream = format!("git+file://{}", checkout.path());
     let mut keep = start(&Mirror::of(&world).repository("from-git", &upstream));
     assert_eq!(Index::read(&keep.index_at("/from-git/index.tar.gz")).packages(), ["hello.1.0"]);
     let path = format!("/from-git{}", hello.cache_path(Kind::Sha512));
     assert!(keep.curl().get(&path).is_whole());
 
-    commit(&checkout, &repo.with(Package::new("hello", "1.1")));
+    checkout.publish(&repo.with(Package::new("hello", "1.1")));
     keep.run(&["refresh", "from-git"]).ok();
     let updated = Index::read(&keep.index_at("/from-git/index.tar.gz"));
     assert_eq!(updated.packages(), ["hello.1.0", "hello.1.1"]);
@@ -232,21 +230,6 @@ fn the_last_good_one_stays(bad: Vec<u8>) {
 
 fn still_served(keep: &mut Keep, good: &[u8]) {
     assert!(keep.index_at("/index.tar.gz") == good, "another index is served");
-}
-
-/// Writes `repo` into a checkout and commits it.
-fn commit(checkout: &Path, repo: &Repo) {
-    repo.write(checkout);
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.args(["-c", "user.name=world", "-c", "user.email=world@example.org"]);
-        git.args(["-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"]);
-        git.args(arguments).current_dir(checkout);
-        run(&mut git, Duration::from_secs(60)).ok()
-    };
-    git(&["init", "--quiet"]);
-    git(&["add", "--all"]);
-    git(&["commit", "--quiet", "--message", "Change packages"]);
 }
 
 const INDEX: &str = "https://opam.ocaml.org/index.tar.gz";

@@ -191,7 +191,7 @@ pub(super) fn size_of(directory: &Path) -> u64 {
 }
 
 /// The end of what git complained about, without control characters.
-fn one_line(complaints: &[u8]) -> String {
+pub(super) fn one_line(complaints: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaints);
     let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
     let line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");

@@ -12,6 +12,7 @@ mod git;
 mod git_program;
 mod git_tree;
 mod http;
+mod local_git;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -19,6 +20,7 @@ mod watch;
 pub use directory::read as read_directory;
 pub use error::RepositoryError;
 pub use files::{FileKind, RawFile};
+pub use local_git::{Commit, FileChange, LocalGit, LocalGitError, ObjectName, Objects};
 pub use watch::Watch;
 
 use super::Client;

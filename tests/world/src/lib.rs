@@ -14,6 +14,7 @@ pub mod raw;
 
 mod archive;
 mod authority;
+mod checkout;
 mod checksum;
 mod curl;
 mod deadline;
@@ -34,6 +35,7 @@ mod skip;
 mod world;
 
 pub use archive::tar_gz;
+pub use checkout::Checkout;
 pub use checksum::{Kind, hex};
 pub use curl::{Answer, Curl};
 pub use deadline::within;

@@ -1,0 +1,130 @@
+//! `audit`: what changed under published versions, for those who keep a repository.
+
+mod annotations;
+mod states;
+
+use super::output::say;
+use super::{Context, Failure, output};
+use crate::config::Rule;
+use crate::keeper::audit::{self, Audited};
+use crate::opam::{Change, Finding};
+use annotations::Annotation;
+use clap::{Args, ValueEnum};
+use states::States;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `audit` can be told.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// The state before, or the only one: a directory or an index.tar.gz; with --git, a revision,
+    /// A..B, or A...B for what B did since it left A
+    #[arg(value_name = "OLD|REVISIONS")]
+    old: PathBuf,
+    /// The state after; without one, the first is looked over for what is wrong with it
+    new: Option<PathBuf>,
+    /// The clone that has the revisions
+    #[arg(long, value_name = "DIR", conflicts_with = "new")]
+    git: Option<PathBuf>,
+    /// The repository whose rules in [policy] hold
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    repository: String,
+    /// How to print what was found; --json is one object a line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// Annotations of a GitHub workflow
+    Github,
+    /// A Code Quality report of GitLab CI
+    Gitlab,
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let states = States::read(&arguments.old, arguments.new.as_deref(), arguments.git.as_deref());
+    let states = states.map_err(Failure::Usage)?;
+    let found = match &states {
+        States::Two(old, new) => {
+            let policy = &context.config.policy;
+            let audited = audit::compare(old, new, policy, &arguments.repository);
+            match (context.json, arguments.format) {
+                (true, _) => audited.iter().for_each(output::json),
+                (false, Format::Text) => print_edits(&audited),
+                (false, format) => {
+                    let told = audited.iter().filter(|it| it.rule != Rule::Allow);
+                    let annotations = told.map(|it| Annotation::of_edit(it, &states));
+                    annotate(format, &annotations.collect::<Vec<_>>());
+                }
+            }
+            audited.iter().filter(|it| it.rule == Rule::Hold).count()
+        }
+        States::One(tree) => {
+            let findings = audit::look_over(tree);
+            match (context.json, arguments.format) {
+                (true, _) => findings.iter().for_each(output::json),
+                (false, Format::Text) => print_findings(&findings),
+                (false, format) => {
+                    let annotations = findings.iter().map(|it| Annotation::of_finding(it, &states));
+                    annotate(format, &annotations.collect::<Vec<_>>());
+                }
+            }
+            findings.len()
+        }
+    };
+    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn annotate(format: Format, annotations: &[Annotation]) {
+    match format {
+        Format::Github => annotations.iter().for_each(|it| say!("{}", it.workflow_command())),
+        Format::Text | Format::Gitlab => output::json(&annotations::code_quality(annotations)),
+    }
+}
+
+fn print_edits(audited: &[Audited]) {
+    for Audited { package, rule, changes } in audited {
+        let kinds: Vec<String> = changes.iter().map(|it| it.change.kind.to_string()).collect();
+        let style = if *rule == Rule::Hold { output::BAD } else { output::HEADING };
+        let rule = match rule {
+            Rule::Allow => "allow",
+            Rule::Warn => "warn",
+            Rule::Hold => "hold",
+        };
+        say!("{style}{rule:<5}{style:#} {package}: {}", kinds.join(", "));
+        told(changes).iter().for_each(|line| say!("        {line}"));
+    }
+    let held = audited.iter().filter(|it| it.rule == Rule::Hold).count();
+    let edits = output::count(audited.len() as u64, "edit", "edits");
+    say!("{edits}, {held} of which the policy holds");
+}
+
+fn print_findings(findings: &[Finding]) {
+    for Finding { package, kind, detail } in findings {
+        say!("{package}: {kind}: {detail}");
+    }
+    say!("{}", output::count(findings.len() as u64, "finding", "findings"));
+}
+
+/// The changes as lines of a diff; what the policy lets through is named and not spelt out.
+fn told(changes: &[audit::AuditedChange]) -> Vec<String> {
+    let told = changes.iter().filter(|it| it.rule != Rule::Allow);
+    told.flat_map(|it| lines(&it.change)).collect()
+}
+
+fn lines(change: &Change) -> Vec<String> {
+    let side = |sign: char, text: &Option<String>| -> Vec<String> {
+        let lines = text.iter().flat_map(|text| text.lines());
+        lines.map(|line| format!("{sign} {line}")).collect()
+    };
+    [side('-', &change.before), side('+', &change.after)].concat()
+}
+
+const AFTER_HELP: &str = "\
+Exits with 1 when the policy holds an edit, or, given one state, when anything is wrong with it.
+Without a configuration the default policy decides.
+A pull request in a clone:  opam-keep audit --git . origin/master...HEAD";

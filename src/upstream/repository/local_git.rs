@@ -1,0 +1,441 @@
+//! A git repository on this machine: its revisions, its files and its first-parent history, read
+//! with the git program. Nothing in it is changed and nothing is fetched.
+
+use super::files::Collector;
+use super::git_program::one_line;
+use super::git_tree::{collect_blobs, is_object_name, parse_listing};
+use super::{RawFile, RepositoryError};
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use thiserror::Error;
+
+/// A git repository on this machine, bare or with a work tree.
+#[derive(Clone, Debug)]
+pub struct LocalGit {
+    directory: PathBuf,
+}
+
+/// One commit and what it did to the files, compared with its first parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its name.
+    pub id: String,
+    /// When it was committed.
+    pub date: Timestamp,
+    /// The files that it changed.
+    pub changes: Vec<FileChange>,
+}
+
+/// What a commit did to one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileChange {
+    /// The path from the repository's root; not always UTF-8.
+    pub path: Vec<u8>,
+    /// Its content's object from then on; none if it is gone.
+    pub object: Option<ObjectName>,
+}
+
+/// The name of a git object: SHA-1 or SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectName(Box<str>);
+
+/// Why a git repository can't be read.
+#[derive(Debug, Error)]
+pub enum LocalGitError {
+    /// There is no git program.
+    #[error("the git program is missing: install git")]
+    Missing,
+    /// The git program could not be run or read from.
+    #[error("git {step} in {}: {source}", .directory.display())]
+    Io {
+        /// The repository.
+        directory: PathBuf,
+        /// The git command.
+        step: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The git program gave an error.
+    #[error("{}: git {step} failed: {reason}", .directory.display())]
+    Failed {
+        /// The repository.
+        directory: PathBuf,
+        /// The git command.
+        step: &'static str,
+        /// What git said, on one line.
+        reason: String,
+    },
+    /// There is no such revision.
+    #[error("{} has no revision {revision:?}: name a branch, a tag or a commit", .directory.display())]
+    NoSuchRevision {
+        /// The repository.
+        directory: PathBuf,
+        /// What was asked for.
+        revision: String,
+    },
+    /// The git program printed what this program can't read.
+    #[error("{}: git {step} printed something unexpected", .directory.display())]
+    Unreadable {
+        /// The repository.
+        directory: PathBuf,
+        /// The git command.
+        step: &'static str,
+    },
+    /// An object is not there, as in a partial clone, or is no file.
+    #[error("{}: {object} is no file that is there: use a clone with all objects", .directory.display())]
+    NoSuchFile {
+        /// The repository.
+        directory: PathBuf,
+        /// The object.
+        object: String,
+    },
+    /// There is more than anyone honest has.
+    #[error(transparent)]
+    Files(#[from] RepositoryError),
+}
+
+impl LocalGit {
+    /// The repository in, or around, `directory`.
+    ///
+    /// # Errors
+    /// There is none, or git refuses it.
+    pub fn open(directory: &Path) -> Result<Self, LocalGitError> {
+        let git = Self { directory: directory.to_owned() };
+        git.run("rev-parse", &["--git-dir"])?;
+        Ok(git)
+    }
+
+    /// The commit that a revision means.
+    ///
+    /// # Errors
+    /// It means none.
+    pub fn commit(&self, revision: &str) -> Result<String, LocalGitError> {
+        let peeled = format!("{revision}^{{commit}}");
+        let found = self.run("rev-parse", &["--verify", "--quiet", "--end-of-options", &peeled]);
+        let found = found.ok().and_then(|output| String::from_utf8(output).ok());
+        let found = found.map(|text| text.trim().to_owned()).filter(|text| is_object_name(text));
+        found.ok_or_else(|| LocalGitError::NoSuchRevision {
+            directory: self.directory.clone(),
+            revision: revision.to_owned(),
+        })
+    }
+
+    /// The commit at which two commits parted.
+    ///
+    /// # Errors
+    /// They have nothing in common.
+    pub fn merge_base(&self, one: &str, other: &str) -> Result<String, LocalGitError> {
+        let found = self.run("merge-base", &[one, other])?;
+        Ok(String::from_utf8_lossy(&found).trim().to_owned())
+    }
+
+    /// Whether commits are missing at the history's beginning.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn is_shallow(&self) -> Result<bool, LocalGitError> {
+        Ok(self.run("rev-parse", &["--is-shallow-repository"])?.trim_ascii() == b"true")
+    }
+
+    /// How many commits a first-parent history has.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn count(&self, commit: &str) -> Result<u64, LocalGitError> {
+        let count = self.run("rev-list", &["--count", "--first-parent", commit])?;
+        let count = String::from_utf8_lossy(&count).trim().parse();
+        count.map_err(|_| self.unreadable("rev-list"))
+    }
+
+    /// The package repository of a commit: its `repo` file and everything in `packages`.
+    ///
+    /// # Errors
+    /// git fails, or there is more than anyone honest has.
+    pub fn files(&self, commit: &str) -> Result<Vec<RawFile>, LocalGitError> {
+        let arguments = ["-r", "-z", "--full-tree", commit, "--", "repo", "packages"];
+        let listing = self.run("ls-tree", &arguments)?;
+        let entries = parse_listing(&listing).map_err(|_| self.unreadable("ls-tree"))?;
+        let names: String = entries.iter().map(|entry| format!("{}\n", entry.object)).collect();
+        let mut child = self.spawn("cat-file", &["--batch", "--buffer"])?;
+        let mut stdin = child.stdin.take();
+        let feed = std::thread::spawn(move || {
+            // A child that stops reading says why on its other streams.
+            stdin.as_mut().map(|stdin| stdin.write_all(names.as_bytes()))
+        });
+        let mut collector = Collector::new(self.directory.display().to_string());
+        let bound = collector.remaining_size() + listing.len() as u64 * 2;
+        let mut output = Vec::new();
+        let stdout = child.stdout.take().into_iter();
+        for stdout in stdout {
+            stdout.take(bound).read_to_end(&mut output).map_err(|it| self.io("cat-file", it))?;
+        }
+        // What was not read is not wanted.
+        let _ = child.kill();
+        let _ = child.wait();
+        let _ = feed.join();
+        let collected = collect_blobs(entries, output.into(), &mut collector)?;
+        collected.map_err(|_| self.unreadable("cat-file"))?;
+        Ok(collector.finish())
+    }
+
+    /// The first-parent history that ends with `commit`, the oldest first; a merge is what it
+    /// brought into its first parent.
+    ///
+    /// # Errors
+    /// git can't be run.
+    pub fn history(&self, commit: &str) -> Result<History, LocalGitError> {
+        let arguments = [
+            "--first-parent",
+            "--diff-merges=first-parent",
+            "--reverse",
+            "--raw",
+            "-z",
+            "--no-renames",
+            "--no-abbrev",
+            "--no-relative",
+            "--no-show-signature",
+            "--format=%x01%H %ct",
+            commit,
+            "--",
+        ];
+        let mut child = self.spawn("log", &arguments)?;
+        let stdout = child.stdout.take().map(BufReader::new);
+        let stdout = stdout.ok_or_else(|| self.unreadable("log"))?;
+        Ok(History { git: self.clone(), child, stdout, next: None })
+    }
+
+    /// A way to read many objects, one after the other.
+    ///
+    /// # Errors
+    /// git can't be run.
+    pub fn objects(&self) -> Result<Objects, LocalGitError> {
+        let mut child = self.spawn("cat-file", &["--batch"])?;
+        match (child.stdin.take(), child.stdout.take().map(BufReader::new)) {
+            (Some(stdin), Some(stdout)) => Ok(Objects { git: self.clone(), child, stdin, stdout }),
+            _ => Err(self.unreadable("cat-file")),
+        }
+    }
+
+    fn run(&self, step: &'static str, arguments: &[&str]) -> Result<Vec<u8>, LocalGitError> {
+        let output = self.command(step, arguments).output();
+        let output = output.map_err(|error| self.not_run(step, error))?;
+        match output.status.success() {
+            true => Ok(output.stdout),
+            false => Err(self.failed(step, &output.stderr)),
+        }
+    }
+
+    fn spawn(&self, step: &'static str, arguments: &[&str]) -> Result<Child, LocalGitError> {
+        let mut command = self.command(step, arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(|error| self.not_run(step, error))
+    }
+
+    fn command(&self, step: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
+            .args(["-c", "log.showRoot=true", "-c", "core.fsmonitor=false"])
+            .arg("-C")
+            .arg(&self.directory)
+            .arg(step)
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn not_run(&self, step: &'static str, error: io::Error) -> LocalGitError {
+        match error.kind() {
+            io::ErrorKind::NotFound => LocalGitError::Missing,
+            _ => self.io(step, error),
+        }
+    }
+
+    fn io(&self, step: &'static str, source: io::Error) -> LocalGitError {
+        LocalGitError::Io { directory: self.directory.clone(), step, source }
+    }
+
+    fn failed(&self, step: &'static str, complaints: &[u8]) -> LocalGitError {
+        let reason = one_line(complaints);
+        LocalGitError::Failed { directory: self.directory.clone(), step, reason }
+    }
+
+    fn unreadable(&self, step: &'static str) -> LocalGitError {
+        LocalGitError::Unreadable { directory: self.directory.clone(), step }
+    }
+}
+
+impl ObjectName {
+    fn parse(text: &str) -> Option<Self> {
+        is_object_name(text).then(|| Self(text.into()))
+    }
+
+    /// The name in hexadecimal.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A first-parent history on its way in; git ends with it.
+#[derive(Debug)]
+pub struct History {
+    git: LocalGit,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    /// The head of the commit that comes next, read already.
+    next: Option<(String, Timestamp)>,
+}
+
+impl History {
+    fn read(&mut self) -> Result<Option<Commit>, LocalGitError> {
+        let mut head = self.next.take();
+        let mut changes = Vec::new();
+        loop {
+            let Some(token) = self.token()? else {
+                self.finish()?;
+                return Ok(head.map(|(id, date)| Commit { id, date, changes }));
+            };
+            match token.trim_ascii_start().split_first() {
+                None => {}
+                Some((1, text)) => {
+                    let new = head_of(text).ok_or_else(|| self.git.unreadable("log"))?;
+                    match head.replace(new) {
+                        None => {}
+                        Some((id, date)) => {
+                            self.next = head;
+                            return Ok(Some(Commit { id, date, changes }));
+                        }
+                    }
+                }
+                Some((b':', meta)) => {
+                    let object = object_of(meta).ok_or_else(|| self.git.unreadable("log"))?;
+                    let path = self.token()?.ok_or_else(|| self.git.unreadable("log"))?;
+                    changes.extend(object.map(|object| FileChange { path, object }));
+                    if changes.len() > MAX_CHANGES {
+                        return Err(self.git.unreadable("log"));
+                    }
+                }
+                Some(_) => return Err(self.git.unreadable("log")),
+            }
+        }
+    }
+
+    /// What comes up to the next NUL.
+    fn token(&mut self) -> Result<Option<Vec<u8>>, LocalGitError> {
+        let mut token = Vec::new();
+        let read = (&mut self.stdout).take(MAX_TOKEN).read_until(0, &mut token);
+        read.map_err(|error| self.git.io("log", error))?;
+        match token.pop() {
+            None => Ok(None),
+            Some(0) => Ok(Some(token)),
+            // It ends early, or never.
+            Some(_) => match self.finish() {
+                Ok(()) => Err(self.git.unreadable("log")),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), LocalGitError> {
+        let mut complaints = Vec::new();
+        if let Some(stderr) = self.child.stderr.take() {
+            // Without a reason it failed all the same.
+            let _ = stderr.take(MAX_TOKEN).read_to_end(&mut complaints);
+        }
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(self.git.failed("log", &complaints)),
+            Err(error) => Err(self.git.io("log", error)),
+        }
+    }
+}
+
+impl Iterator for History {
+    type Item = Result<Commit, LocalGitError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        // Already ended is as good as killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads objects on demand; git ends with it.
+#[derive(Debug)]
+pub struct Objects {
+    git: LocalGit,
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Objects {
+    /// A file's content.
+    ///
+    /// # Errors
+    /// The object is not there, no file, or larger than anyone honest has.
+    pub fn read(&mut self, object: &ObjectName) -> Result<Bytes, LocalGitError> {
+        let name = object.as_str();
+        let asked = self.stdin.write_all(format!("{name}\n").as_bytes());
+        asked.map_err(|error| self.git.io("cat-file", error))?;
+        let mut head = String::new();
+        let read = (&mut self.stdout).take(MAX_TOKEN).read_line(&mut head);
+        read.map_err(|error| self.git.io("cat-file", error))?;
+        let size = head.trim_end().strip_prefix(name).and_then(|it| it.strip_prefix(" blob "));
+        let size = size.and_then(|size| size.parse::<usize>().ok());
+        let Some(size) = size.filter(|size| *size <= MAX_FILE) else {
+            let directory = self.git.directory.clone();
+            return Err(LocalGitError::NoSuchFile { directory, object: name.to_owned() });
+        };
+        let mut content = vec![0; size + 1];
+        let read = self.stdout.read_exact(&mut content);
+        read.map_err(|error| self.git.io("cat-file", error))?;
+        content.truncate(size);
+        Ok(content.into())
+    }
+}
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        // Already ended is as good as killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn head_of(text: &[u8]) -> Option<(String, Timestamp)> {
+    let (id, seconds) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+    let date = Timestamp::from_second(seconds.trim().parse().ok()?).ok()?;
+    is_object_name(id).then(|| (id.to_owned(), date))
+}
+
+/// Reads `100644 100644 OBJECT OBJECT M`, without the colon: the object from then on, none of
+/// which where the file is gone; nothing at all for submodules.
+fn object_of(meta: &[u8]) -> Option<Option<Option<ObjectName>>> {
+    let mut words = std::str::from_utf8(meta).ok()?.split(' ');
+    let (_, mode, _, object) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    Some(match mode {
+        "160000" => None,
+        "000000" => Some(None),
+        _ => Some(Some(ObjectName::parse(object)?)),
+    })
+}
+
+/// Longest path or line, in bytes.
+const MAX_TOKEN: u64 = 64 << 10;
+/// Most files that one commit changes; the whole of the largest known repository has 43,000.
+const MAX_CHANGES: usize = 1_000_000;
+/// Largest file that is read.
+const MAX_FILE: usize = 64 << 20;
