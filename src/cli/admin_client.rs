@@ -32,6 +32,15 @@ pub(super) fn tell<T: DeserializeOwned>(
     send(layout, method, path, body.into())
 }
 
+/// The same, with bytes as they are.
+pub(super) fn send_bytes<T: DeserializeOwned>(
+    layout: &Layout,
+    path: &str,
+    bytes: Bytes,
+) -> Result<Option<T>, Failure> {
+    send(layout, Method::POST, path, bytes)
+}
+
 /// Says something as JSON and hands on each line of the answer, read as JSON, as it comes; says
 /// whether a server runs on the store.
 pub(super) fn follow<T: DeserializeOwned>(

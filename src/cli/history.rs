@@ -1,9 +1,14 @@
 //! `history`: every rewrite of a published version in a git repository's history.
 
 use super::output::say;
-use super::{Context, Failure, output};
+use super::{Context, Failure, admin_client, output};
+use crate::clock::Clock;
+use crate::keeper::first_said::{self, FirstSaid, SeedError};
 use crate::keeper::history::{self, Rewrite, Step, Told};
+use crate::keeper::verify;
 use crate::opam::EditKind;
+use crate::server::admin::Seeded;
+use crate::store::Store;
 use crate::upstream::repository::LocalGit;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,6 +32,10 @@ pub(super) struct Arguments {
     /// The repository whose rules in [policy] hold
     #[arg(long, value_name = "NAME", default_value = "default")]
     repository: String,
+    /// Note in the ledger what each URL was first said to give: a first fetch that gives something
+    /// else is a divergence from then on
+    #[arg(long)]
+    pin: bool,
     /// Show no progress bar
     #[arg(long, short)]
     quiet: bool,
@@ -48,9 +57,16 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         policy: &context.config.policy,
         repository: &arguments.repository,
         all: arguments.all,
+        published: arguments.pin,
     };
+    let mut first = FirstSaid::default();
     let totals = history::replay(&git, &commit, &told, |step| match step {
         Step::Commit => bar.inc(1),
+        Step::Published { name, commit, opam, url } => {
+            if let Ok(package) = name.parse() {
+                first.add(&package, &commit, &opam, url.as_deref());
+            }
+        }
         Step::Rewrite(rewrite) => {
             summary.count(&rewrite);
             bar.suspend(|| print(&rewrite, context.json));
@@ -63,7 +79,42 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         let versions = output::count(totals.versions, "version", "versions");
         summary.print(&format!("{commits}, {versions} published"));
     }
+    if arguments.pin {
+        let Seeded { entry } = seed(context, &arguments.repository, &commit, &first)?;
+        let urls = output::count(first.len() as u64, "URL", "URLs");
+        if !context.json {
+            say!("what {urls} were first said to give is in ledger entry {entry}");
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn seed(
+    context: &Context,
+    repository: &str,
+    commit: &str,
+    first: &FirstSaid,
+) -> Result<Seeded, Failure> {
+    let (layout, text) = (context.layout()?, first.to_bytes());
+    let path = format!("/history/{repository}/{commit}");
+    if let Some(seeded) = admin_client::send_bytes(&layout, &path, text.clone().into())? {
+        return Ok(seeded);
+    }
+    let names = context.config.repository.iter().map(|it| it.name.as_str());
+    if !names.into_iter().any(|name| name == repository) {
+        return Err(Failure::usage(SeedError::NoRepository(repository.to_owned())));
+    }
+    // No server runs, so this process takes the store.
+    verify::reader(&layout).map_err(Failure::Usage)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
+    runtime.block_on(async {
+        let clock = Clock::system();
+        let min_free = context.config.store.min_free.bytes();
+        let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
+        let (repository, commit) = (repository.to_owned(), commit.to_owned());
+        let entry = first_said::seed(&store, &clock, repository, commit, text).await;
+        entry.map(|entry| Seeded { entry }).map_err(Failure::failed)
+    })
 }
 
 fn print(rewrite: &Rewrite, as_json: bool) {

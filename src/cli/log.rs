@@ -30,6 +30,7 @@ enum Kind {
     Divergence,
     Decision,
     Recheck,
+    Import,
 }
 
 impl Kind {
@@ -41,6 +42,7 @@ impl Kind {
             Self::Divergence => "divergence",
             Self::Decision => "decision",
             Self::Recheck => "recheck",
+            Self::Import => "import",
         }
     }
 }
@@ -88,6 +90,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         }
         Entry::Recheck(recheck) => ([Some(&recheck.url), None], &recheck.packages[..]),
         Entry::Snapshot(snapshot) => ([Some(&snapshot.upstream), None], &[][..]),
+        Entry::Import(_) => ([None, None], &[][..]),
         Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
     let named = |package: &String| {
@@ -98,6 +101,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         Entry::Divergence(divergence) => &divergence.repository,
         Entry::Recheck(recheck) => &recheck.repository,
         Entry::Snapshot(snapshot) => &snapshot.repository,
+        Entry::Import(import) => &import.repository,
         Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
     let part_of_url = || {
@@ -144,6 +148,11 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             if let Some(why) = &decision.why {
                 say!("         {why}");
             }
+        }
+        Entry::Import(import) => {
+            let (name, urls) = (&import.repository, output::count(import.urls, "URL", "URLs"));
+            say!("{index:>7}  {at}  {heading}import{heading:#} {name}: {urls} as first declared");
+            say!("         up to commit {}", import.revision);
         }
         Entry::Key(key) => {
             say!("{index:>7}  {at}  {heading}key{heading:#} {}", key.vkey);

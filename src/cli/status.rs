@@ -40,7 +40,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
             }
             (_, Entry::Decision(decision)) => drop(decided.insert(decision.divergence)),
-            (_, Entry::Recheck(_) | Entry::Key(_) | Entry::Other(_)) => {}
+            (_, Entry::Recheck(_) | Entry::Import(_) | Entry::Key(_) | Entry::Other(_)) => {}
         }
     }
     let repositories = snapshots.into_values().map(|(index, snapshot)| RepositoryStatus {

@@ -235,7 +235,7 @@ pub(super) fn package_of(path: &RepoPath) -> Option<Package> {
 }
 
 /// A declared URL as it is compared and pinned: normal form, no credentials, no fragment.
-fn public_url(url: &str) -> Option<String> {
+pub(super) fn public_url(url: &str) -> Option<String> {
     let url = crate::safe_url::SafeUrl::from(Url::parse(url).ok()?);
     matches!(url.expose().scheme(), "http" | "https").then(|| url.public().to_string())
 }

@@ -92,6 +92,7 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
                 | Entry::Pin(_)
                 | Entry::Snapshot(_)
                 | Entry::Recheck(_)
+                | Entry::Import(_)
                 | Entry::Other(_),
             ) => {}
         }

@@ -6,13 +6,13 @@ use super::missing::Missing;
 use super::progress::{Arrival, Progress};
 use super::{Keeper, divergences, sources};
 use crate::config::ChecksumPolicy;
-use crate::digest::Sha256;
+use crate::digest::{Digests, Sha256};
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use crate::safe_url::SafeUrl;
 use crate::store::Appended;
 use crate::store::blobs::Hashed;
-use crate::store::catalog::{DeclaredArchive, Kept};
+use crate::store::catalog::{DeclaredArchive, FirstDeclared, Kept};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -305,6 +305,7 @@ impl Fill {
         match append.await.map_err(store_failed)? {
             Appended::New(entry) => {
                 tracing::info!(url, from, sha256 = %digests.sha256, size = digests.size, entry, "pinned");
+                self.hold_against_history(archive, pin, digests).await;
                 Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
             }
             Appended::Known(entry) => {
@@ -319,6 +320,30 @@ impl Fill {
                 )))
             }
         }
+    }
+
+    /// Tells of a first fetch that gives other bytes than the URL was first published with.
+    async fn hold_against_history(&self, archive: &DeclaredArchive, pin: Pin, digests: Digests) {
+        let urls = std::iter::once(&pin.url).chain(&archive.urls).cloned().collect();
+        let first = self.keeper.contradicted(&self.repository, urls, digests).await;
+        let Some(FirstDeclared { checksums, package, commit }) = first else { return };
+        let divergence = Divergence {
+            at: pin.at,
+            repository: pin.repository,
+            packages: pin.packages,
+            url: pin.url,
+            src: pin.src,
+            from: pin.from,
+            what: DivergenceKind::Changed,
+            expected: checksums.iter().map(Checksum::to_string).collect(),
+            edits: Vec::new(),
+            observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
+            evidence: Some(digests.sha256),
+            detail: format!(
+                "{package} was first published with another archive, by commit {commit}"
+            ),
+        };
+        self.append_divergence(divergence).await;
     }
 
     /// Whether someone accepted an edit since the URL was pinned, so that its bytes are meant to

@@ -74,6 +74,9 @@ pub fn replay(
             version.rest = BTreeMap::new();
             if before.is_empty() {
                 totals.versions += 1;
+                if told.published {
+                    tell(published(&name, &commit, &version.published, &mut objects)?);
+                }
                 continue;
             }
             if before != version.published
@@ -95,6 +98,17 @@ pub enum Step {
     Commit,
     /// A rewrite was found in it.
     Rewrite(Rewrite),
+    /// It publishes a version for the first time.
+    Published {
+        /// The version's directory, `name.version`.
+        name: String,
+        /// The commit.
+        commit: String,
+        /// The opam file.
+        opam: Bytes,
+        /// The `url` file beside it, as opam before 2.0 had it.
+        url: Option<Bytes>,
+    },
 }
 
 /// Which edits are told.
@@ -106,6 +120,8 @@ pub struct Told<'a> {
     pub repository: &'a str,
     /// Whether every edit is told.
     pub all: bool,
+    /// Whether it is told what versions say as they are published.
+    pub published: bool,
 }
 
 impl Told<'_> {
@@ -168,6 +184,21 @@ fn version_of(path: &[u8]) -> Option<(String, Box<str>)> {
         rest = below;
     }
     None
+}
+
+fn published(
+    name: &str,
+    commit: &Commit,
+    files: &Files,
+    objects: &mut Objects,
+) -> Result<Step, LocalGitError> {
+    let mut read = |path: &str| files.get(path).map(|object| objects.read(object)).transpose();
+    Ok(Step::Published {
+        name: name.to_owned(),
+        commit: commit.id.clone(),
+        opam: read(OPAM)?.unwrap_or_default(),
+        url: read("url")?,
+    })
 }
 
 fn edit(

@@ -13,6 +13,7 @@ pub mod divergences;
 mod evidence;
 mod file_list;
 mod fill;
+pub mod first_said;
 pub mod history;
 mod missing;
 mod progress;

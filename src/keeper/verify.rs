@@ -233,6 +233,7 @@ fn note(
                 wanted.blob(name, index, None);
             }
         }
+        Entry::Import(import) => wanted.blob(import.list, index, None),
         Entry::Key(_) | Entry::Decision(_) | Entry::Recheck(_) | Entry::Other(_) => {}
     }
 }

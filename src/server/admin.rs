@@ -6,6 +6,7 @@
 use super::status;
 use crate::clock::Clock;
 use crate::keeper::divergences::DecideError;
+use crate::keeper::first_said::{self, FirstSaid, SeedError};
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
 use crate::keeper::{Keeper, Refreshed};
 use crate::ledger::entry::Action;
@@ -60,6 +61,13 @@ pub enum Rechecked {
     Checked(Checked),
     /// Why nothing can be said of one.
     Failed(CheckError),
+}
+
+/// Where in the ledger is what a history first said.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Seeded {
+    /// The entry's index.
+    pub entry: u64,
 }
 
 /// The whole answer at once, or lines as they come.
@@ -139,6 +147,10 @@ async fn respond(
             Ok(id) => decide(request, id, keeper).await,
             Err(_) => json(StatusCode::NOT_FOUND, &"a divergence is named by its ledger index"),
         },
+        (&Method::POST, ["history", repository, commit]) => {
+            let (repository, commit) = (repository.to_string(), commit.to_string());
+            seed(request, repository, commit, keeper, clock).await
+        }
         (&Method::POST, ["recheck"]) => recheck(request, keeper).await,
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
     }
@@ -183,6 +195,29 @@ async fn recheck(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<B
         }
     });
     Response::new(Either::Right(body))
+}
+
+async fn seed(
+    request: Request<Incoming>,
+    repository: String,
+    commit: String,
+    keeper: &Keeper,
+    clock: &Clock,
+) -> Response<Body> {
+    if keeper.repository(&repository).is_none() {
+        let error = SeedError::NoRepository(repository);
+        return json(StatusCode::NOT_FOUND, &error.to_string());
+    }
+    let limit = usize::try_from(FirstSaid::MAX_SIZE).unwrap_or(usize::MAX);
+    let text = match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => body.to_bytes().to_vec(),
+        Err(error) => return json(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
+    };
+    match first_said::seed(keeper.store(), clock, repository, commit, text).await {
+        Ok(entry) => json(StatusCode::OK, &Seeded { entry }),
+        Err(error @ SeedError::Malformed(_)) => json(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 async fn tell(lines: &mut Sender<Bytes>, line: &Rechecked) -> Result<(), channel::SendError> {

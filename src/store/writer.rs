@@ -218,7 +218,11 @@ impl Round {
                 let known = decided.filter(|(state, _)| *state >= decision.action.state());
                 Ok(known.map(|(_, index)| Appended::Known(index)))
             }
-            Entry::Recheck(_) | Entry::Snapshot(_) | Entry::Key(_) | Entry::Other(_) => Ok(None),
+            Entry::Import(_)
+            | Entry::Recheck(_)
+            | Entry::Snapshot(_)
+            | Entry::Key(_)
+            | Entry::Other(_) => Ok(None),
         }
     }
 

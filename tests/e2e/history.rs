@@ -1,8 +1,8 @@
 //! `history`: what happened to published versions, read from a git repository.
 
-use crate::{BINARY, skip};
+use crate::{BINARY, skip, start};
 use serde_json::Value;
-use world::{Checkout, Keep, installed};
+use world::{Checkout, Keep, Kind, Mirror, Package, Repo, World, installed};
 
 #[test]
 fn every_rewrite_of_a_published_version_is_told_with_commit_and_both_texts() {
@@ -171,3 +171,53 @@ fn opam(synopsis: &str, checksum: &str) -> String {
 }
 
 const HELLO: &str = "packages/hello/hello.1.0/opam";
+
+#[test]
+fn g4_a_first_fetch_that_gives_something_else_than_was_first_published_is_told() {
+    let Some((_home, clone)) = clone() else { skip!("no git in PATH") };
+    let rewritten = |name: &str| {
+        let package = Package::new(name, "1.0");
+        let first = package.clone().bytes(*b"what was there first", &[Kind::Sha256]);
+        (first, package)
+    };
+    let packages = ["one", "two"].map(rewritten);
+    let same = Package::new("same", "1.0");
+    let [first, last] = [true, false].map(|first| {
+        let pick = |(one, two): &(Package, Package)| if first { one.clone() } else { two.clone() };
+        Repo::new(packages.iter().map(pick).chain([same.clone()]))
+    });
+    let published = clone.publish(&first);
+    clone.publish(&last);
+    let world = World::start();
+    world.publish(&last);
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let seeded = keep.run(&["history", "--pin", "--git", &clone.path()]).ok();
+    assert!(seeded.contains("what 3 URLs were first said to give"), "{seeded}");
+    assert_eq!(keep.ledger().of_kind("import").count(), 1);
+    for (number, (was, is)) in packages.iter().enumerate() {
+        if number == 1 {
+            // What is derived can go.
+            keep.stop();
+            std::fs::remove_dir_all(keep.store().join("catalog")).expect("it is there");
+            keep.restart();
+        }
+        let answer = keep.curl().get(&is.cache_path(Kind::Sha256));
+        assert!(answer.is_whole(), "admitted metadata vouches for it, so it is served");
+        let ledger = keep.ledger();
+        let told = ledger.divergences(is.url());
+        assert_eq!((told.len(), &told[0]["what"]), (1, &"changed".into()), "{told:#?}");
+        let expected = format!("sha256={}", Kind::Sha256.of(was.archive_bytes()));
+        assert_eq!(told[0]["expected"], serde_json::json!([expected]));
+        let detail = told[0]["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(&published) && detail.contains(&is.full_name()), "{detail}");
+    }
+    assert!(keep.curl().get(&same.cache_path(Kind::Sha256)).is_whole());
+    assert_eq!(keep.ledger().divergences(same.url()).len(), 0);
+    keep.stop();
+    keep.run(&["history", "--pin", "--git", &clone.path()]).ok();
+    let unknown = ["history", "--pin", "--repository", "other", "--git", &clone.path()];
+    assert_eq!(keep.run(&unknown).code, 2);
+    keep.run(&["verify"]).ok();
+    assert!(keep.run(&["log", "--kind", "import"]).ok().contains("3 URLs as first declared"));
+}

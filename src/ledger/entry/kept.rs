@@ -64,6 +64,22 @@ pub enum Strength {
     None,
 }
 
+/// What a repository's own history first said of its URLs, brought in from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// When it was brought in.
+    pub at: Timestamp,
+    /// The repository's name.
+    pub repository: String,
+    /// The commit at which the history ends.
+    pub revision: String,
+    /// The blob that lists the URLs, each with its checksums, version and commit.
+    pub list: Sha256,
+    /// How many URLs there are.
+    pub urls: u64,
+}
+
 /// One state of an upstream repository and what of it is served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

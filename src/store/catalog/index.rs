@@ -16,6 +16,7 @@ pub(super) enum Table {
     Divergence = b'd',
     State = b'D',
     Recheck = b'k',
+    FirstDeclared = b'f',
     Snapshot = b's',
     Revision = b'r',
     DeclaredChecksum = b'c',

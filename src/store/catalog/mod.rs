@@ -6,12 +6,14 @@
 
 mod declared;
 mod divergences;
+mod first_declared;
 mod index;
 mod rechecks;
 
 pub use declared::DeclaredArchive;
 pub use divergences::MAX_DIVERGENCES;
 pub(in crate::store) use divergences::divergence_key;
+pub use first_declared::FirstDeclared;
 pub use index::IndexError;
 pub use rechecks::{Last, Rechecks, Subject};
 
@@ -145,6 +147,7 @@ impl Catalog {
                 Entry::Decision(decision) => {
                     changes.extend(divergences.decide(&*index, number, decision)?);
                 }
+                Entry::Import(import) => changes.push(first_declared::take_in(import)),
                 Entry::Recheck(recheck) => rechecks.note(&*index, recheck)?,
                 Entry::Key(_) | Entry::Other(_) => {}
             }
