@@ -164,6 +164,16 @@ fn check(config: &Config) -> Result<(), Mistake> {
             ));
         }
     }
+    config.alert.check().map_err(|(place, message)| Mistake::at(place, message))?;
+    for file in config.alert.secret_files() {
+        if let Err(error) = std::fs::File::open(file.get_ref()) {
+            let message = format!(
+                "{}: {error}: name a file that this user may read",
+                file.get_ref().display()
+            );
+            return Err(Mistake::at(file.span(), message));
+        }
+    }
     let server = &config.server;
     if server.listen.is_empty() && server.plain_http.is_empty() {
         return Err(Mistake::of_all(
@@ -297,6 +307,14 @@ mod tests {
             (
                 "[[repository]]\nname = \"a\"\nupstream = \"file:///x\"\nmode = \"verbatim\"",
                 "mirror.toml:3:12: mode = \"verbatim\" passes on",
+            ),
+            (
+                "[[alert.webhook]]\nurl = \"https://hooks.example/quiet\"",
+                "mirror.toml:2:7: a standard webhook is signed",
+            ),
+            (
+                "[[alert.webhook]]\nurl = \"https://h/\"\nsecret_file = \"/nowhere/secret\"",
+                "mirror.toml:3:15: /nowhere/secret: No such file or directory",
             ),
             ("[server]\nlisten = []", "mirror.toml: server.listen is empty"),
             ("[server]\nhostnames = []", "mirror.toml: server.hostnames is empty"),

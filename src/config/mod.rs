@@ -4,10 +4,12 @@
 //! write them, `policy` the rules for edits, [`load`] puts file, environment and defaults together. A key that nobody knows
 //! is an error with its line and column.
 
+mod alert;
 mod load;
 mod policy;
 mod value;
 
+pub use alert::{Address, Alert, Command, Email, SinkName, Webhook, WebhookBody, WebhookUrl};
 pub use load::{ConfigError, load};
 pub use policy::{ChecksumPolicy, KINDS, Percent, Policy, Rule};
 pub use value::{AddressRange, ByteRate, ByteSize, HumanDuration, RepositoryName};
@@ -36,6 +38,8 @@ pub struct Config {
     pub policy: Policy,
     /// How often what is pinned is fetched again.
     pub recheck: Recheck,
+    /// Who is told of what upstream did.
+    pub alert: Alert,
 }
 
 /// The `[server]` section.
