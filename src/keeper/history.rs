@@ -148,7 +148,7 @@ struct Version {
 
 impl Version {
     /// The files after some changes, those that go first: a directory may move.
-    fn after(&self, mut changes: Vec<(Box<str>, Option<ObjectName>)>) -> Files {
+    fn after(&self, mut changes: Vec<Change>) -> Files {
         let mut files = if self.is_there { self.published.clone() } else { self.rest.clone() };
         changes.sort_by_key(|(_, object)| object.is_some());
         for (path, object) in changes {
@@ -161,9 +161,12 @@ impl Version {
     }
 }
 
+/// A file's path in its version, and what it is now, if it is there.
+type Change = (Box<str>, Option<ObjectName>);
+
 /// A commit's changes by `name.version`.
-fn by_version(commit: &Commit) -> BTreeMap<String, Vec<(Box<str>, Option<ObjectName>)>> {
-    let mut versions: BTreeMap<String, Vec<_>> = BTreeMap::new();
+fn by_version(commit: &Commit) -> BTreeMap<String, Vec<Change>> {
+    let mut versions: BTreeMap<String, Vec<Change>> = BTreeMap::new();
     for FileChange { path, object } in &commit.changes {
         if let Some((name, path)) = version_of(path) {
             versions.entry(name).or_default().push((path, object.clone()));
