@@ -31,6 +31,16 @@ impl Ledger {
         self.entries.is_empty()
     }
 
+    /// The entry at `index`.
+    pub fn at(&self, index: usize) -> &Value {
+        self.entries.get(index).unwrap_or_else(|| panic!("there is no entry {index}"))
+    }
+
+    /// Where the first entry is that `is_it` means.
+    pub fn index_of(&self, is_it: impl FnMut(&Value) -> bool) -> usize {
+        self.entries.iter().position(is_it).expect("there is such an entry")
+    }
+
     /// Every entry of `kind`.
     pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.entries.iter().filter(move |entry| entry["kind"] == kind)

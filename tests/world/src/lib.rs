@@ -3,7 +3,7 @@
 //! [`World`] is one server that is every host at once, over TLS with a certificate authority of
 //! its own and over plain HTTP on the same port. What it serves is made at test time ([`Repo`])
 //! or recorded from the real internet ([`Recorded`]). It can be told to lie about any URL
-//! ([`Lie`]), and it remembers every request ([`Request`]).
+//! ([`Lie`]), and it remembers every request ([`Request`]). [`MailServer`] takes mail for it.
 //!
 //! Around it stand the others: [`Keep`] runs the built binary on a store of its own, [`Opam`] is a
 //! real opam, [`Curl`], [`raw`] and [`http2`] are simpler clients. What goes wrong in here is the fault of
@@ -22,6 +22,7 @@ mod index;
 mod keep;
 mod ledger;
 mod lie;
+mod mail;
 mod memory;
 mod mirror;
 mod opam;
@@ -43,6 +44,7 @@ pub use index::Index;
 pub use keep::Keep;
 pub use ledger::{Ledger, evidence};
 pub use lie::Lie;
+pub use mail::{Mail, MailServer};
 pub use memory::Memory;
 pub use mirror::Mirror;
 pub use opam::{Opam, Version, installed};

@@ -24,6 +24,8 @@ pub enum Lie {
     Redirect(String),
     /// A status, with an error page that is no archive.
     Status(u16),
+    /// Status 503, and to come back after so many seconds.
+    Busy(u32),
     /// The right bytes, so many of them each second.
     Slow(u64),
     /// The same without a word on how many there will be.

@@ -1,6 +1,7 @@
 //! mirror.toml, as tests need it.
 
 use crate::world::World;
+use std::net::SocketAddr;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -37,6 +38,15 @@ impl Mirror {
         self
     }
 
+    /// Has `host` resolve to `address` too.
+    pub fn resolve(mut self, host: &str, address: SocketAddr) -> Self {
+        let resolve =
+            self.table.get_mut("upstream").and_then(|upstream| upstream.get_mut("resolve"));
+        let resolve = resolve.and_then(Value::as_table_mut).expect("every mirror resolves hosts");
+        resolve.insert(host.to_owned(), address.to_string().into());
+        self
+    }
+
     /// Adds a repository.
     pub fn repository(mut self, name: &str, upstream: &str) -> Self {
         let repository = [("name", name), ("upstream", upstream), ("refresh", "1h")]
@@ -49,6 +59,16 @@ impl Mirror {
     pub fn of_repository(mut self, key: &str, value: &str) -> Self {
         let last = self.repositories().last_mut().and_then(Value::as_table_mut);
         last.expect("a repository was added").insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a sink of alerts, `[[alert.KIND]]`, with these lines of TOML in it.
+    pub fn sink(mut self, kind: &str, lines: &str) -> Self {
+        let alert = self.table.entry("alert").or_insert_with(|| Table::new().into());
+        let alert = alert.as_table_mut().expect("a section is a table");
+        let sinks = alert.entry(kind).or_insert_with(|| Vec::<Value>::new().into());
+        let sink: Table = lines.parse().expect("a sink is TOML");
+        sinks.as_array_mut().expect("sinks are a list").push(sink.into());
         self
     }
 

@@ -8,7 +8,7 @@ use crate::sites::{Found, Sites};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, RANGE,
+    CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
 use http::{HeaderName, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -65,8 +65,8 @@ async fn answer(
     scheme: &'static str,
     sites: &Sites,
 ) -> io::Result<Response<Body>> {
-    let request = note(&request, scheme);
-    let if_none_match = request.if_none_match.clone();
+    let request = note(request, scheme).await?;
+    let if_none_match = request.header(IF_NONE_MATCH.as_str()).map(str::to_owned);
     let Found { page, lie } = sites.visit(request);
     match (lie, page) {
         (Some(lie), page) => lying(lie, page.unwrap_or_default()).await,
@@ -75,22 +75,16 @@ async fn answer(
     }
 }
 
-fn note(request: &http::Request<Incoming>, scheme: &'static str) -> Request {
-    let header = |name: HeaderName| {
-        let value = request.headers().get(name)?.to_str().ok()?;
-        Some(value.to_owned())
-    };
-    let host = request.uri().host().map(str::to_owned).or_else(|| header(HOST)).unwrap_or_default();
-    let host = host.split_once(':').map_or(host.as_str(), |(host, _)| host);
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    Request {
-        scheme,
-        url: format!("{host}{path}"),
-        method: request.method().to_string(),
-        if_none_match: header(IF_NONE_MATCH),
-        range: header(RANGE),
-        authorization: header(AUTHORIZATION),
-    }
+async fn note(request: http::Request<Incoming>, scheme: &'static str) -> io::Result<Request> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = head.uri.host().or(host).unwrap_or_default();
+    let host = host.split_once(':').map_or(host, |(host, _)| host);
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url = format!("{host}{path}");
+    let method = head.method.to_string();
+    Ok(Request { scheme, url, method, headers: head.headers, body, lie: None })
 }
 
 fn honest(page: Bytes, if_none_match: Option<&str>) -> Response<Body> {
@@ -129,6 +123,7 @@ async fn lying(lie: Lie, truth: Bytes) -> io::Result<Response<Body>> {
         Lie::Status(code) => {
             status(StatusCode::from_u16(code).expect("a lie's status is an HTTP status"))
         }
+        Lie::Busy(seconds) => with(RETRY_AFTER, seconds, status(StatusCode::SERVICE_UNAVAILABLE)),
         Lie::Unstable => {
             let number = ANSWERS.fetch_add(1, Ordering::Relaxed);
             with(ETAG, format!("\"{number}\""), Response::new(full(truth)))

@@ -3,7 +3,7 @@
 use crate::lie::Lie;
 use crate::request::Request;
 use bytes::Bytes;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 /// Shared by the server, which asks, and the test, which changes things meanwhile.
@@ -20,11 +20,13 @@ struct State {
     requests: Vec<Request>,
 }
 
-/// A lie, and how often it is still told; without a number, always.
+/// What is said instead of the truth.
 #[derive(Debug)]
-struct Told {
-    lie: Lie,
-    left: Option<u32>,
+enum Told {
+    /// Always this.
+    Always(Lie),
+    /// One after the other, and then the truth.
+    InTurn(VecDeque<Lie>),
 }
 
 /// What the world has for one request.
@@ -45,8 +47,12 @@ impl Sites {
         self.state().pages.remove(&key(url));
     }
 
-    pub(crate) fn lie(&self, url: &str, lie: Lie, times: Option<u32>) {
-        self.state().lies.insert(key(url), Told { lie, left: times });
+    pub(crate) fn lie(&self, url: &str, lie: Lie) {
+        self.state().lies.insert(key(url), Told::Always(lie));
+    }
+
+    pub(crate) fn lie_in_turn(&self, url: &str, lies: impl IntoIterator<Item = Lie>) {
+        self.state().lies.insert(key(url), Told::InTurn(lies.into_iter().collect()));
     }
 
     pub(crate) fn be_honest(&self, url: &str) {
@@ -81,7 +87,7 @@ impl Sites {
         let mut state = self.state();
         let page = state.pages.get(&request.url).cloned();
         let lie = state.everywhere.clone().or_else(|| state.next_lie(&request.url));
-        state.requests.push(request);
+        state.requests.push(Request { lie: lie.clone(), ..request });
         Found { page, lie }
     }
 
@@ -92,11 +98,10 @@ impl Sites {
 
 impl State {
     fn next_lie(&mut self, url: &str) -> Option<Lie> {
-        let told = self.lies.get_mut(url)?;
-        if let Some(left) = &mut told.left {
-            *left = left.checked_sub(1)?;
+        match self.lies.get_mut(url)? {
+            Told::Always(lie) => Some(lie.clone()),
+            Told::InTurn(lies) => lies.pop_front(),
         }
-        Some(told.lie.clone())
     }
 }
 

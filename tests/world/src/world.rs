@@ -2,6 +2,7 @@
 
 use crate::authority::Authority;
 use crate::lie::Lie;
+use crate::mail::MailServer;
 use crate::repo::Repo;
 use crate::request::Request;
 use crate::server::serve;
@@ -20,6 +21,7 @@ use tokio::runtime::Runtime;
 #[derive(Debug)]
 pub struct World {
     address: SocketAddr,
+    authority: Arc<Authority>,
     directory: TempDir,
     runtime: Mutex<Option<Runtime>>,
     sites: Arc<Sites>,
@@ -44,8 +46,8 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory can be made");
         std::fs::write(directory.path().join(CA), authority.pem()).expect("ca.pem can be written");
         let sites = Arc::new(Sites::default());
-        runtime.spawn(serve(listener, authority, Arc::clone(&sites)));
-        Self { address, directory, runtime: Mutex::new(Some(runtime)), sites }
+        runtime.spawn(serve(listener, Arc::clone(&authority), Arc::clone(&sites)));
+        Self { address, authority, directory, runtime: Mutex::new(Some(runtime)), sites }
     }
 
     /// The one address of all hosts.
@@ -56,6 +58,11 @@ impl World {
     /// The certificate authority that vouches for all hosts, a PEM file.
     pub fn ca(&self) -> PathBuf {
         self.directory.path().join(CA)
+    }
+
+    /// Opens a mail server for which the same authority vouches.
+    pub fn mail_server(&self) -> MailServer {
+        MailServer::start(&self.authority)
     }
 
     /// A directory that lives as long as this world, for repositories that are no web site.
@@ -93,12 +100,17 @@ impl World {
 
     /// Lies about `url` until further notice.
     pub fn lie(&self, url: &str, lie: Lie) {
-        self.sites.lie(url, lie, None);
+        self.sites.lie(url, lie);
     }
 
     /// Lies about `url` so many times, and then no more.
     pub fn lie_times(&self, url: &str, lie: Lie, times: u32) {
-        self.sites.lie(url, lie, Some(times));
+        self.lie_in_turn(url, (0..times).map(|_| lie.clone()));
+    }
+
+    /// Tells these lies about `url`, one after the other, and then no more.
+    pub fn lie_in_turn(&self, url: &str, lies: impl IntoIterator<Item = Lie>) {
+        self.sites.lie_in_turn(url, lies);
     }
 
     /// Tells the truth about `url` again.
