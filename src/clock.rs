@@ -22,8 +22,13 @@ impl Clock {
 
     /// The present time, to the second, as ledger entries write it.
     pub fn now(&self) -> Timestamp {
-        let now = (self.0)();
+        let now = self.exactly();
         Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+
+    /// The present time as exactly as it is known, for waits that may be shorter than a second.
+    pub fn exactly(&self) -> Timestamp {
+        (self.0)()
     }
 }
 

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | 5 | [`cli`], [`server`] | commands; listener, TLS and one file per endpoint |
 //! | 4 | [`keeper`] | the decisions: pinning, admitting, filling misses |
-//! | 3 | [`upstream`] | everything that dials out |
+//! | 3 | [`upstream`], [`sink`] | everything that dials out; everything that carries alerts out |
 //! | 2 | [`store`] | blobs, ledger files, catalog, the one writer |
 //! | 1 | [`archive`], [`ledger`], [`opam`] | pure functions over bytes |
 //! | 0 | [`config`], [`clock`], [`digest`], [`safe_url`] | small shared things |
@@ -23,5 +23,6 @@ pub mod ledger;
 pub mod opam;
 pub mod safe_url;
 pub mod server;
+pub mod sink;
 pub mod store;
 pub mod upstream;

@@ -2,12 +2,15 @@
 
 use super::output::say;
 use super::{Context, Failure, output};
+use crate::sink::{self, Sink};
 use crate::{server, upstream};
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let (config, layout) = (&context.config, context.layout()?);
     let url = server::public_url(&config.server, None);
+    let sinks = Sink::all(config).map_err(Failure::usage)?;
+    let exposed = sink::exposed_secrets(config);
     upstream::Client::new(&config.upstream).map_err(Failure::usage)?;
     if config.server.tls.is_some() {
         server::tls::server_config(&config.server, &layout.tls()).map_err(Failure::usage)?;
@@ -25,6 +28,8 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
             "config": context.file,
             "store": layout.root(),
             "url": url,
+            "sinks": sinks.iter().map(Sink::name).collect::<Vec<_>>(),
+            "exposed_secrets": exposed,
             "repositories": repositories.collect::<Vec<_>>(),
         }));
         return Ok(ExitCode::SUCCESS);
@@ -41,6 +46,13 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
             repository.upstream.get_ref(),
             repository.refresh
         );
+    }
+    for sink in &sinks {
+        say!("  alerts      {} to {}", sink.name(), sink.address());
+    }
+    for path in &exposed {
+        let bad = output::BAD;
+        say!("{bad}warning{bad:#}: every user of this machine may read {path}: chmod o-r it");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@
 //! was called or configured in a way that can't work.
 
 mod admin_client;
+mod alerts;
 mod audit;
 mod check_config;
 mod client;
@@ -77,6 +78,8 @@ enum Command {
     Log(log::Arguments),
     /// List what upstream said otherwise, or tell, compare and acknowledge one
     Divergences(divergences::Arguments),
+    /// List the alerts that wait, or try whether alerts arrive
+    Alerts(alerts::Arguments),
     /// Compare two states of a repository, or look one over, by the policy for published versions
     Audit(audit::Arguments),
     /// Replay a git repository's history into a table of every rewrite of a published version
@@ -141,6 +144,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Recheck(arguments) => recheck::run(&context, arguments),
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),
+        Command::Alerts(arguments) => alerts::run(&context, arguments),
         Command::Audit(arguments) => audit::run(&context, &arguments),
         Command::History(arguments) => history::run(&context, &arguments),
         Command::Prove(arguments) => prove::run(&context, &arguments),

@@ -4,6 +4,7 @@ use super::{Context, Failure, client};
 use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::server;
+use crate::sink;
 use crate::store::Store;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -43,6 +44,9 @@ async fn serve(context: &Context) -> Result<(), Failure> {
     let (config, clock) = (&context.config, Clock::system());
     let layout = context.layout()?;
     let min_free = config.store.min_free.bytes();
+    for path in sink::exposed_secrets(config) {
+        tracing::warn!(path, "every user of this machine may read this secret: chmod o-r it");
+    }
     let store = Store::open(layout.clone(), min_free, &clock).await.map_err(Failure::usage)?;
     let bound = server::bind(&config.server, &layout.tls()).map_err(Failure::usage)?;
     let keeper = Keeper::open(config, store, clock.clone()).map_err(Failure::usage)?;

@@ -3,6 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
+use crate::keeper::alerts;
 use crate::keeper::recheck::RecheckStatus;
 use crate::keeper::verify;
 use crate::ledger::entry::Entry;
@@ -16,7 +17,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
     let status = match admin_client::ask(&layout, Method::GET, "/status")? {
         Some(status) => status,
-        None => at_rest(&layout)?,
+        None => at_rest(context, &layout)?,
     };
     if context.json {
         output::json(&status);
@@ -27,7 +28,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
 }
 
 /// What the ledger of a store tells when no server runs on it.
-fn at_rest(layout: &Layout) -> Result<Status, Failure> {
+fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
     let reader = verify::reader(layout).map_err(Failure::Usage)?;
     let size = reader.size().map_err(Failure::failed)?;
     let (mut pins, mut divergences, mut snapshots) = (0, 0, BTreeMap::new());
@@ -67,6 +68,7 @@ fn at_rest(layout: &Layout) -> Result<Status, Failure> {
         open_divergences: divergences.saturating_sub(decided.len() as u64),
         fetching: 0,
         rechecks: None,
+        sinks: alerts::of_store(layout, &context.config),
         repositories: repositories.collect(),
     })
 }
@@ -99,6 +101,10 @@ fn print(status: &Status) {
     if let Some(rechecks) = &status.rechecks {
         print_rechecks(rechecks);
     }
+    status.sinks.iter().enumerate().for_each(|(place, sink)| {
+        let name = if place == 0 { "alerts" } else { "" };
+        say!("{name:<12} {}", super::alerts::sentence(sink));
+    });
     for repository in &status.repositories {
         say!("\n{heading}{}{heading:#}  {}", repository.name, repository.upstream);
         match (repository.versions, repository.admitted_at) {

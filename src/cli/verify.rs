@@ -1,9 +1,11 @@
 //! `verify`: check the whole store against itself.
 
 use super::output::say;
-use super::{Context, Failure, output};
-use crate::keeper::verify::{self, Step};
+use super::{Context, Failure, admin_client, output};
+use crate::keeper::verify::{self, Report, Step};
+use crate::store::layout::Layout;
 use clap::Args;
+use http::Method;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         Step::Blob(_) => bar.inc(1),
     });
     bar.finish_and_clear();
+    tell_server(&layout, &report);
     let sound = report.problems.is_empty();
     if context.json {
         output::json(&report);
@@ -50,7 +53,19 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Has a running server look at what was found damaged, and at what was before: it tells people.
+fn tell_server(layout: &Layout, report: &Report) {
+    let names: Vec<_> = report.damaged.iter().take(MAX_TOLD).collect();
+    // Whoever may read the store need not be able to talk to its server.
+    if let Err(failure) = admin_client::tell::<usize>(layout, Method::POST, "/blobs", &names) {
+        tracing::warn!(%failure, "the running server does not know what was found");
+    }
+}
+
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{bar:40} {pos}/{len} blobs, {eta} left")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
+
+/// As many names as fit into one message to the server.
+const MAX_TOLD: usize = 200;

@@ -19,7 +19,8 @@ use url::Url;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Alert {
-    /// For how long an upstream may give no good index before someone is told.
+    /// For how long an upstream may give no good index before someone is told; at least twice the
+    /// repository's `refresh`, whatever is set.
     pub stale_after: HumanDuration,
     /// How long one attempt to deliver an alert may take.
     pub timeout: HumanDuration,
@@ -147,8 +148,16 @@ impl Alert {
         Ok(())
     }
 
+    /// Every sink by its identity, with where it leads, without anything secret.
+    pub fn sinks(&self) -> Vec<(SinkName, String)> {
+        let webhooks = self.webhook.iter().map(|it| (it.identity(), it.address()));
+        let emails = self.email.iter().map(|it| (it.identity(), it.address()));
+        let commands = self.command.iter().map(|it| (it.identity(), it.address()));
+        webhooks.chain(emails).chain(commands).collect()
+    }
+
     /// The files with secrets, each with its place.
-    pub(super) fn secret_files(&self) -> impl Iterator<Item = &Spanned<PathBuf>> {
+    pub fn secret_files(&self) -> impl Iterator<Item = &Spanned<PathBuf>> {
         let secrets = self.webhook.iter().filter_map(|webhook| webhook.secret_file.as_ref());
         secrets.chain(self.email.iter().filter_map(|email| email.password_file.as_ref()))
     }
@@ -158,6 +167,11 @@ impl Webhook {
     /// What it is known by, in whatever order sinks are listed.
     pub fn identity(&self) -> SinkName {
         SinkName::or_hash(&self.name, "webhook", self.url.get_ref().expose().expose().as_str())
+    }
+
+    /// Where it leads, without anything secret.
+    pub fn address(&self) -> String {
+        self.url.get_ref().to_string()
     }
 
     fn check(&self) -> Result<(), Misplaced> {
@@ -184,6 +198,12 @@ impl Email {
         SinkName::or_hash(&self.name, "email", &address)
     }
 
+    /// Where it leads.
+    pub fn address(&self) -> String {
+        let to = self.to.get_ref().iter().map(|to| to.mailbox().email.to_string());
+        to.collect::<Vec<_>>().join(", ")
+    }
+
     fn check(&self) -> Result<(), Misplaced> {
         let url = self.server.get_ref().expose();
         let message = if !matches!(url.scheme(), "smtp" | "smtps") || url.host_str().is_none() {
@@ -205,6 +225,11 @@ impl Command {
     /// What it is known by, in whatever order sinks are listed.
     pub fn identity(&self) -> SinkName {
         SinkName::or_hash(&self.name, "command", &self.run.get_ref().join("\0"))
+    }
+
+    /// The program.
+    pub fn address(&self) -> String {
+        self.run.get_ref().first().cloned().unwrap_or_default()
     }
 }
 

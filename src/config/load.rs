@@ -275,6 +275,27 @@ mod tests {
     }
 
     #[test]
+    fn the_example_shows_the_defaults_and_only_keys_that_there_are() {
+        let example = include_str!("../../mirror.toml.example");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("mirror.toml.example");
+        let printed = |config: &Config| {
+            let text = format!("{config:?}");
+            let mut parts = text.split("span: ");
+            let first = parts.next().unwrap_or_default().to_owned();
+            // Where something stands is not what it says.
+            parts.fold(first, |text, part| text + part.split_once(", value").unwrap_or_default().1)
+        };
+        let shown = load(Some(&path), std::iter::empty()).unwrap();
+        let defaults = load(None, std::iter::empty()).unwrap();
+        assert_eq!(printed(&shown), printed(&defaults));
+        let uncommented =
+            example.lines().skip(2).map(|line| line.strip_prefix("# ").unwrap_or(line));
+        let uncommented = uncommented.collect::<Vec<_>>().join("\n");
+        let all: Config = toml::from_str(&uncommented).unwrap();
+        assert_eq!(all.alert.sinks().len(), 3);
+    }
+
+    #[test]
     fn nothing_at_all_mirrors_opams_own_repository() {
         let config = load_text("", &[]).unwrap();
         assert_eq!(config.repository.len(), 1);

@@ -6,6 +6,7 @@
 //! from being served (G5). It knows nothing of HTTP on the clients' side.
 
 mod admit;
+pub mod alerts;
 mod attempt;
 pub mod audit;
 mod built_index;
@@ -44,6 +45,7 @@ use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{Client, SetupError};
+use alerts::{Alerts, AlertsError};
 use divergences::DecideError;
 use evidence::EvidenceRoom;
 use fill::Fills;
@@ -70,6 +72,7 @@ pub struct Keeper {
     fills: Fills,
     negative: NegativeCache,
     rechecking: Rechecking,
+    alerts: Alerts,
     evidence: EvidenceRoom,
     tasks: TaskTracker,
 }
@@ -116,6 +119,9 @@ pub enum OpenError {
     /// The HTTP client can't be set up.
     #[error(transparent)]
     Client(#[from] SetupError),
+    /// Alerts can't be sent.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// A repository's upstream can't be set up.
     #[error("repository {name}: {source}")]
     Source {
@@ -133,6 +139,7 @@ impl Keeper {
     /// When the configuration can't be carried out.
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
+        let alerts = Alerts::open(config, &store, &clock)?;
         let mut repositories = Vec::new();
         for settings in &config.repository {
             let name = settings.name.to_string();
@@ -153,6 +160,7 @@ impl Keeper {
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
             rechecking: Rechecking::new(&config.recheck),
+            alerts,
             evidence: EvidenceRoom::new(&config.store),
             tasks: TaskTracker::new(),
         }))
@@ -161,6 +169,11 @@ impl Keeper {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What people are told.
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
     }
 
     /// All repositories, in the order of mirror.toml.

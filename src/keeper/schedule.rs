@@ -1,5 +1,5 @@
 //! When upstreams are asked: at start, at their interval, and when they say that they changed;
-//! and that rechecks go on beside that.
+//! and that rechecks and alerts go on beside that.
 
 use super::{Keeper, Repository};
 use crate::upstream::repository::Watch;
@@ -17,9 +17,16 @@ impl Keeper {
                 stop.run_until_cancelled(keeper.keep_fresh(&repository)).await;
             });
         }
-        let (keeper, stop) = (Arc::clone(self), stop.clone());
+        let (keeper, recheck) = (Arc::clone(self), stop.clone());
         self.tasks.spawn(async move {
-            stop.run_until_cancelled(keeper.recheck_regularly()).await;
+            recheck.run_until_cancelled(keeper.recheck_regularly()).await;
+        });
+        for courier in self.alerts.couriers(&self.store) {
+            self.tasks.spawn(courier.run(stop.clone()));
+        }
+        let (keeper, watch) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn(async move {
+            watch.run_until_cancelled(keeper.watch_conditions()).await;
         });
     }
 

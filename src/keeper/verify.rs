@@ -30,6 +30,9 @@ pub struct Report {
     pub bytes: u64,
     /// What is wrong; empty when all is well.
     pub problems: Vec<Problem>,
+    /// The blobs that are missing, or hold other bytes than their name says.
+    #[serde(skip)]
+    pub damaged: Vec<Sha256>,
 }
 
 /// One thing that is wrong.
@@ -285,6 +288,7 @@ fn verify_blobs(
                             let path = layout.blob(name);
                             let path = path.strip_prefix(layout.root()).unwrap_or(&path);
                             report.problem(path.display().to_string(), problem);
+                            report.damaged.push(*name);
                         }
                     }
                 }

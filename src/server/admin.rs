@@ -5,6 +5,7 @@
 
 use super::status;
 use crate::clock::Clock;
+use crate::digest::Sha256;
 use crate::keeper::divergences::DecideError;
 use crate::keeper::first_said::{self, FirstSaid, SeedError};
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
@@ -151,6 +152,10 @@ async fn respond(
             let (repository, commit) = (repository.to_string(), commit.to_string());
             seed(request, repository, commit, keeper, clock).await
         }
+        (&Method::POST, ["blobs"]) => match read::<Vec<Sha256>>(request).await {
+            Ok(names) => json(StatusCode::OK, &keeper.look_at_blobs(names).await),
+            Err(refusal) => refusal,
+        },
         (&Method::POST, ["recheck"]) => recheck(request, keeper).await,
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
     }

@@ -76,8 +76,12 @@ async fn from_store(
     let checked = match server.keeper.store().blobs().open_if_checked(&kept.sha256) {
         Some(blob) => Ok(blob),
         None => {
-            let store = server.keeper.store().clone();
-            let open = move || store.blobs().open(&kept.sha256);
+            let keeper = Arc::clone(&server.keeper);
+            let open = move || {
+                let opened = keeper.store().blobs().open(&kept.sha256);
+                keeper.note_blob(&kept.sha256, &opened);
+                opened
+            };
             match tokio::task::spawn_blocking(open).await {
                 Ok(opened) => opened.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::keeper::Keeper;
+use crate::keeper::alerts::SinkStatus;
 use crate::keeper::recheck::RecheckStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub struct Status {
     pub fetching: usize,
     /// How rechecks stand; `None` when no server runs, or the catalog can't say.
     pub rechecks: Option<RecheckStatus>,
+    /// How the sinks of alerts stand.
+    pub sinks: Vec<SinkStatus>,
     /// The repositories, in the order of mirror.toml.
     pub repositories: Vec<RepositoryStatus>,
 }
@@ -92,6 +95,7 @@ pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
         open_divergences: store.lookup(|catalog| catalog.open_divergences()).unwrap_or_default(),
         fetching: keeper.fills(),
         rechecks: keeper.rechecks().await.ok(),
+        sinks: keeper.alerts().status(),
         repositories: repositories.collect(),
     }
 }

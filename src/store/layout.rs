@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The data directory and the paths in it.
 ///
 /// Everything but `catalog/` and `work/` is the truth; those two can be deleted at any time while
-/// nothing runs.
+/// nothing runs. `alerts/` says what was told to whom: without it, nothing older is told any more.
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
@@ -77,6 +77,26 @@ impl Layout {
     /// Bare git repositories of upstreams: a cache that saves fetching history again.
     pub fn git(&self) -> PathBuf {
         self.catalog().join("git")
+    }
+
+    /// Alerts: what waits to be told, and what was told already.
+    pub fn alerts(&self) -> PathBuf {
+        self.root.join("alerts")
+    }
+
+    /// The queues of alerts, a directory for each sink.
+    pub fn sinks(&self) -> PathBuf {
+        self.alerts().join("sinks")
+    }
+
+    /// What is wrong at present and was told, a file for each.
+    pub fn conditions(&self) -> PathBuf {
+        self.alerts().join("conditions")
+    }
+
+    /// When each upstream last gave a good index.
+    pub fn freshness(&self) -> PathBuf {
+        self.alerts().join("fresh")
     }
 
     /// The file whose lock says that a process owns the store.

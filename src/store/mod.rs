@@ -12,6 +12,7 @@ pub mod layout;
 pub mod lock;
 pub mod log;
 pub mod medium;
+pub mod outbox;
 mod pending;
 mod regular;
 mod replay;
@@ -35,6 +36,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::watch;
 use writer::Writer;
 
 /// A store that this process owns.
@@ -184,6 +186,11 @@ impl Store {
     /// safe.
     pub async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
         self.inner.writer.append(entry).await
+    }
+
+    /// Tells how many entries the ledger has, whenever it has more.
+    pub fn growth(&self) -> watch::Receiver<u64> {
+        self.inner.writer.growth()
     }
 
     /// Looks something up in the catalog, rebuilding the catalog once if it fails.

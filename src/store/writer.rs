@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// What became of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl From<ReplayError> for AppendError {
 #[derive(Clone)]
 pub(super) struct Writer {
     requests: mpsc::Sender<Request>,
+    growth: watch::Receiver<u64>,
 }
 
 struct Request {
@@ -73,7 +74,8 @@ impl Writer {
         catalog: Arc<Catalog>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (requests, inbox) = mpsc::channel();
-        let mut state = State { log: Some(log), medium, signer, catalog };
+        let (grown, growth) = watch::channel(log.size());
+        let mut state = State { log: Some(log), medium, signer, catalog, grown };
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             while let Ok(first) = inbox.recv() {
                 let mut batch = vec![first];
@@ -81,7 +83,12 @@ impl Writer {
                 state.serve(batch);
             }
         })?;
-        Ok((Self { requests }, thread))
+        Ok((Self { requests, growth }, thread))
+    }
+
+    /// Tells how many entries the ledger has, whenever it has more.
+    pub(super) fn growth(&self) -> watch::Receiver<u64> {
+        self.growth.clone()
     }
 
     /// Appends an entry; resolves once it is durable.
@@ -99,6 +106,7 @@ struct State {
     medium: Arc<dyn LedgerMedium>,
     signer: Signer,
     catalog: Arc<Catalog>,
+    grown: watch::Sender<u64>,
 }
 
 impl State {
@@ -123,7 +131,10 @@ impl State {
                     Err(_) => replay::catch_up(&self.catalog, log.reader()),
                 };
                 match known {
-                    Ok(()) => self.log = Some(log),
+                    Ok(()) => {
+                        self.grown.send_replace(log.size());
+                        self.log = Some(log);
+                    }
                     // The next batch catches up first: by a catalog that is behind, a URL could
                     // be pinned twice.
                     Err(ref error) => tracing::error!(%error, "the catalog can't follow"),
@@ -140,6 +151,8 @@ impl State {
     fn reopen(&self) -> Result<LogWriter, ReplayError> {
         let log = LogWriter::open(Arc::clone(&self.medium), self.signer.clone())?;
         replay::catch_up(&self.catalog, log.reader())?;
+        // The append that failed may have been one that got through.
+        self.grown.send_replace(log.size());
         Ok(log)
     }
 }

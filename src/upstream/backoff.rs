@@ -4,15 +4,17 @@ use std::time::Duration;
 
 /// A wait that doubles from `first` up to `longest`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
-    pub(super) first: Duration,
-    pub(super) longest: Duration,
+pub struct Backoff {
+    /// The first wait.
+    pub first: Duration,
+    /// The longest wait.
+    pub longest: Duration,
 }
 
 impl Backoff {
     /// How long to wait the `nth` time, from 0: half of it fixed, half of it by chance, so that
     /// those who failed together don't come back together.
-    pub(super) fn wait(&self, nth: u32) -> Duration {
+    pub fn wait(&self, nth: u32) -> Duration {
         let full = self.first.saturating_mul(1_u32.checked_shl(nth).unwrap_or(u32::MAX));
         let full = full.min(self.longest);
         full / 2 + full.mul_f64(chance() / 2.0)

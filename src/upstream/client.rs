@@ -188,7 +188,7 @@ impl Shared {
 }
 
 /// Finds out what the connector said, if it is what failed.
-fn failure(error: &legacy::Error) -> FetchErrorKind {
+pub(super) fn failure(error: &legacy::Error) -> FetchErrorKind {
     let mut deepest: &(dyn Error + 'static) = error;
     loop {
         if let Some(connect) = deepest.downcast_ref::<ConnectError>() {
@@ -219,7 +219,7 @@ fn redirect_target(
     }
 }
 
-fn uri_of(url: &SafeUrl) -> Result<Uri, FetchErrorKind> {
+pub(super) fn uri_of(url: &SafeUrl) -> Result<Uri, FetchErrorKind> {
     if !matches!(url.expose().scheme(), "http" | "https") {
         return Err(FetchErrorKind::UnusableUrl("only http and https can"));
     }

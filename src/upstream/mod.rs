@@ -15,9 +15,9 @@
 //! and `connect` make connections of them; `client` asks, follows redirects and hands out
 //! `request`'s answer as a `response`; `hosts` and `circuit` say whose turn it is, `retry`,
 //! `backoff` and `pace` when to try again and when to give up. [`repository`] fetches whole
-//! repositories' metadata.
+//! repositories' metadata; `post` carries alerts to hosts that the configuration names.
 
-mod backoff;
+pub mod backoff;
 mod circuit;
 mod client;
 mod connect;
@@ -26,6 +26,7 @@ mod error;
 pub mod guard;
 mod hosts;
 mod pace;
+mod post;
 mod proxy;
 pub mod repository;
 mod request;
@@ -40,6 +41,7 @@ pub use client::{Client, MAX_REDIRECTS};
 pub use connect::ConnectError;
 pub use error::{FetchError, FetchErrorKind, SetupError, Wait};
 pub use guard::{AddressGuard, ForbiddenAddress};
+pub use post::{Posted, Poster, authorities, fixed_address};
 pub use request::Request;
 pub use resolve::ResolveError;
 pub use response::Response;

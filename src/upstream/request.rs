@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-const USER_AGENT_TEXT: &str = concat!("opam-keep/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT_TEXT: &str = concat!("opam-keep/", env!("CARGO_PKG_VERSION"));
 
 #[cfg(test)]
 mod tests {

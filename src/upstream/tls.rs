@@ -58,6 +58,13 @@ impl Trust {
         Ok(config)
     }
 
+    /// The authorities that can be read, the extra ones last.
+    pub(super) fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        let is_usable =
+            |one: &&CertificateDer<'static>| RootCertStore::empty().add((*one).clone()).is_ok();
+        self.system.iter().chain(&self.extra).filter(is_usable).cloned().collect()
+    }
+
     /// The same authorities as one PEM text, for programs that read such a file; `None` when
     /// there are none, as such a program may know better.
     pub(super) fn to_pem(&self) -> Option<String> {

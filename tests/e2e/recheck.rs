@@ -16,7 +16,9 @@ fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are
     let packages: Vec<Package> = (0..300).map(|number| package(number, "hello")).collect();
     let world = World::start();
     world.publish(&Repo::new(packages.clone()));
-    let mut keep = start(&patient(&world));
+    world.put(HOOK, "ok");
+    let hook = format!("url = \"{HOOK}\"\nbody = \"slack\"");
+    let mut keep = start(&patient(&world).sink("webhook", &hook));
     keep.index();
     let client = keep.raw();
     for package in &packages {
@@ -61,6 +63,27 @@ fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are
     let first = told(&keep);
     assert_eq!((first.0.len(), first.1, first.2), (6, 3, entries + 9));
     assert!(first.0.iter().all(|entry| entry["before"] == "same"), "{first:#?}");
+    let is_delivered = || {
+        let status: Value = serde_json::from_str(&keep.run(&["status", "--json"]).ok()).ok()?;
+        (status["sinks"][0]["delivered"] == 6).then_some(())
+    };
+    within(Duration::from_secs(30), "six alerts", is_delivered);
+    let alerts = alerts(&world);
+    assert_eq!(alerts.len(), 6, "{alerts:#?}");
+    for (number, kind, words) in [
+        (10, "changed", "recompressed: "),
+        (20, "changed", "repacked: "),
+        (30, "changed", "content: "),
+        (40, "gone", "404"),
+        (50, "gone", "410"),
+        (60, "unreachable", "stalled"),
+    ] {
+        let about = format!("p{number}.1.0");
+        let named = |text: &&String| {
+            text.starts_with(&format!("*{kind}: ")) && text.contains(&about) && text.contains(words)
+        };
+        assert_eq!(alerts.iter().filter(named).count(), 1, "{number}: {alerts:#?}");
+    }
     for restarted in [false, true] {
         if restarted {
             keep.stop();
@@ -69,6 +92,15 @@ fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are
         assert_eq!(keep.run(&["recheck", "--all"]).code, 1);
         assert_eq!(told(&keep), first, "nothing is told twice");
     }
+    // The sink is told in the order of the ledger: after this one, nothing older comes.
+    world.lie(url(70), Lie::Status(404));
+    keep.run(&["recheck", "p70"]);
+    let seventh = || Some(self::alerts(&world)).filter(|alerts| alerts.len() > 6);
+    let alerts = within(Duration::from_secs(30), "one more alert", seventh);
+    assert!(alerts.len() == 7 && alerts[6].contains("p70.1.0"), "{alerts:#?}");
+    world.be_honest(url(70));
+    keep.run(&["recheck", "p70"]).ok();
+    let first = told(&keep);
     for package in &packages {
         let answer = keep.raw().get(&package.cache_path(Kind::Sha256)).expect("an answer");
         assert_eq!(answer.body().expect("a body"), package.archive_bytes(), "what was first stays");
@@ -81,7 +113,8 @@ fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are
         world.put(package.url(), package.archive_bytes().to_vec());
     }
     assert_eq!(keep.run(&["recheck", "--all"]).ok().trim(), "300 URLs: 300 same");
-    assert_eq!(told(&keep).0.len(), 12, "that all is well again is told as well");
+    let all = told(&keep).0.len() - first.0.len();
+    assert_eq!(all, 6, "that all is well again is written down as well");
 }
 
 #[test]
@@ -215,6 +248,13 @@ fn package(number: usize, content: &str) -> Package {
     Package::new(&name, "1.0").bytes(archive("folder", &content), &[Kind::Sha256, Kind::Sha512])
 }
 
+/// What the webhook was told, in order.
+fn alerts(world: &World) -> Vec<String> {
+    let requests = world.requests().into_iter().filter(|it| HOOK.ends_with(&it.url));
+    let body = |body: &[u8]| serde_json::from_slice::<Value>(body).expect("JSON");
+    requests.map(|it| body(&it.body)["text"].as_str().expect("a text").to_owned()).collect()
+}
+
 /// What is not the same, by URL: the outcome and the words.
 fn findings(lines: &str) -> BTreeMap<String, (String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -237,3 +277,5 @@ fn compressed_anew(bytes: &[u8]) -> Vec<u8> {
     gzip.write_all(&tar).expect("memory takes everything");
     gzip.finish().expect("a gzip stream can be ended")
 }
+
+const HOOK: &str = "https://hooks.example/alerts";
