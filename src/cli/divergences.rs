@@ -1,15 +1,14 @@
 //! `divergences`: what upstream said otherwise, why, and what was decided about it.
 
 use super::output::say;
+use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output};
 use crate::archive::Explanation;
-use crate::clock::Clock;
 use crate::keeper::Decided;
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::verify;
 use crate::ledger::entry::{Action, DivergenceState};
 use crate::server::admin::Deciding;
-use crate::store::Store;
 use crate::store::blobs::Blobs;
 use clap::{Args, Subcommand};
 use http::Method;
@@ -204,13 +203,7 @@ fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitC
 
 /// No server runs, so this process takes the store.
 fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<u64, Failure> {
-    let layout = context.layout()?;
-    verify::reader(&layout).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let clock = Clock::system();
-        let min_free = context.config.store.min_free.bytes();
-        let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
+    with_store(context, async |store, clock| {
         let Deciding { action, by, why } = deciding;
         let decided = divergences::decide(&store, &clock, id, action, by, why).await;
         decided.map(|(entry, _)| entry).map_err(Failure::usage)

@@ -1,14 +1,12 @@
 //! `history`: every rewrite of a published version in a git repository's history.
 
 use super::output::say;
+use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output};
-use crate::clock::Clock;
 use crate::keeper::first_said::{self, FirstSaid, SeedError};
 use crate::keeper::history::{self, Rewrite, Step, Told};
-use crate::keeper::verify;
 use crate::opam::EditKind;
 use crate::server::admin::Seeded;
-use crate::store::Store;
 use crate::upstream::repository::LocalGit;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -105,12 +103,7 @@ fn seed(
         return Err(Failure::usage(SeedError::NoRepository(repository.to_owned())));
     }
     // No server runs, so this process takes the store.
-    verify::reader(&layout).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let clock = Clock::system();
-        let min_free = context.config.store.min_free.bytes();
-        let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
+    with_store(context, async |store, clock| {
         let (repository, commit) = (repository.to_owned(), commit.to_owned());
         let entry = first_said::seed(&store, &clock, repository, commit, text).await;
         entry.map(|entry| Seeded { entry }).map_err(Failure::failed)
@@ -172,6 +165,7 @@ fn progress(quiet: bool, commits: u64) -> ProgressBar {
 }
 
 const AFTER_HELP: &str = "\
-A merge counts as what it brought into its first parent. A version that comes back is compared with
-what it was before it went; where its directory lies plays no part. With --json, one object a line:
-commit, date, package (as name.version), kinds, before and after.";
+A merge counts as what it brought into its first parent. A version that comes back is compared \
+with what it was before it went; where its directory lies plays no part.
+
+--json prints one object a line: commit, date, package (as name.version), kinds, before and after.";

@@ -14,6 +14,7 @@ mod history;
 mod log;
 mod logging;
 mod output;
+mod own_store;
 mod prove;
 mod recheck;
 mod refresh;
@@ -167,6 +168,8 @@ impl Context {
 
 const AFTER_HELP: &str = "\
 Start with:  opam-keep serve
+
 Any key of the configuration can also be set in the environment, as OPAM_KEEP_SECTION__KEY.
-Exit codes:  0 all is well, 1 a command failed or found something wrong, 2 it can't work as called
-or configured.";
+
+Exit codes:  0 all is well, 1 a command failed or found something wrong, 2 it can't work as \
+called or configured.";

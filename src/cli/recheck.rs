@@ -1,13 +1,12 @@
 //! `recheck`: fetch what is pinned again, and tell what upstream gives now.
 
 use super::output::say;
+use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output};
-use crate::clock::Clock;
+use crate::keeper::Keeper;
 use crate::keeper::recheck::{Asker, Checked, Selection};
-use crate::keeper::{Keeper, verify};
 use crate::ledger::entry::Outcome;
 use crate::server::admin::Rechecked;
-use crate::store::Store;
 use clap::Args;
 use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -52,13 +51,7 @@ fn recheck_here(
     selection: Selection,
     mut report: Report,
 ) -> Result<Report, Failure> {
-    let layout = context.layout()?;
-    verify::reader(&layout).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let clock = Clock::system();
-        let min_free = context.config.store.min_free.bytes();
-        let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
+    with_store(context, async |store, clock| {
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
         let subjects = keeper.select(selection).await.map_err(Failure::usage)?;
         report.take(Rechecked::Urls(subjects.len()));
@@ -161,6 +154,12 @@ fn style() -> ProgressStyle {
 }
 
 const AFTER_HELP: &str = "\
-Outcomes:  same, moved (the pinned bytes, from another place), changed (other bytes), gone (404,
-410 or 451) and unreachable. A changed outcome is written to the ledger.
-Exits with 1 unless all are the same or moved.";
+Outcomes:
+  same         the pinned bytes
+  moved        the pinned bytes, by a redirect to another place
+  changed      other bytes: a divergence
+  gone         404, 410 or 451
+  unreachable  no connection, no end, or another status
+
+An outcome that is not the one before is written to the ledger. Exits with 1 unless all are the \
+same or moved.";

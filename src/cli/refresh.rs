@@ -1,12 +1,10 @@
 //! `refresh`: ask upstream for changes now.
 
 use super::output::say;
+use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output};
-use crate::clock::Clock;
-use crate::keeper::{Keeper, Refreshed, verify};
+use crate::keeper::{Keeper, Refreshed};
 use crate::server::admin::{self, RefreshReport};
-use crate::store::Store;
-use crate::store::layout::Layout;
 use clap::Args;
 use http::Method;
 use std::process::ExitCode;
@@ -26,7 +24,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     };
     let reports = match admin_client::ask(&layout, Method::POST, &path)? {
         Some(reports) => reports,
-        None => refresh_here(context, arguments, layout)?,
+        None => refresh_here(context, arguments)?,
     };
     let failed = reports.iter().any(|report: &RefreshReport| report.problem.is_some());
     if context.json {
@@ -38,19 +36,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 /// No server runs, so this process takes the store.
-fn refresh_here(
-    context: &Context,
-    arguments: &Arguments,
-    layout: Layout,
-) -> Result<Vec<RefreshReport>, Failure> {
-    // Only serve begins a store: a misspelt path must not become an empty one.
-    verify::reader(&layout).map_err(Failure::Usage)?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let clock = Clock::system();
-        let store = Store::open(layout, context.config.store.min_free.bytes(), &clock)
-            .await
-            .map_err(Failure::usage)?;
+fn refresh_here(context: &Context, arguments: &Arguments) -> Result<Vec<RefreshReport>, Failure> {
+    with_store(context, async |store, clock| {
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
         match &arguments.repository {
             None => Ok(admin::refresh(&keeper, keeper.repositories()).await),

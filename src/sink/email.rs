@@ -15,6 +15,7 @@ use url::Host;
 
 /// A mail server and those whom it brings alerts.
 pub(super) struct Email {
+    server: String,
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -54,6 +55,7 @@ impl Email {
             Some(address) => (address.ip().to_string(), address.port()),
             None => (host, port),
         };
+        let server = settings.server.get_ref().to_string();
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address)
             .port(port)
             .tls(tls)
@@ -65,7 +67,7 @@ impl Email {
             builder = builder.credentials(Credentials::new(user.into(), password.to_string()));
         }
         let to = settings.to.get_ref().iter().map(|to| to.mailbox().clone()).collect();
-        Ok(Self { transport: builder.build(), from: settings.from.mailbox().clone(), to })
+        Ok(Self { server, transport: builder.build(), from: settings.from.mailbox().clone(), to })
     }
 
     pub(super) async fn deliver(&self, alert: &Alert) -> Result<(), DeliveryError> {
@@ -83,7 +85,7 @@ impl Email {
                     }
                     cause = error.source();
                 }
-                let reason = one_line(&reason);
+                let reason = one_line(&format!("{}: {reason}", self.server));
                 Err(match error.is_permanent() {
                     true => DeliveryError::refused(reason),
                     false => DeliveryError::unavailable(reason),

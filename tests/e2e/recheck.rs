@@ -44,14 +44,7 @@ fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are
         (outcome.as_str(), detail.as_str())
     };
     assert_eq!(found.len(), 6, "{found:#?}");
-    for (number, outcome, words) in [
-        (10, "changed", "recompressed: "),
-        (20, "changed", "repacked: "),
-        (30, "changed", "content: "),
-        (40, "gone", "404"),
-        (50, "gone", "410"),
-        (60, "unreachable", "stalled"),
-    ] {
+    for (number, outcome, words) in SIX {
         assert_eq!(named(number).0, outcome, "{number}");
         assert!(named(number).1.contains(words), "{number}: {:?}", named(number));
     }
@@ -70,14 +63,7 @@ fn g4_of_300_archives_exactly_those_that_upstream_changed_lost_or_keeps_back_are
     within(Duration::from_secs(30), "six alerts", is_delivered);
     let alerts = alerts(&world);
     assert_eq!(alerts.len(), 6, "{alerts:#?}");
-    for (number, kind, words) in [
-        (10, "changed", "recompressed: "),
-        (20, "changed", "repacked: "),
-        (30, "changed", "content: "),
-        (40, "gone", "404"),
-        (50, "gone", "410"),
-        (60, "unreachable", "stalled"),
-    ] {
+    for (number, kind, words) in SIX {
         let about = format!("p{number}.1.0");
         let named = |text: &&String| {
             text.starts_with(&format!("*{kind}: ")) && text.contains(&about) && text.contains(words)
@@ -279,3 +265,12 @@ fn compressed_anew(bytes: &[u8]) -> Vec<u8> {
 }
 
 const HOOK: &str = "https://hooks.example/alerts";
+/// What upstream does to six of the archives, and the words that tell it.
+const SIX: [(usize, &str, &str); 6] = [
+    (10, "changed", "recompressed: "),
+    (20, "changed", "repacked: "),
+    (30, "changed", "content: "),
+    (40, "gone", "404"),
+    (50, "gone", "410"),
+    (60, "unreachable", "stalled"),
+];

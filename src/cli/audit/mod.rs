@@ -125,6 +125,7 @@ fn lines(change: &Change) -> Vec<String> {
 }
 
 const AFTER_HELP: &str = "\
-Exits with 1 when the policy holds an edit, or, given one state, when anything is wrong with it.
+Exits with 1 when the policy holds an edit, or, given one state, when anything is wrong with it. \
 Without a configuration the default policy decides.
+
 A pull request in a clone:  opam-keep audit --git . origin/master...HEAD";
