@@ -3,7 +3,9 @@
 use super::changes::Aspect;
 use super::entry::{Entry, EntryKind};
 use super::list::Listing;
+use super::order::{Contested, contested};
 use super::top::align;
+use std::collections::BTreeSet;
 
 /// Two archives side by side.
 pub(super) struct Comparison<'l> {
@@ -36,6 +38,7 @@ pub(super) fn compare<'l>(pinned: &'l Listing, observed: &'l Listing) -> Compari
     let mut joined = Join::new(pinned, observed, tops);
     joined.files();
     joined.folders();
+    joined.contested();
     let mut comparison = joined.comparison;
     comparison.aspects = aspects(pinned, observed, joined.seen, joined.matched);
     if pinned.problem.is_some() {
@@ -131,6 +134,41 @@ impl<'l> Join<'l> {
         }
     }
 
+    /// Counts paths as changed that the order of entries decides about, unless that is the same.
+    fn contested(&mut self) {
+        let contested: BTreeSet<&str> = contested(self.pinned, self.tops.0)
+            .into_iter()
+            .chain(contested(self.observed, self.tops.1))
+            .map(Contested::path)
+            .collect();
+        if contested.is_empty() || self.is_same_sequence() {
+            return;
+        }
+        let was = by_path(&self.pinned.entries, self.tops.0, |_| true);
+        let is = by_path(&self.observed.entries, self.tops.1, |_| true);
+        let Comparison { changed, added, removed, unchanged, .. } = &mut self.comparison;
+        let known: BTreeSet<&str> =
+            changed.iter().chain(&*added).chain(&*removed).map(|pair| pair.path).collect();
+        for (path, was, is) in merge(&was, &is) {
+            if !contested.contains(path) || known.contains(path) {
+                continue;
+            }
+            let last = |group: &[(&str, usize)]| group.last().map(|(_, index)| *index);
+            changed.push(Pair { path, was: last(was), is: last(is) });
+            *unchanged = unchanged.saturating_sub(1);
+        }
+        changed.sort_unstable_by_key(|pair| pair.path);
+    }
+
+    /// Whether both have the same entries in the same order.
+    fn is_same_sequence(&self) -> bool {
+        let (pinned, observed) = (&self.pinned.entries, &self.observed.entries);
+        pinned.len() == observed.len()
+            && pinned.iter().zip(observed).enumerate().all(|(at, (was, is))| {
+                was.name.below(self.tops.0) == is.name.below(self.tops.1) && self.alike(at, at)
+            })
+    }
+
     /// Whether two files are the same in all that counts as content.
     fn alike(&self, was: usize, is: usize) -> bool {
         let (was, is) = (&self.pinned.entries[was], &self.observed.entries[is]);
@@ -141,8 +179,8 @@ impl<'l> Join<'l> {
             (was, is) => was == is,
         };
         let is_file = matches!(was.kind, EntryKind::File { .. } | EntryKind::SparseFile { .. });
-        let execution = was.executable().zip(is.executable()).is_none_or(|(was, is)| was == is);
-        let powers = was.mode.zip(is.mode).is_none_or(|(was, is)| was & POWERS == is & POWERS);
+        let execution = was.executable() == is.executable();
+        let powers = was.mode.unwrap_or(0) & POWERS == is.mode.unwrap_or(0) & POWERS;
         kinds && (!is_file || (execution && powers))
     }
 

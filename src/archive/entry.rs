@@ -103,9 +103,9 @@ impl Header {
 }
 
 impl Entry {
-    /// Whether it is a file that its owner may execute; `None` where the archive doesn't say.
-    pub(super) fn executable(&self) -> Option<bool> {
-        self.mode.map(|mode| mode & EXECUTABLE != 0)
+    /// Whether its owner may execute it.
+    pub(super) fn executable(&self) -> bool {
+        self.mode.is_some_and(|mode| mode & EXECUTABLE != 0)
     }
 }
 

@@ -7,7 +7,7 @@ use super::explanation::{
 };
 use super::format::{Compression, Container};
 use super::limits::Limits;
-use super::list::{Listing, list_source};
+use super::list::{Listing, Remark, list_source};
 use super::problem::Problem;
 use super::source::{Source, read_full};
 use super::text_diff::{Room, TextDiff};
@@ -106,7 +106,11 @@ impl Sources<'_> {
             (Some(why), _) => unreadable(Side::Observed, why, found),
             (None, Some(why)) => unreadable(Side::Pinned, why, found),
             (None, None) if found.differences() > 0 => Explanation::Content(found),
-            (None, None) => same_files(&pinned, &observed, found),
+            (None, None) => match (ambiguous(&observed), ambiguous(&pinned)) {
+                (Some(why), _) => unreadable(Side::Observed, why, found),
+                (None, Some(why)) => unreadable(Side::Pinned, why, found),
+                (None, None) => same_files(&pinned, &observed, found),
+            },
         })
     }
 
@@ -181,6 +185,15 @@ fn not_an_archive(pinned: &Listing, observed: &Listing) -> Option<Explanation> {
     };
     let size = observed.size;
     (readable && replaced).then_some(Explanation::NotAnArchive(NotAnArchive { size, document }))
+}
+
+/// What keeps an archive from being called the same as another: what is in it depends on who reads
+/// it.
+fn ambiguous(listing: &Listing) -> Option<Problem> {
+    listing.remarks.iter().find_map(|remark| match remark {
+        Remark::AmbiguousHeader { path } => Some(Problem::Ambiguous { path: path.clone() }),
+        _ => None,
+    })
 }
 
 /// Archives that have no file that differs.

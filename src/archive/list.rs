@@ -5,6 +5,7 @@ use super::entry::{Entry, EntryKind, Header, What};
 use super::format::{Container, Format};
 use super::limits::Limits;
 use super::name::printable;
+use super::order::{Contested, contested};
 use super::problem::Problem;
 use super::source::Source;
 use super::top::common_top;
@@ -12,7 +13,6 @@ use super::walk::{Visit, Walked, walk};
 use crate::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
-use std::collections::HashSet;
 use std::io::{self, Read, Seek};
 use std::ops::ControlFlow;
 
@@ -63,6 +63,12 @@ pub enum Remark {
         /// The name.
         path: String,
     },
+    /// Entries below one that is no folder, so that they may go through a link.
+    #[error("there are entries below \"{path}\", which is no folder")]
+    OverlaidName {
+        /// The name.
+        path: String,
+    },
     /// An absolute name, or one with `..` in it.
     #[error("\"{path}\" leads out of the folder it is unpacked in")]
     UnsafeName {
@@ -97,9 +103,8 @@ pub fn list<R: Read + Seek>(reader: &mut R, limits: &Limits) -> io::Result<Listi
 pub(super) fn list_source(source: &mut Source<'_>, limits: &Limits) -> io::Result<Listing> {
     let mut lister = Lister::new(limits);
     let Walked { format, head, inflated, problem } = walk(source, limits, &mut lister)?;
-    lister.note_names();
     let plain = format.container == Container::Plain;
-    Ok(Listing {
+    let mut listing = Listing {
         format,
         size: source.size(),
         inflated,
@@ -109,7 +114,21 @@ pub(super) fn list_source(source: &mut Source<'_>, limits: &Limits) -> io::Resul
         document: plain.then(|| Document::recognise(&head)),
         remarks: lister.remarks,
         problem,
-    })
+    };
+    let room = limits.listed.saturating_sub(listing.remarks.len());
+    let remarks: Vec<Remark> = of_names(&listing).take(room).collect();
+    listing.remarks.extend(remarks);
+    Ok(listing)
+}
+
+/// Remarks on names, which are known only at the end.
+fn of_names(listing: &Listing) -> impl Iterator<Item = Remark> {
+    let flagged = listing.entries.iter().filter(|entry| entry.name.flag().is_some());
+    let unsafe_names = flagged.map(|entry| Remark::UnsafeName { path: entry.name.to_string() });
+    unsafe_names.chain(contested(listing, None).into_iter().map(|contested| match contested {
+        Contested::Duplicate(path) => Remark::DuplicateName { path: path.to_owned() },
+        Contested::Overlaid(path) => Remark::OverlaidName { path: path.to_owned() },
+    }))
 }
 
 /// Collects entries and hashes their contents.
@@ -133,28 +152,6 @@ impl Lister {
     fn new(limits: &Limits) -> Self {
         let listed = limits.listed;
         Self { listed, entries: Vec::new(), remarks: Vec::new(), comment: None, current: None }
-    }
-
-    /// Remarks on names, which are known only at the end.
-    fn note_names(&mut self) {
-        let mut seen = HashSet::new();
-        let mut remarks = Vec::new();
-        let mut told = HashSet::new();
-        for entry in &self.entries {
-            let path = || entry.name.to_string();
-            if entry.name.flag().is_some() {
-                remarks.push(Remark::UnsafeName { path: path() });
-            }
-            // A folder may well be named twice.
-            let folder = entry.kind == EntryKind::Directory;
-            if !folder && !seen.insert(&entry.name) && told.insert(&entry.name) {
-                remarks.push(Remark::DuplicateName { path: path() });
-            }
-            if remarks.len() > self.listed {
-                break;
-            }
-        }
-        remarks.into_iter().for_each(|remark| self.remark(remark));
     }
 }
 

@@ -29,6 +29,7 @@ mod inflate;
 mod limits;
 mod list;
 mod name;
+mod order;
 mod problem;
 mod sentence;
 mod source;

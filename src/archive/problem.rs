@@ -23,6 +23,12 @@ pub enum Problem {
         /// What it has.
         what: String,
     },
+    /// A header that contradicts itself or another one, or is beyond what all readers know.
+    #[error("the headers of \"{path}\" can be read in more than one way")]
+    Ambiguous {
+        /// The entry.
+        path: String,
+    },
     /// Two entries of a zip share bytes: a bomb, or one archive with two readings.
     #[error("its entries overlap")]
     Overlap,

@@ -5,6 +5,7 @@ use super::explanation::{
     Explanation, NotAnArchive, Recompressed, Repacked, Truncated, Unreadable, UntilThen,
 };
 use super::format::Container;
+use super::list::Remark;
 use std::fmt;
 
 impl fmt::Display for Explanation {
@@ -32,7 +33,7 @@ impl fmt::Display for Recompressed {
         } else {
             write!(f, "the same {inside} inside; it was {} and is {}", self.was, self.is)?;
         }
-        write_remarks(f, self.remarks.len())
+        write_remarks(f, &self.remarks)
     }
 }
 
@@ -43,7 +44,7 @@ impl fmt::Display for Repacked {
             files => write!(f, "the same {}", Files(files))?,
         }
         write_aspects(f, &self.aspects)?;
-        write_remarks(f, self.remarks.len())
+        write_remarks(f, &self.remarks)
     }
 }
 
@@ -73,7 +74,7 @@ impl fmt::Display for Content {
             write!(f, " ({}{more})", paths.join(", "))?;
         }
         write_aspects(f, &self.aspects)?;
-        write_remarks(f, self.remarks.len())
+        write_remarks(f, &self.remarks)
     }
 }
 
@@ -126,11 +127,11 @@ fn write_aspects(f: &mut fmt::Formatter<'_>, aspects: &[Aspect]) -> fmt::Result 
     aspects.iter().try_for_each(|aspect| write!(f, "; {aspect}"))
 }
 
-fn write_remarks(f: &mut fmt::Formatter<'_>, count: usize) -> fmt::Result {
-    match count {
-        0 => Ok(()),
-        1 => f.write_str("; there is something odd about it"),
-        count => write!(f, "; there are {count} odd things about it"),
+fn write_remarks(f: &mut fmt::Formatter<'_>, remarks: &[Remark]) -> fmt::Result {
+    match remarks {
+        [] => Ok(()),
+        [remark] => write!(f, "; oddly, {remark}"),
+        [first, rest @ ..] => write!(f, "; oddly, {first} ({} more odd things)", rest.len()),
     }
 }
 

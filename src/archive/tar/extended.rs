@@ -23,6 +23,8 @@ pub(super) struct Extended {
     pub(super) gid: Option<u64>,
     /// One of pax's ways to store a file with holes.
     pub(super) sparse: bool,
+    /// Whether there was a pax header.
+    has_records: bool,
     /// A record that can't be read, or a second header of a kind.
     malformed: bool,
 }
@@ -48,6 +50,7 @@ impl Extended {
             }
             EntryType::XHeader => {
                 let records = read_bounded(header, stream, limits.extended_header)?;
+                self.malformed |= std::mem::replace(&mut self.has_records, true);
                 self.read_records(records.ok_or(too_large(limits.extended_header))?);
             }
             EntryType::XGlobalHeader => {
@@ -95,6 +98,9 @@ impl Extended {
             };
             let value = record.value_bytes();
             let number = || std::str::from_utf8(value).ok()?.parse().ok();
+            // Many a reader takes a zero for the end of a name.
+            let is_name = matches!(record.key_bytes(), b"path" | b"linkpath" | b"GNU.sparse.name");
+            self.malformed |= is_name && value.contains(&0);
             match record.key_bytes() {
                 b"path" => self.pax_name = Some(value.to_vec()),
                 b"linkpath" => self.pax_target = Some(value.to_vec()),
@@ -117,11 +123,13 @@ impl Extended {
     }
 }
 
-/// Takes the comment of a global header, and notes when it says more, which few readers heed.
+/// Takes the comment of a global header, and notes when it says what entries are, which some readers
+/// heed.
 fn read_global(bytes: &[u8], visit: &mut dyn Visit) {
     for record in PaxExtensions::new(bytes) {
         match record {
             Ok(record) if record.key_bytes() == b"comment" => visit.comment(record.value_bytes()),
+            Ok(record) if HARMLESS.contains(&record.key_bytes()) => {}
             _ => return visit.remark(Remark::AmbiguousHeader { path: GLOBAL.to_owned() }),
         }
     }
@@ -166,6 +174,9 @@ fn whole_seconds(value: &[u8]) -> Option<i64> {
 fn too_large(limit: usize) -> Problem {
     Problem::HeaderTooLarge { limit }
 }
+
+/// What a global header may say without changing what any entry holds.
+const HARMLESS: [&[u8]; 7] = [b"atime", b"ctime", b"mtime", b"uid", b"gid", b"uname", b"gname"];
 
 /// What stands for an entry's name where all entries are meant.
 const GLOBAL: &str = "pax_global_header";

@@ -88,7 +88,11 @@ impl Member<'_> {
         let has_content =
             matches!(what, What::File | What::SparseFile | What::Special { .. }) && !self.is_node();
         let path = name.to_string();
-        if self.extended.is_ambiguous() || (!has_content && stored > 0) {
+        // Some readers take whatever is named like a folder for one.
+        let like_folder =
+            raw_name.ends_with(b"/") || raw_name.ends_with(b"/.") || *raw_name == *b".";
+        let is_odd = like_folder && !matches!(what, What::Directory);
+        if is_odd || self.extended.is_ambiguous() || (!has_content && stored > 0) {
             visit.remark(Remark::AmbiguousHeader { path });
         }
         let sparse_map = matches!(what, What::SparseFile).then(|| self.header.as_gnu()).flatten();

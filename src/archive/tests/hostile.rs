@@ -213,7 +213,3 @@ fn differences_are_bounded_however_many_there_are() {
     let small = Tar::default().file("p/x", b"a\n").gz();
     assert_eq!(explained(&small, &large).content().unwrap().changes[0].lines, TextDiff::TooMuch);
 }
-
-fn find(bytes: &[u8], what: &[u8], from: usize) -> usize {
-    from + bytes[from..].windows(what.len()).position(|window| window == what).unwrap()
-}

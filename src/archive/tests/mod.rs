@@ -163,3 +163,7 @@ fn listed_within(bytes: &[u8], limits: &Limits) -> Listing {
 fn names(listing: &Listing) -> Vec<&str> {
     listing.entries.iter().map(|entry| entry.name.as_str()).collect()
 }
+
+fn find(bytes: &[u8], what: &[u8], from: usize) -> usize {
+    from + bytes[from..].windows(what.len()).position(|window| window == what).unwrap()
+}

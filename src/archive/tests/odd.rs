@@ -19,7 +19,8 @@ fn names_that_lead_out_are_kept_as_data_and_flagged() {
     let explanation = said(&Tar::package("p").gz(), &tar);
     assert!(
         explanation.starts_with(
-            "content: 2 added of 5 files (../../x, /etc/passwd); there are 2 odd things"
+            "content: 2 added of 5 files (../../x, /etc/passwd); oddly, \"../../x\" leads out of the \
+             folder it is unpacked in (1 more odd things)"
         ),
         "{explanation}"
     );
@@ -150,7 +151,10 @@ fn what_follows_the_end_is_said() {
     assert!(remarks(&[&tar.gz()[..], b"more"].concat()).contains("after the compressed data"));
     assert_eq!(remarks(&gz(&[&tar.bytes()[..], &[0; 9000]].concat())), "");
     let longer = said(&tar.gz(), &[&tar.gz()[..], b"more"].concat());
-    assert!(longer.starts_with("recompressed") && longer.contains("something odd"), "{longer}");
+    assert!(
+        longer.starts_with("recompressed") && longer.contains("oddly, there are bytes after"),
+        "{longer}"
+    );
     let no_end = said(&tar.gz(), &gz(&tar.0));
     assert!(no_end.starts_with("repacked: the same 3 files; headers or padding"), "{no_end}");
 }
@@ -178,4 +182,112 @@ fn an_ordinary_file_that_begins_like_an_archive_is_read_as_a_file() {
         assert_eq!((listing.problem, listing.entries.len()), (None, 1));
     }
     assert_eq!(listed(&[0; 10]).format.container, Container::Plain);
+}
+
+#[test]
+fn archives_that_unpack_otherwise_in_another_order_are_not_called_the_same() {
+    let folder = |tar: Tar| tar.entry(EntryType::Directory, "p/d", b"");
+    let file = |tar: Tar| tar.file("p/d", b"x");
+    let link = |tar: Tar| tar.link(EntryType::Symlink, "p/l", "elsewhere");
+    let through = |tar: Tar| tar.file("p/l/x", b"x");
+    let first = |tar: Tar| tar.file("p/a", b"1");
+    let hard = |tar: Tar| tar.link(EntryType::Link, "p/h", "p/a");
+    let second = |tar: Tar| tar.file("p/a", b"2");
+    type Step<'s> = &'s dyn Fn(Tar) -> Tar;
+    let orders: [([Step<'_>; 3], [Step<'_>; 3], &str); 3] = [
+        ([&folder, &file, &first], [&file, &folder, &first], "1 changed of 2 files (d)"),
+        ([&link, &through, &first], [&through, &link, &first], "1 changed of 3 files (l)"),
+        ([&first, &hard, &second], [&first, &second, &hard], "1 changed of 2 files (a)"),
+    ];
+    for (was, is, words) in orders {
+        let [was, is] = [was, is]
+            .map(|steps| steps.into_iter().fold(Tar::package("p"), |tar, step| step(tar)).gz());
+        let said = said(&was, &is);
+        let words = words.replace("of 2", "of 5").replace("of 3", "of 6");
+        assert!(said.starts_with(&format!("content: {words}")), "{said}");
+        assert!(explained(&was, &gz_level(&ungz(&was), 1)).to_string().starts_with("recompressed"));
+    }
+    let overlaid = through(link(Tar::package("p"))).gz();
+    assert!(remarks(&overlaid).contains("entries below \"p/l\", which is no folder"));
+    let alone = file(Tar::package("p"));
+    assert!(said(&alone.clone().gz(), &folder(alone).gz()).starts_with("content"));
+}
+
+#[test]
+fn headers_that_readers_differ_about_are_not_called_the_same() {
+    let plain = Tar::package("p").gz();
+    let more = |tar: Tar| Tar([tar.0, Tar::package("p").0].concat()).gz();
+    for (odd, words) in [
+        (more(Tar::default().entry(EntryType::XGlobalHeader, "g", b"12 path=p/x\n")), "pax_global"),
+        (
+            more(Tar::default().entry(EntryType::XHeader, "x", b"11 mtime=1\n").entry(
+                EntryType::XHeader,
+                "x",
+                b"11 mtime=1\n",
+            )),
+            "\"p\"",
+        ),
+        (
+            Tar::package("p")
+                .with(EntryType::Symlink, "p/l", b"", |header| header.set_size(9))
+                .gz(),
+            "l",
+        ),
+    ] {
+        let said = said(&plain, &odd);
+        let is_told =
+            said.starts_with("unreadable: what was observed") || said.starts_with("content");
+        assert!(is_told && said.contains("more than one way") && said.contains(words), "{said}");
+    }
+    let named = |name: &str| Tar::default().file("p/a", b"a").file(name, b"b").gz();
+    for odd in ["p/b/.", "p/b//."] {
+        let said = said(&named("p/b"), &named(odd));
+        assert!(said.starts_with("unreadable") && said.contains("more than one way"), "{said}");
+    }
+    let comment = more(Tar::default().entry(EntryType::XGlobalHeader, "g", b"11 mtime=1\n"));
+    assert!(said(&plain, &comment).starts_with("repacked"), "that says nothing of what is in it");
+}
+
+#[test]
+fn a_zip_whose_two_halves_disagree_is_not_called_the_same() {
+    let files: [(&str, u32, &[u8]); 2] = [("p/a", 0o644, b"one"), ("p/b", 0o644, b"two")];
+    let zipped = zip_with(&files, rawzip::CompressionMethod::STORE);
+    let directory = find(&zipped, b"PK\x01\x02", 0);
+    let patched = |at: usize, value: u8| {
+        let mut patched = zipped.clone();
+        patched[at] = value;
+        patched
+    };
+    for (what, odd) in [
+        ("the local method", patched(8, 8)),
+        ("the local flags", patched(6, zipped[6] | 1)),
+        ("a link by MS-DOS", {
+            let mut odd = patched(directory + 5, 0);
+            odd[directory + 40..directory + 42].copy_from_slice(&0o120_777_u16.to_le_bytes());
+            odd
+        }),
+        ("the name of a disk", {
+            let mut odd = patched(directory + 5, 0);
+            odd[directory + 38] = 8;
+            odd
+        }),
+    ] {
+        let said = said(&zipped, &odd);
+        assert!(said.starts_with("unreadable: what was observed"), "{what}: {said}");
+    }
+    // MS-DOS's bit for folders makes a file executable, and one made by it may be so as well.
+    for (low, high) in [(0x10, 0), (0, 0o100_755_u16)] {
+        let mut executable = patched(directory + 5, 0);
+        executable[directory + 38] = low;
+        executable[directory + 40..directory + 42].copy_from_slice(&high.to_le_bytes());
+        let said = said(&zipped, &executable);
+        assert!(said.starts_with("content: 1 changed of 2 files (a)"), "{said}");
+    }
+}
+
+fn ungz(bytes: &[u8]) -> Vec<u8> {
+    let mut inflated = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(bytes);
+    std::io::Read::read_to_end(&mut decoder, &mut inflated).unwrap();
+    inflated
 }

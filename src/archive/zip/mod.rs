@@ -3,6 +3,11 @@
 //! Each entry is in there twice, in the directory and before its data; what the two say has to
 //! agree. Sizes are only claims here: what is inflated is counted and compared with them.
 
+mod agreement;
+mod mode;
+
+use self::agreement::Claims;
+use self::mode::Attributes;
 use super::bounds::{Meter, Tally};
 use super::entry::{Header, What};
 use super::limits::Limits;
@@ -14,7 +19,7 @@ use super::walk::{CHUNK, Visit};
 use flate2::bufread::DeflateDecoder;
 use rawzip::time::ZipDateTimeKind;
 use rawzip::{
-    CompressionMethod, CreatorSystem, ErrorKind, ReaderAt, ZipArchive, ZipArchiveEntryWayfinder,
+    CompressionMethod, ErrorKind, ReaderAt, ZipArchive, ZipArchiveEntryWayfinder,
     ZipFileHeaderRecord, ZipLocator,
 };
 use std::cell::RefCell;
@@ -68,7 +73,7 @@ fn directory<R: ReaderAt>(
 }
 
 /// Refuses entries that share bytes with each other or with the directory, and remarks on those
-/// that are named otherwise before their data.
+/// that are described otherwise before their data.
 fn check_apart<R: ReaderAt>(
     archive: &ZipArchive<R>,
     members: &[Member],
@@ -81,7 +86,7 @@ fn check_apart<R: ReaderAt>(
         let (_, end) = entry.compressed_data_range();
         ranges.push((member.offset, end));
         let header = entry.local_header(&mut local).map_err(problem)?;
-        if EntryName::new(header.file_path().as_bytes()) != member.name {
+        if !member.claims.agree(&header, &member.name) {
             visit.remark(Remark::AmbiguousHeader { path: member.name.to_string() });
         }
     }
@@ -99,6 +104,7 @@ struct Member {
     offset: u64,
     method: CompressionMethod,
     encrypted: bool,
+    claims: Claims,
     name: EntryName,
     kind: Kind,
     mode: Option<u32>,
@@ -115,9 +121,8 @@ enum Kind {
 impl Member {
     fn new(record: &ZipFileHeaderRecord<'_>, tally: &mut Tally<'_>) -> Result<Self, Problem> {
         let raw_name = record.file_path();
-        let made_by = record.version_made_by().creator_system();
-        let unix = [CreatorSystem::UNIX, CreatorSystem::MACOS].contains(&made_by);
-        let kind = match (record.is_dir(), unix && record.mode().is_symlink()) {
+        let attributes = Attributes::of(record);
+        let kind = match (record.is_dir(), attributes.is_link()) {
             (true, _) => Kind::Directory,
             (false, true) => Kind::Symlink,
             (false, false) => Kind::File,
@@ -127,9 +132,10 @@ impl Member {
             offset: record.local_header_offset(),
             method: record.compression_method(),
             encrypted: record.flags().is_encrypted(),
+            claims: Claims::new(record, attributes),
             name: EntryName::new(tally.name(raw_name.as_bytes())?),
             kind,
-            mode: unix.then(|| record.mode().value() & PERMISSIONS),
+            mode: attributes.mode(),
             modified: seconds(&record.last_modified()),
         })
     }
@@ -222,9 +228,6 @@ impl ReaderAt for Shared<'_, '_> {
         source.read(buffer)
     }
 }
-
-/// The bits of a mode that a file system keeps.
-const PERMISSIONS: u32 = 0o7777;
 
 /// The bytes of a comment that are looked at.
 const LONGEST_COMMENT: u64 = 1024;
