@@ -56,3 +56,4 @@ pub use list::{Inflated, Listing, Remark, list};
 pub use name::{EntryName, NameFlag};
 pub use problem::Problem;
 pub use text_diff::TextDiff;
+pub use unified::file_diff;

@@ -1,9 +1,12 @@
 //! The differences of all files as one text for a person, in the form of a unified diff.
 
-use super::changes::{Change, Content};
+use super::changes::{Change, Content, State};
+use super::entry::EntryKind;
 use super::explanation::Explanation;
-use super::name::push;
-use super::text_diff::TextDiff;
+use super::limits::Limits;
+use super::name::{printable, push};
+use super::text_diff::{Room, TextDiff};
+use crate::digest::Sha256;
 
 impl Explanation {
     /// The differences as a unified diff; none where files were not compared. It is as safe to
@@ -11,6 +14,21 @@ impl Explanation {
     pub fn unified_diff(&self) -> Option<String> {
         self.content().map(Content::unified_diff)
     }
+}
+
+/// How one file differs, in the same form; without one side, it is only on the other.
+pub fn file_diff(path: &str, was: Option<&[u8]>, is: Option<&[u8]>, limits: &Limits) -> String {
+    let state = |bytes: &[u8]| {
+        let (size, sha256) = (bytes.len() as u64, Sha256::of(bytes));
+        State { kind: EntryKind::File { size, sha256, text: true }, mode: None }
+    };
+    let mut room = Room { bytes: limits.diff_bytes, steps: limits.diff_steps };
+    let lines = TextDiff::of(was.unwrap_or_default(), is.unwrap_or_default(), &mut room);
+    let path = printable(path.as_bytes(), usize::MAX);
+    let change = Change { path, was: was.map(state), is: is.map(state), lines };
+    let mut text = String::new();
+    push_change(&mut text, &change);
+    text
 }
 
 impl Content {

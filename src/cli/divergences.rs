@@ -2,14 +2,16 @@
 
 use super::output::say;
 use super::own_store::with_store;
-use super::{Context, Failure, admin_client, output};
+use super::{Context, Failure, admin_client, output, user};
 use crate::archive::Explanation;
 use crate::keeper::Decided;
-use crate::keeper::divergences::{self, Recorded};
+use crate::keeper::divergences::{self, Noted, Recorded};
+use crate::keeper::edited;
 use crate::keeper::verify;
 use crate::ledger::entry::{Action, DivergenceState};
 use crate::server::admin::Deciding;
 use crate::store::blobs::Blobs;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::json;
@@ -34,23 +36,37 @@ enum Command {
         all: bool,
     },
     /// Tell all that is known of one: what was expected, what came, and how they differ
-    Show { id: u64 },
-    /// Print how the text files of the expected and the observed archive differ
-    Diff { id: u64 },
-    /// Note in the ledger that it was seen
+    Show {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Print how the files of an edited version, and those of its archives, differ
+    Diff {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Note in the ledger that they were seen
     Ack(Decision),
     /// Serve an edit that is held, or a whole state; what was there first stays fetchable
     Accept(Decision),
 }
 
 #[derive(Debug, Args)]
-struct Decision {
+struct Which {
+    /// The number before it in the list, its index in the ledger
     id: u64,
+}
+
+#[derive(Debug, Args)]
+struct Decision {
+    /// The numbers before them in the list, their indices in the ledger
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<u64>,
     /// Why, for those who read the ledger later
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     why: Option<String>,
     /// Who decides, when that is not the name of the user who runs this
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     by: Option<String>,
 }
 
@@ -58,8 +74,8 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, F
     match arguments.command {
         None => list(context, arguments.all),
         Some(Command::List { all }) => list(context, all || arguments.all),
-        Some(Command::Show { id }) => show(context, id),
-        Some(Command::Diff { id }) => diff(context, id),
+        Some(Command::Show { which }) => show(context, which.id),
+        Some(Command::Diff { which }) => diff(context, which.id),
         Some(Command::Ack(decision)) => decide(context, Action::Acknowledge, decision),
         Some(Command::Accept(decision)) => decide(context, Action::Accept, decision),
     }
@@ -76,9 +92,13 @@ fn list(context: &Context, all: bool) -> Result<ExitCode, Failure> {
         say!("{}", if all { "no divergence was ever seen" } else { "no divergence is open" });
     }
     for Recorded { id, state, divergence, .. } in &recorded {
-        let packages = divergence.packages.join(" ");
+        let mut about = divergence.packages.join(" ");
+        if !divergence.edits.is_empty() {
+            about = format!("{about}: {}", divergence.edits.join(", "));
+        }
         let (bad, what) = (output::BAD, divergence.what);
-        say!("{id:>7}  {}  {state}  {bad}{what}{bad:#} {packages}", divergence.at);
+        let held = if divergence.held { "held, " } else { "" };
+        say!("{id:>7}  {}  {state}  {bad}{held}{what}{bad:#} {about}", divergence.at);
         say!("         {}", divergence.url);
     }
     Ok(ExitCode::SUCCESS)
@@ -96,11 +116,20 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     let (bad, heading) = (output::BAD, output::HEADING);
     say!("{heading}Divergence {id}{heading:#}: {bad}{}{bad:#}, {state}", divergence.what);
     say!("  seen         {}", divergence.at);
-    say!(
-        "  packages     {} of repository {}",
-        divergence.packages.join(" "),
-        divergence.repository
-    );
+    match divergence.packages.is_empty() {
+        true => say!("  repository   {}", divergence.repository),
+        false => {
+            let packages = divergence.packages.join(" ");
+            say!("  packages     {packages} of repository {}", divergence.repository);
+        }
+    }
+    if divergence.what.is_of_metadata() {
+        match (divergence.held, *state == DivergenceState::Accepted) {
+            (_, true) => say!("  policy       it was held, and is served since it was accepted"),
+            (true, false) => say!("  policy       held: what was there before is served"),
+            (false, false) => say!("  policy       it only warns of this: it is served"),
+        }
+    }
     say!("  asked        {}", divergence.url);
     if let Some(src) = &divergence.src {
         say!("  declared as  {src}");
@@ -108,12 +137,15 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     if divergence.from != divergence.url {
         say!("  answered by  {}", divergence.from);
     }
-    for expected in &divergence.expected {
-        say!("  expected     {expected}");
-    }
-    if let Some(observed) = &divergence.observed {
-        let bytes = output::count(observed.size, "byte", "bytes");
-        say!("  observed     sha256={}, {bytes}", observed.sha256);
+    // Of metadata these are lists of files, which nobody would know by their checksums.
+    if !divergence.what.is_of_metadata() {
+        for expected in &divergence.expected {
+            say!("  expected     {expected}");
+        }
+        if let Some(observed) = &divergence.observed {
+            let bytes = output::count(observed.size, "byte", "bytes");
+            say!("  observed     sha256={}, {bytes}", observed.sha256);
+        }
     }
     let mut lines = divergence.detail.lines();
     say!("  in words     {}", lines.next().unwrap_or_default());
@@ -125,9 +157,12 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     match explained {
         Ok(Some(explanation)) => {
             say!("  explanation  {explanation}");
-            if explanation.unified_diff().is_some() {
+            if explanation.unified_diff().is_some() || !divergence.edits.is_empty() {
                 say!("               opam-keep divergences diff {id} prints the lines");
             }
+        }
+        Ok(None) if !divergence.edits.is_empty() => {
+            say!("               opam-keep divergences diff {id} prints the files' lines")
         }
         Ok(None) if divergence.what.is_of_metadata() => {}
         Ok(None) => {
@@ -139,7 +174,7 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         let why = decision.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
         say!("  {:<12} by {} at {}{why}", decision.action.state(), decision.by, decision.at);
     }
-    if *state != DivergenceState::Accepted && divergence.what.is_of_metadata() {
+    if *state != DivergenceState::Accepted && divergence.held {
         say!("\nTo serve what upstream says:  opam-keep divergences accept {id} --why \"…\"");
     }
     if *state == DivergenceState::Open {
@@ -150,63 +185,94 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
 
 fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     let recorded = find(context, id)?;
+    let blobs = Blobs::at(context.layout()?);
+    let files = edited::files_diff(&blobs, &recorded.divergence).map_err(Failure::failed)?;
     let explanation = explain(context, &recorded).map_err(Failure::failed)?;
-    match explanation.as_ref().and_then(Explanation::unified_diff) {
-        Some(diff) => {
-            diff.lines().for_each(|line| say!("{line}"));
-            Ok(ExitCode::SUCCESS)
-        }
-        None => {
-            let why = explanation.map_or_else(
-                || "the expected bytes and the observed ones are not both kept".to_owned(),
-                |explanation| explanation.to_string(),
-            );
-            Err(Failure::Failed(format!("divergence {id} has no lines to compare: {why}")))
-        }
+    let archives = explanation.as_ref().and_then(Explanation::unified_diff);
+    if files.is_none() && archives.is_none() {
+        let why = explanation.map_or_else(
+            || "the expected bytes and the observed ones are not both kept".to_owned(),
+            |explanation| explanation.to_string(),
+        );
+        return Err(Failure::Failed(format!("divergence {id} has no lines to compare: {why}")));
     }
+    if context.json {
+        output::json(&json!({
+            "divergence": id,
+            "files": files,
+            "archives": archives,
+            "explanation": explanation,
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    files.iter().flat_map(|diff| diff.lines()).for_each(|line| say!("{line}"));
+    if let (Some(_), Some(explanation)) = (&files, &explanation) {
+        say!("\nIts archive: {explanation}");
+    }
+    archives.iter().flat_map(|diff| diff.lines()).for_each(|line| say!("{line}"));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitCode, Failure> {
-    let Decision { id, why, by } = decision;
-    let deciding = Deciding { action, by: by.unwrap_or_else(user), why };
-    let (layout, path) = (context.layout()?, format!("/divergences/{id}"));
-    let answer = admin_client::tell(&layout, Method::POST, &path, &deciding)?;
-    let is_running = answer.is_some();
-    let Decided { entry, pinned, problem } = match answer {
-        Some(decided) => decided,
-        None => {
-            let entry = decide_here(context, id, deciding)?;
-            Decided { entry, pinned: Vec::new(), problem: None }
+    let Decision { ids, why, by } = decision;
+    let deciding = Deciding { action, by: by.unwrap_or_else(user::name), why };
+    let mut code = ExitCode::SUCCESS;
+    for id in ids {
+        if !decide_one(context, id, &deciding)? {
+            code = ExitCode::FAILURE;
         }
+    }
+    Ok(code)
+}
+
+/// Decides about one, and says whether all of that is done.
+fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, Failure> {
+    let (layout, path) = (context.layout()?, format!("/divergences/{id}"));
+    let answer = admin_client::tell(&layout, Method::POST, &path, deciding)?;
+    let is_running = answer.is_some();
+    let decided = match answer {
+        Some(decided) => decided,
+        None => decide_here(context, id, deciding.clone())?,
     };
+    let Decided { entry, before, pinned, problem } = &decided;
     if context.json {
         output::json(&json!({
             "divergence": id,
             "entry": entry,
+            "before": before,
             "pinned": pinned,
             "problem": problem,
         }));
-    } else {
-        say!("divergence {id}: {} in ledger entry {entry}", action.state());
-        for pin in pinned {
-            say!("Its archive is pinned by ledger entry {pin}.");
-        }
-        if let (Action::Accept, false) = (action, is_running) {
-            say!("It is served from the next refresh on; no server runs.");
-        }
-        if let Some(problem) = &problem {
-            say!("{}not done{:#}: {problem}", output::BAD, output::BAD);
-        }
+        return Ok(problem.is_none());
     }
-    Ok(if problem.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    match before {
+        None => say!("divergence {id}: {} in ledger entry {entry}", deciding.action.state()),
+        Some(before) => say!(
+            "divergence {id} was {} before, by {} at {} (ledger entry {entry}): nothing was noted",
+            before.action.state(),
+            before.by,
+            before.at
+        ),
+    }
+    for pin in pinned {
+        say!("Its archive is pinned by ledger entry {pin}.");
+    }
+    if let (Action::Accept, false) = (deciding.action, is_running) {
+        say!("It is served from the next refresh on; no server runs.");
+    }
+    if let Some(problem) = problem {
+        say!("{}not done{:#}: {problem}", output::BAD, output::BAD);
+    }
+    Ok(problem.is_none())
 }
 
 /// No server runs, so this process takes the store.
-fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<u64, Failure> {
+fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided, Failure> {
     with_store(context, async |store, clock| {
         let Deciding { action, by, why } = deciding;
-        let decided = divergences::decide(&store, &clock, id, action, by, why).await;
-        decided.map(|(entry, _)| entry).map_err(Failure::usage)
+        let noted = divergences::decide(&store, &clock, id, action, by, why).await;
+        let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
+        Ok(Decided { entry, before, pinned: Vec::new(), problem: None })
     })
 }
 
@@ -228,11 +294,4 @@ fn explain(context: &Context, recorded: &Recorded) -> Result<Option<Explanation>
     let reader = verify::reader(&layout)?;
     divergences::explain(&reader, &Blobs::at(layout), &recorded.divergence)
         .map_err(|error| error.to_string())
-}
-
-/// Who runs this, as far as the surroundings tell.
-fn user() -> String {
-    let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    let id = || format!("uid {}", rustix::process::getuid().as_raw());
-    variable("SUDO_USER").or_else(|| variable("USER")).unwrap_or_else(id)
 }

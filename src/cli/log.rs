@@ -128,9 +128,15 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
         }
         Entry::Divergence(divergence) => {
             let what = divergence.what;
-            say!("{index:>7}  {at}  {bad}divergence{bad:#} {what}: {}", divergence.url);
-            say!("         from {}", divergence.from);
-            say!("         {}", divergence.detail);
+            let packages = divergence.packages.join(" ");
+            let held = if divergence.held { "held, " } else { "" };
+            say!("{index:>7}  {at}  {bad}divergence{bad:#} {held}{what} {packages}");
+            say!("         {}", divergence.url);
+            if divergence.from != divergence.url {
+                say!("         from {}", divergence.from);
+            }
+            let lines = divergence.detail.lines().filter(|line| !line.is_empty());
+            lines.for_each(|line| say!("         {line}"));
         }
         Entry::Recheck(recheck) => {
             let (outcome, before) = (recheck.outcome, recheck.before);

@@ -20,6 +20,7 @@ mod recheck;
 mod refresh;
 mod serve;
 mod status;
+mod user;
 mod verify;
 
 use crate::config::{self, Config};

@@ -66,4 +66,15 @@ fn print(report: &RefreshReport) {
             say!("{}{name}: {problem}{:#}", output::BAD, output::BAD);
         }
     }
+    if !report.held.is_empty() {
+        let held = output::count(report.held.len() as u64, "version", "versions");
+        let (bad, few) = (output::BAD, report.held.iter().take(MAX_NAMED));
+        let named = few.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let more = if report.held.len() > MAX_NAMED { " …" } else { "" };
+        say!("{name}: {bad}{held} held{bad:#} as before: {named}{more}");
+        say!("  opam-keep divergences tells why");
+    }
 }
+
+/// Most held versions that are named.
+const MAX_NAMED: usize = 4;

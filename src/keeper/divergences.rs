@@ -1,6 +1,7 @@
 //! The divergences that the ledger has: what became of each, why the bytes differ, and how an
 //! operator's decision gets in.
 
+use super::edited;
 use crate::archive::{self, Explanation, Limits};
 use crate::clock::Clock;
 use crate::digest::Sha256;
@@ -117,8 +118,9 @@ pub(super) fn has_accepted_edit(
     }))
 }
 
-/// Why the observed bytes are not the expected ones; `None` where there are not both: nothing
-/// expected is pinned, or the evidence is no more than a part.
+/// Why the observed bytes are not the expected ones, and of an edited version why its main archive
+/// is not the one from before; `None` where there are not both: nothing expected is pinned, or the
+/// evidence is no more than a part.
 ///
 /// Reads the ledger and both blobs; takes seconds for large ones.
 ///
@@ -129,11 +131,16 @@ pub fn explain(
     blobs: &Blobs,
     divergence: &Divergence,
 ) -> Result<Option<Explanation>, ExplainError> {
+    if divergence.what.is_of_metadata() {
+        return edited::explain(log, blobs, divergence);
+    }
     let observed = divergence.observed.map(|observed| observed.sha256);
     let Some(observed) = divergence.evidence.filter(|name| observed == Some(*name)) else {
         return Ok(None);
     };
-    match pinned(log, divergence)? {
+    let expected: Vec<Checksum> =
+        divergence.expected.iter().filter_map(|text| text.parse().ok()).collect();
+    match pinned(log, &expected)? {
         Some(expected) => compare(blobs, &expected, &observed),
         None => Ok(None),
     }
@@ -152,8 +159,17 @@ pub(super) fn compare(
     Ok(archive::explain(&mut &*expected.file, &mut &*observed.file, &Limits::default())?)
 }
 
-/// Writes an operator's decision to the ledger, and says at which index it is and what it is
-/// about.
+/// An operator's decision, as the ledger has it.
+pub struct Noted {
+    /// Its index.
+    pub entry: u64,
+    /// What it is about.
+    pub about: Divergence,
+    /// The decision that was there before and went as far, so that this one was not written.
+    pub before: Option<Decision>,
+}
+
+/// Writes an operator's decision to the ledger.
 ///
 /// What was accepted is served from the next refresh on.
 ///
@@ -166,7 +182,7 @@ pub async fn decide(
     action: Action,
     by: String,
     why: Option<String>,
-) -> Result<(u64, Divergence), DecideError> {
+) -> Result<Noted, DecideError> {
     let log = store.log();
     let size = log.size()?;
     let entry = log.entries(divergence, size.min(divergence.saturating_add(1))).next();
@@ -177,18 +193,21 @@ pub async fn decide(
         return Err(DecideError::NothingToAccept { id, what: about.what });
     }
     let decision = Decision { at: clock.now(), divergence, action, by, why };
-    let appended = store.append(Entry::Decision(decision)).await?;
-    let index = match appended {
-        Appended::New(index) | Appended::Known(index) => index,
+    let entry = match store.append(Entry::Decision(decision)).await? {
+        Appended::New(entry) => return Ok(Noted { entry, about, before: None }),
+        Appended::Known(entry) => entry,
         Appended::PinnedOtherwise(kept) => kept.entry,
     };
-    Ok((index, about))
+    let known = log.entries(entry, entry.saturating_add(1)).next().transpose()?;
+    let before = known.and_then(|(_, known)| match known {
+        Entry::Decision(decision) => Some(decision),
+        _ => None,
+    });
+    Ok(Noted { entry, about, before })
 }
 
-/// The pinned bytes that one of the expected checksums names.
-fn pinned(log: &LogReader, divergence: &Divergence) -> Result<Option<Sha256>, LogError> {
-    let expected: Vec<Checksum> =
-        divergence.expected.iter().filter_map(|text| text.parse().ok()).collect();
+/// The pinned bytes that one of the checksums names.
+pub(super) fn pinned(log: &LogReader, expected: &[Checksum]) -> Result<Option<Sha256>, LogError> {
     let is_expected = |pin: &Pin| {
         expected.iter().any(|checksum| match checksum {
             Checksum::Md5(md5) => *md5 == pin.md5,

@@ -291,6 +291,7 @@ impl Fill {
             what: DivergenceKind::Changed,
             expected: vec![format!("sha256={}", first.sha256)],
             edits: Vec::new(),
+            held: false,
             observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
             evidence: Some(digests.sha256),
             detail: format!("pinned to other bytes by ledger entry {}", first.entry),
@@ -337,6 +338,7 @@ impl Fill {
             what: DivergenceKind::Changed,
             expected: checksums.iter().map(Checksum::to_string).collect(),
             edits: Vec::new(),
+            held: false,
             observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
             evidence: Some(digests.sha256),
             detail: format!(
@@ -378,6 +380,7 @@ impl Fill {
             what: observation.what,
             expected: archive.checksums.iter().map(Checksum::to_string).collect(),
             edits: Vec::new(),
+            held: false,
             observed: observation.observed,
             evidence: None,
             detail: short(observation.detail),

@@ -11,6 +11,7 @@ mod attempt;
 pub mod audit;
 mod built_index;
 pub mod divergences;
+pub mod edited;
 mod evidence;
 mod file_list;
 mod fill;
@@ -38,7 +39,7 @@ pub use served::Served;
 
 use crate::clock::Clock;
 use crate::config::{Config, Policy};
-use crate::ledger::entry::{Action, Divergence};
+use crate::ledger::entry::{Action, Decision, Divergence};
 use crate::opam::Checksum;
 use crate::store::Store;
 use crate::store::blobs::Hashed;
@@ -46,7 +47,7 @@ use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{Client, SetupError};
 use alerts::{Alerts, AlertsError};
-use divergences::DecideError;
+use divergences::{DecideError, Noted};
 use evidence::EvidenceRoom;
 use fill::Fills;
 use missing::NegativeCache;
@@ -101,6 +102,8 @@ pub enum Answer {
 pub struct Decided {
     /// Where it is in the ledger.
     pub entry: u64,
+    /// The decision that was there before and went as far, so that this one was not written.
+    pub before: Option<Decision>,
     /// The ledger entries that pin what was accepted.
     pub pinned: Vec<u64>,
     /// What of it could not be done yet, if anything.
@@ -305,10 +308,10 @@ impl Keeper {
         by: String,
         why: Option<String>,
     ) -> Result<Decided, DecideError> {
-        let decided =
+        let noted =
             divergences::decide(&self.store, &self.clock, divergence, action, by, why).await;
-        let (entry, Divergence { repository: name, packages, .. }) = decided?;
-        let mut decided = Decided { entry, pinned: Vec::new(), problem: None };
+        let Noted { entry, about: Divergence { repository: name, packages, .. }, before } = noted?;
+        let mut decided = Decided { entry, before, pinned: Vec::new(), problem: None };
         let Some(repository) = self.repository(&name).filter(|_| action == Action::Accept) else {
             return Ok(decided);
         };

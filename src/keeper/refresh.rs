@@ -208,6 +208,7 @@ impl Repository {
                 self.divergence(DivergenceKind::Edited, name, &edit.after, told(edit), clock);
             divergence.packages = vec![edit.edit.package.to_string()];
             divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
+            divergence.held = edit.rule == Rule::Hold;
             self.is_accepted(divergence, store)
         });
         // Together, so that they share the ledger's appends.
@@ -243,7 +244,10 @@ impl Repository {
         let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
         let (name, revision) = (self.name(), state.revision.as_str());
         let first = store.lookup(|catalog| catalog.snapshot_at(name, revision))?;
-        Ok(first.filter(|first| is_git && review.differs && *first < served.entry).map(|first| {
+        // What is served came of this very commit; only what is held of it may have changed.
+        let is_other = served.snapshot.revision.as_deref() != Some(revision);
+        let is_back = |first: &u64| is_git && is_other && review.differs && *first < served.entry;
+        Ok(first.filter(is_back).map(|first| {
             let detail = format!("commit {revision} was there before, in ledger entry {first}");
             (DivergenceKind::RolledBack, detail)
         }))
@@ -270,6 +274,7 @@ impl Repository {
             what,
             expected: before.iter().map(|name| format!("sha256={name}")).collect(),
             edits: Vec::new(),
+            held: true,
             observed: Some(observed),
             evidence: Some(observed.sha256),
             detail: super::fill::short(detail),
@@ -361,10 +366,12 @@ fn prepare(
     store: &Store,
 ) -> Result<Prepared, RefreshError> {
     let blobs = store.blobs();
+    let mut revision = Some(state.revision.to_string());
     let (tree, index) = match (verdict, previous) {
         (Verdict::Nothing, Some(served)) => {
             let list = read_list(store, &served.snapshot.admitted)?;
             let index = served.snapshot.index.map(|_| served.index.clone());
+            revision.clone_from(&served.snapshot.revision);
             (Some(review::as_served(&list, blobs)?), index)
         }
         (Verdict::AllBut(held), _) if !held.is_empty() => {
@@ -407,7 +414,7 @@ fn prepare(
         at: jiff::Timestamp::UNIX_EPOCH,
         repository: String::new(),
         upstream: String::new(),
-        revision: Some(state.revision.to_string()),
+        revision,
         mode: String::new(),
         files: files_name,
         admitted: admitted_name,

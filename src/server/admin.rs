@@ -36,6 +36,9 @@ pub struct RefreshReport {
     pub repository: String,
     /// What the refresh did, when it succeeded.
     pub refreshed: Option<Refreshed>,
+    /// Versions that are served otherwise than upstream has them, because the policy holds an
+    /// edit that nobody accepted.
+    pub held: Vec<String>,
     /// Why it did not succeed.
     pub problem: Option<String>,
 }
@@ -249,8 +252,9 @@ pub async fn refresh(
             Ok(refreshed) => (Some(refreshed), None),
             Err(error) => (None, Some(error.to_string())),
         };
+        let held = repository.health().held;
         let repository = repository.name().to_owned();
-        reports.push(RefreshReport { repository, refreshed, problem });
+        reports.push(RefreshReport { repository, refreshed, held, problem });
     }
     reports
 }

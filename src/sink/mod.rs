@@ -77,12 +77,6 @@ pub enum DeliveryError {
         /// What it said.
         reason: String,
     },
-    /// The sink wants nothing any more.
-    #[error("{reason}")]
-    Gone {
-        /// What it said.
-        reason: String,
-    },
 }
 
 impl Sink {

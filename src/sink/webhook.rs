@@ -90,7 +90,6 @@ fn judge(posted: &Posted, now: Timestamp) -> Result<(), DeliveryError> {
     };
     match status {
         status if status.is_success() => Ok(()),
-        StatusCode::GONE => Err(DeliveryError::Gone { reason: format!("it answered {status}") }),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Err(unavailable())
         }
@@ -150,8 +149,7 @@ mod tests {
             judge(&Posted { status: StatusCode::from_u16(status).unwrap(), headers }, now)
         };
         assert_eq!((judged(200, None), judged(204, None)), (Ok(()), Ok(())));
-        assert!(matches!(judged(410, None), Err(DeliveryError::Gone { .. })));
-        for status in [301, 302, 307, 400, 401, 404] {
+        for status in [301, 302, 307, 400, 401, 404, 410] {
             assert!(matches!(judged(status, None), Err(DeliveryError::Refused { .. })), "{status}");
         }
         for (after, seconds) in [

@@ -27,6 +27,8 @@ pub struct Outbox {
 pub struct Waiting {
     /// What it is about.
     pub subject: Subject,
+    /// The same in one line.
+    pub title: String,
     /// When it was queued.
     pub queued_at: Timestamp,
     /// How often it was tried.
@@ -76,8 +78,8 @@ pub struct SinkState {
 
 impl Waiting {
     /// An alert that nobody tried to deliver yet.
-    pub fn new(subject: Subject, queued_at: Timestamp) -> Self {
-        Self { subject, queued_at, attempts: 0, next_at: None, problem: None }
+    pub fn new(subject: Subject, title: String, queued_at: Timestamp) -> Self {
+        Self { subject, title, queued_at, attempts: 0, next_at: None, problem: None }
     }
 
     /// The name of its file.
@@ -154,7 +156,10 @@ impl Outbox {
                 Err(error) => {
                     let index = name.strip_prefix(ENTRY).and_then(|index| index.parse().ok());
                     tracing::error!(%error, name, "a queued alert can't be read");
-                    let again = |index| Waiting::new(Subject::Entry(index), Timestamp::now());
+                    let again = |index: u64| {
+                        let title = format!("ledger entry {index}");
+                        Waiting::new(Subject::Entry(index), title, Timestamp::now())
+                    };
                     found.extend(index.map(again));
                 }
             }
@@ -237,9 +242,11 @@ mod tests {
         assert_eq!((outbox.waiting().unwrap(), outbox.state().unwrap()), (Vec::new(), None));
         outbox.create().unwrap();
         let at = Timestamp::UNIX_EPOCH;
-        let tenth = Waiting::new(Subject::Entry(10), at);
-        let ninth = Waiting { attempts: 2, ..Waiting::new(Subject::Entry(9), at) };
-        let notice = Waiting::new(Subject::Notice("n".to_owned(), Value::from(1)), at);
+        let tenth = Waiting::new(Subject::Entry(10), "ten".to_owned(), at);
+        let ninth =
+            Waiting { attempts: 2, ..Waiting::new(Subject::Entry(9), "nine".to_owned(), at) };
+        let notice = Subject::Notice("n".to_owned(), Value::from(1));
+        let notice = Waiting::new(notice, "n".to_owned(), at);
         for waiting in [&tenth, &notice, &ninth] {
             outbox.put(waiting).unwrap();
         }
@@ -258,7 +265,7 @@ mod tests {
         let layout = Layout::new(directory.path());
         let outbox = Outbox::at(&layout, "sink");
         outbox.create().unwrap();
-        let waiting = Waiting::new(Subject::Entry(7), Timestamp::UNIX_EPOCH);
+        let waiting = Waiting::new(Subject::Entry(7), "seven".to_owned(), Timestamp::UNIX_EPOCH);
         outbox.put(&waiting).unwrap();
         std::fs::write(layout.sinks().join("sink").join(waiting.file_name()), b"{").unwrap();
         assert_eq!(outbox.waiting().unwrap()[0].subject, Subject::Entry(7));

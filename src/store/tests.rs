@@ -37,6 +37,7 @@ fn divergence(bytes: &[u8]) -> Entry {
         what: DivergenceKind::Mismatch,
         expected: Vec::new(),
         edits: Vec::new(),
+        held: false,
         observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
         evidence: None,
         detail: "sha256 differs".to_owned(),

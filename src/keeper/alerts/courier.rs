@@ -40,7 +40,7 @@ enum Turn {
     Again,
     /// Nothing to do for so long, unless something happens.
     Wait(Duration),
-    /// Nothing to do until the next start.
+    /// The server stops.
     Over,
 }
 
@@ -57,7 +57,7 @@ impl Courier {
         Self { sink, outbox, store, clock, words, inbox, state, saved: 0, waiting }
     }
 
-    /// Delivers until `stop`, or until the sink wants nothing any more.
+    /// Delivers until `stop`.
     pub(in crate::keeper) async fn run(mut self, stop: CancellationToken) {
         let mut growth = self.store.growth();
         let mut is_read = false;
@@ -151,8 +151,10 @@ impl Courier {
             let from = state.cursor;
             for entry in store.log().entries(from, size) {
                 let (index, entry) = entry.map_err(io::Error::other)?;
-                if words.of_entry(index, &entry, None).is_some() && is_open(&store, index)? {
-                    let waiting = Waiting::new(Subject::Entry(index), at);
+                if let Some(alert) = words.of_entry(index, &entry, None)
+                    && is_open(&store, index)?
+                {
+                    let waiting = Waiting::new(Subject::Entry(index), alert.title, at);
                     outbox.put(&waiting)?;
                     added.push(waiting);
                 }
@@ -227,11 +229,6 @@ impl Courier {
         let pause = BACKOFF.wait(self.state.failures);
         self.state.failures = self.state.failures.saturating_add(1);
         let retry_after = match error {
-            DeliveryError::Gone { .. } => {
-                tracing::error!(sink, reason, "the sink wants no more alerts until a restart");
-                self.save(&waiting).await?;
-                return self.save_state().await.map(|()| Turn::Over);
-            }
             DeliveryError::Refused { .. } if has_waited_long(&waiting, now) => {
                 tracing::error!(sink, id, alert = alert.kind, reason, "alert given up");
                 self.state.given_up += 1;

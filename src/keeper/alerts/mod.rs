@@ -133,7 +133,7 @@ impl Alerts {
                 continue;
             }
             let subject = Subject::Notice(alert.id.clone(), serde_json::to_value(alert)?);
-            let waiting = Waiting::new(subject, self.clock.now());
+            let waiting = Waiting::new(subject, alert.title.clone(), self.clock.now());
             outbox.put(&waiting)?;
             // A server that stops takes it up at its next start.
             let _ = notices.send(waiting);

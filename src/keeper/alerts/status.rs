@@ -30,8 +30,8 @@ pub struct SinkStatus {
 pub struct WaitingStatus {
     /// What it tells, in a line.
     pub what: String,
-    /// The divergence that it is about, if it is about one.
-    pub divergence: Option<u64>,
+    /// The ledger entry that it is about, if it is about one.
+    pub entry: Option<u64>,
     /// When it was queued.
     pub queued_at: Timestamp,
     /// How often it was tried.
@@ -76,13 +76,11 @@ pub(super) fn of(name: &str, address: Option<&str>, outbox: &Outbox) -> SinkStat
 
 impl From<Waiting> for WaitingStatus {
     fn from(waiting: Waiting) -> Self {
-        let Waiting { subject, queued_at, attempts, next_at, problem } = waiting;
-        let (what, divergence) = match &subject {
-            Subject::Entry(index) => (format!("divergence {index}"), Some(*index)),
-            Subject::Notice(name, alert) => {
-                (alert["title"].as_str().unwrap_or(name).to_owned(), None)
-            }
+        let Waiting { subject, title: what, queued_at, attempts, next_at, problem } = waiting;
+        let entry = match subject {
+            Subject::Entry(index) => Some(index),
+            Subject::Notice(..) => None,
         };
-        Self { what, divergence, queued_at, attempts, next_at, problem }
+        Self { what, entry, queued_at, attempts, next_at, problem }
     }
 }

@@ -104,9 +104,19 @@ impl Words {
         let packages = some(&divergence.packages);
         let about = if packages.is_empty() { repository.clone() } else { packages.clone() };
         let look = format!("opam-keep divergences show {index}");
-        let mut lines = vec![format!("{}.\n", meaning(*what))];
+        let served = match (what.is_of_metadata(), divergence.held) {
+            (true, true) => {
+                "\nIt is held: what was there before is served until someone accepts it."
+            }
+            (true, false) => "\nThe policy only warns of it: it is served.",
+            (false, _) => "",
+        };
+        let mut lines = vec![format!("{}.{served}\n", meaning(*what))];
         let mut line = |name: &str, text: &str| lines.push(format!("{name:<12} {text}"));
-        line("packages", &format!("{packages} of repository {repository}"));
+        match packages.is_empty() {
+            true => line("repository", repository),
+            false => line("packages", &format!("{packages} of repository {repository}")),
+        }
         line("asked", url);
         if let Some(src) = &divergence.src {
             line("declared as", src);
@@ -114,12 +124,14 @@ impl Words {
         if divergence.from != *url {
             line("answered by", &divergence.from);
         }
-        divergence.expected.iter().for_each(|expected| line("expected", expected));
-        if let Some(observed) = &divergence.observed {
-            line("observed", &format!("sha256={}, {} bytes", observed.sha256, observed.size));
+        if !what.is_of_metadata() {
+            divergence.expected.iter().for_each(|expected| line("expected", expected));
+            if let Some(observed) = &divergence.observed {
+                line("observed", &format!("sha256={}, {} bytes", observed.sha256, observed.size));
+            }
         }
         let detail = short(detail);
-        line("in words", detail.trim_end());
+        line("in words", &detail.trim_end().replace('\n', INDENTED));
         let explanation = explanation.map(short);
         explanation.iter().for_each(|explanation| line("explanation", explanation));
         line("seen", &divergence.at.to_string());
@@ -133,12 +145,22 @@ impl Words {
             "from": divergence.from,
             "expected": divergence.expected,
             "edits": divergence.edits,
+            "held": divergence.held,
             "observed": divergence.observed,
             "detail": detail,
             "explanation": explanation,
         });
         let kind = format!("divergence.{}", what.to_string().replace('-', "_"));
-        let title = format!("{what}: {about} (divergence {index})");
+        let title = match (divergence.edits.is_empty(), divergence.held) {
+            (false, true) => {
+                format!("held: {} of {about} (divergence {index})", some(&divergence.edits))
+            }
+            (false, false) => {
+                format!("edited: {} of {about} (divergence {index})", some(&divergence.edits))
+            }
+            (true, true) => format!("held: {what} repository {about} (divergence {index})"),
+            (true, false) => format!("{what}: {about} (divergence {index})"),
+        };
         self.alert(&format!("entry {index}"), kind, divergence.at, title, lines, &look, data)
     }
 
@@ -193,8 +215,8 @@ impl Words {
             "recheck.behind" => "recheck.caught_up",
             _ => "condition.over",
         };
-        let title = format!("over: {}", began.title);
-        let text = format!("This is over since {at}:\n\n{}", began.text);
+        let title = format!("over since {at}: {}", began.title);
+        let text = format!("This is over since {at}. It was told as:\n\n{}", began.text);
         let id = format!("{}_over", began.id);
         Alert { id, kind: kind.to_owned(), at, title, text, data: began.data.clone() }
     }
@@ -267,6 +289,8 @@ fn short(text: &str) -> String {
     short
 }
 
+/// A line end and the way to where values begin.
+const INDENTED: &str = "\n             ";
 const MAX_DETAIL: usize = 4_000;
 const MAX_NAMED: usize = 8;
 const MAX_PACKAGES: usize = 100;

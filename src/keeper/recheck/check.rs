@@ -303,6 +303,7 @@ impl Keeper {
             what: observation.what,
             expected,
             edits: Vec::new(),
+            held: false,
             observed: observation.observed,
             evidence: None,
             detail: short(observation.detail),

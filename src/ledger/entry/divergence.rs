@@ -31,6 +31,9 @@ pub struct Divergence {
     /// The kinds of an edit of published metadata, when that is what diverged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edits: Vec<String>,
+    /// Whether the policy of then held the metadata back; what it only warned of was served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// The bytes that came instead; none when it is not the bytes that diverge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,

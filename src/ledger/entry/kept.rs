@@ -90,7 +90,7 @@ pub struct Snapshot {
     pub repository: String,
     /// Where it comes from, without credentials.
     pub upstream: String,
-    /// What upstream calls this state: a commit, an ETag.
+    /// What upstream calls the state that is served: a commit, an ETag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// `managed` or `verbatim`.
