@@ -131,7 +131,8 @@ fn write_remarks(f: &mut fmt::Formatter<'_>, remarks: &[Remark]) -> fmt::Result 
     match remarks {
         [] => Ok(()),
         [remark] => write!(f, "; oddly, {remark}"),
-        [first, rest @ ..] => write!(f, "; oddly, {first} ({} more odd things)", rest.len()),
+        [first, _] => write!(f, "; oddly, {first} (and one more odd thing)"),
+        [first, rest @ ..] => write!(f, "; oddly, {first} (and {} more odd things)", rest.len()),
     }
 }
 

@@ -1,12 +1,14 @@
 //! `alerts`: what waits to be told and why, and whether alerts arrive at all.
 
 use super::output::say;
-use super::{Context, Failure, output};
+use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
 use crate::keeper::alerts::{SinkStatus, WaitingStatus, Words, of_store};
 use crate::keeper::verify;
+use crate::server::status::Status;
 use crate::sink::Sink;
 use clap::{Args, Subcommand};
+use http::Method;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -53,7 +55,8 @@ pub(super) fn sentence(status: &SinkStatus) -> String {
 }
 
 fn list(context: &Context) -> Result<ExitCode, Failure> {
-    let sinks = of_store(&context.layout()?, &context.config);
+    let layout = context.layout()?;
+    let sinks = of_store(&layout, &context.config);
     if context.json {
         output::json(&sinks);
         return Ok(ExitCode::SUCCESS);
@@ -76,6 +79,10 @@ fn list(context: &Context) -> Result<ExitCode, Failure> {
             0 => {}
             more => say!("  and {more} more"),
         }
+    }
+    let status: Option<Status> = admin_client::ask(&layout, Method::GET, "/status")?;
+    if status.is_none() && !sinks.is_empty() {
+        say!("no server runs: nothing is sent until one does");
     }
     Ok(ExitCode::SUCCESS)
 }

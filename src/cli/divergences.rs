@@ -54,13 +54,14 @@ enum Command {
 #[derive(Debug, Args)]
 struct Which {
     /// The number before it in the list, its index in the ledger
+    #[arg(value_parser = id)]
     id: u64,
 }
 
 #[derive(Debug, Args)]
 struct Decision {
     /// The numbers before them in the list, their indices in the ledger
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", required = true, value_parser = id)]
     ids: Vec<u64>,
     /// Why, for those who read the ledger later
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
@@ -68,6 +69,11 @@ struct Decision {
     /// Who decides, when that is not the name of the user who runs this
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     by: Option<String>,
+}
+
+fn id(text: &str) -> Result<u64, &'static str> {
+    text.parse()
+        .map_err(|_| "a divergence is named by its number, which opam-keep divergences lists")
 }
 
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {

@@ -2,14 +2,15 @@
 
 use super::output::say;
 use super::own_store::with_store;
-use super::{Context, Failure, admin_client, output};
-use crate::keeper::first_said::{self, FirstSaid, SeedError};
+use super::{Context, Failure, admin_client, output, repository};
+use crate::keeper::first_said::{self, FirstSaid};
 use crate::keeper::history::{self, Rewrite, Step, Told};
 use crate::opam::EditKind;
 use crate::server::admin::Seeded;
 use crate::upstream::repository::LocalGit;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,9 +28,9 @@ pub(super) struct Arguments {
     /// Tell every edit, not only those that the policy warns of or holds
     #[arg(long)]
     all: bool,
-    /// The repository whose rules in [policy] hold
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    repository: String,
+    /// The repository whose rules in [policy] hold; without it the only one that is configured
+    #[arg(long, value_name = "NAME")]
+    repository: Option<String>,
     /// Note in the ledger what each URL was first said to give: a first fetch that gives something
     /// else is a divergence from then on
     #[arg(long)]
@@ -40,20 +41,30 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let repository = match arguments.pin {
+        true => repository::of_store(context, arguments.repository.as_deref())?,
+        false => repository::of_policy(context, arguments.repository.as_deref())?,
+    };
     let git = LocalGit::open(&arguments.git).map_err(Failure::usage)?;
     let commit = git.commit(&arguments.rev).map_err(Failure::usage)?;
     if git.is_shallow().map_err(Failure::failed)? {
+        let clone = arguments.git.display();
+        if arguments.pin {
+            return Err(Failure::Usage(format!(
+                "{clone}: a shallow clone does not know what was said first: \
+                 git fetch --unshallow gets the rest"
+            )));
+        }
         anstream::eprintln!(
-            "{}: a shallow clone: what was published before its first commit is taken as published \
-             by it; git fetch --unshallow gets the rest",
-            arguments.git.display()
+            "{clone}: a shallow clone: what was published before its first commit is taken as \
+             published by it; git fetch --unshallow gets the rest"
         );
     }
     let bar = progress(arguments.quiet, git.count(&commit).map_err(Failure::failed)?);
     let mut summary = Summary::default();
     let told = Told {
         policy: &context.config.policy,
-        repository: &arguments.repository,
+        repository,
         all: arguments.all,
         published: arguments.pin,
     };
@@ -78,10 +89,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         summary.print(&format!("{commits}, {versions} published"));
     }
     if arguments.pin {
-        let Seeded { entry } = seed(context, &arguments.repository, &commit, &first)?;
+        let Seeded { entry } = seed(context, repository, &commit, &first)?;
         let urls = output::count(first.len() as u64, "URL", "URLs");
-        if !context.json {
-            say!("what {urls} were first said to give is in ledger entry {entry}");
+        match context.json {
+            true => output::json(&json!({ "entry": entry, "urls": first.len() })),
+            false => say!("what {urls} were first said to give is in ledger entry {entry}"),
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -97,10 +109,6 @@ fn seed(
     let path = format!("/history/{repository}/{commit}");
     if let Some(seeded) = admin_client::send_bytes(&layout, &path, text.clone().into())? {
         return Ok(seeded);
-    }
-    let names = context.config.repository.iter().map(|it| it.name.as_str());
-    if !names.into_iter().any(|name| name == repository) {
-        return Err(Failure::usage(SeedError::NoRepository(repository.to_owned())));
     }
     // No server runs, so this process takes the store.
     with_store(context, async |store, clock| {
@@ -168,4 +176,5 @@ const AFTER_HELP: &str = "\
 A merge counts as what it brought into its first parent. A version that comes back is compared \
 with what it was before it went; where its directory lies plays no part.
 
---json prints one object a line: commit, date, package (as name.version), kinds, before and after.";
+--json prints one object a line: commit, date, package (as name.version), kinds, before and after; \
+with --pin one more object: entry and urls.";

@@ -30,7 +30,7 @@ enum Kind {
     Divergence,
     Decision,
     Recheck,
-    Import,
+    History,
 }
 
 impl Kind {
@@ -42,7 +42,7 @@ impl Kind {
             Self::Divergence => "divergence",
             Self::Decision => "decision",
             Self::Recheck => "recheck",
-            Self::Import => "import",
+            Self::History => "history",
         }
     }
 }
@@ -90,7 +90,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         }
         Entry::Recheck(recheck) => ([Some(&recheck.url), None], &recheck.packages[..]),
         Entry::Snapshot(snapshot) => ([Some(&snapshot.upstream), None], &[][..]),
-        Entry::Import(_) => ([None, None], &[][..]),
+        Entry::History(_) => ([None, None], &[][..]),
         Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
     let named = |package: &String| {
@@ -101,7 +101,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         Entry::Divergence(divergence) => &divergence.repository,
         Entry::Recheck(recheck) => &recheck.repository,
         Entry::Snapshot(snapshot) => &snapshot.repository,
-        Entry::Import(import) => &import.repository,
+        Entry::History(history) => &history.repository,
         Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
     };
     let part_of_url = || {
@@ -155,10 +155,10 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
                 say!("         {why}");
             }
         }
-        Entry::Import(import) => {
-            let (name, urls) = (&import.repository, output::count(import.urls, "URL", "URLs"));
-            say!("{index:>7}  {at}  {heading}import{heading:#} {name}: {urls} as first declared");
-            say!("         up to commit {}", import.revision);
+        Entry::History(history) => {
+            let (name, urls) = (&history.repository, output::count(history.urls, "URL", "URLs"));
+            say!("{index:>7}  {at}  {heading}history{heading:#} {name}: {urls} as first declared");
+            say!("         up to commit {}", history.revision);
         }
         Entry::Key(key) => {
             say!("{index:>7}  {at}  {heading}key{heading:#} {}", key.vkey);

@@ -18,6 +18,7 @@ mod own_store;
 mod prove;
 mod recheck;
 mod refresh;
+mod repository;
 mod serve;
 mod status;
 mod user;

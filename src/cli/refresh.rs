@@ -45,9 +45,7 @@ fn refresh_here(context: &Context, arguments: &Arguments) -> Result<Vec<RefreshR
                 Some(repository) => {
                     Ok(admin::refresh(&keeper, std::slice::from_ref(repository)).await)
                 }
-                None => Err(Failure::Usage(format!(
-                    "no repository \"{name}\" is configured: name one that check-config lists"
-                ))),
+                None => Err(Failure::Usage(keeper.no_repository(name.as_str()))),
             },
         }
     })

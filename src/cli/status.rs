@@ -41,7 +41,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
             }
             (_, Entry::Decision(decision)) => drop(decided.insert(decision.divergence)),
-            (_, Entry::Recheck(_) | Entry::Import(_) | Entry::Key(_) | Entry::Other(_)) => {}
+            (_, Entry::Recheck(_) | Entry::History(_) | Entry::Key(_) | Entry::Other(_)) => {}
         }
     }
     let repositories = snapshots.into_values().map(|(index, snapshot)| RepositoryStatus {
@@ -143,6 +143,9 @@ fn print_rechecks(rechecks: &RecheckStatus) {
         return;
     }
     say!("rechecks     {}; {} due now", outcomes.join(", "), rechecks.due);
+    if rechecks.urls.keys().any(|outcome| !outcome.is_good()) {
+        say!("             see opam-keep log --kind recheck");
+    }
     if let (true, Some(since)) = (rechecks.behind, rechecks.due_since) {
         say!("             {bad}behind{bad:#}: one is due since {since}; raise recheck.bandwidth");
     }

@@ -16,7 +16,7 @@ pub struct Policy {
     /// Archives that no checksum vouches for.
     pub no_checksum: ChecksumPolicy,
     /// The most of a repository's versions that may vanish at once.
-    pub max_removed: Percent,
+    max_removed: Percent,
     rules: Rules,
     overrides: Vec<Override>,
 }
@@ -77,6 +77,18 @@ impl Policy {
         // What nobody knows is held.
         said.filter_map(|rules| rules.get(&*key)).next().copied().unwrap_or(Rule::Hold)
     }
+
+    /// Whether so many of a repository's versions that vanish at once hold it as a whole.
+    pub fn is_gutted(&self, removed: u64, versions: u64) -> bool {
+        // One version that goes is nobody's attack, however small the repository is.
+        removed > 1 && self.max_removed.is_exceeded_by(removed, versions)
+    }
+
+    /// Whether an override is for a repository of this name.
+    pub fn names(&self, repository: &str) -> bool {
+        let named = self.overrides.iter().filter_map(|it| it.repository.as_ref());
+        named.into_iter().any(|name| name.as_str() == repository)
+    }
 }
 
 impl Default for Policy {
@@ -93,7 +105,7 @@ impl Default for Policy {
 
 impl Percent {
     /// Whether `part` is more than this share of `whole`.
-    pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
+    fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
         part.saturating_mul(100) > whole.saturating_mul(u64::from(self.0))
     }
 }

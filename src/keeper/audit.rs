@@ -6,7 +6,30 @@ use crate::config::{Policy, Rule};
 use crate::opam::{self, Change, Edit, Finding, Package, Tree, TreeLimits};
 use crate::upstream::repository::{LocalGit, read_directory};
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
+
+/// All that differs between two states.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The edits, by package.
+    pub edits: Vec<Audited>,
+    /// That too many versions are gone, if so.
+    pub gutted: Option<Gutted>,
+}
+
+/// More versions are gone at once than the policy lets go: the whole state would be held.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gutted {
+    /// The repository.
+    pub repository: String,
+    /// What happens to it.
+    pub rule: Rule,
+    /// How many versions are gone.
+    pub removed: u64,
+    /// Of how many.
+    pub versions: u64,
+}
 
 /// One version's edit, and what the policy says of it.
 #[derive(Clone, Debug, Serialize)]
@@ -30,7 +53,7 @@ pub struct AuditedChange {
 }
 
 /// Every edit from `old` to `new`, as if both were states of `repository`.
-pub fn compare(old: &Tree, new: &Tree, policy: &Policy, repository: &str) -> Vec<Audited> {
+pub fn compare(old: &Tree, new: &Tree, policy: &Policy, repository: &str) -> Comparison {
     let audited = |Edit { package, changes }: Edit| {
         let name = package.to_string();
         let audited = |change: Change| AuditedChange {
@@ -41,7 +64,32 @@ pub fn compare(old: &Tree, new: &Tree, policy: &Policy, repository: &str) -> Vec
         let rule = changes.iter().map(|it| it.rule).max().unwrap_or(Rule::Allow);
         Audited { package, rule, changes }
     };
-    opam::edits(old, new).into_iter().map(audited).collect()
+    let removed = old.versions().filter(|(package, _)| new.directory(package).is_none());
+    let (removed, versions) = (removed.count() as u64, old.versions().len() as u64);
+    let gutted = policy.is_gutted(removed, versions).then(|| Gutted {
+        repository: repository.to_owned(),
+        rule: Rule::Hold,
+        removed,
+        versions,
+    });
+    Comparison { edits: opam::edits(old, new).into_iter().map(audited).collect(), gutted }
+}
+
+impl Comparison {
+    /// Whether the policy would serve all of it.
+    pub fn is_let_through(&self) -> bool {
+        self.gutted.is_none() && self.edits.iter().all(|it| it.rule != Rule::Hold)
+    }
+}
+
+impl fmt::Display for Gutted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { removed, versions, .. } = self;
+        write!(
+            f,
+            "{removed} of {versions} versions are gone at once, more than max_removed lets go"
+        )
+    }
 }
 
 /// Everything that is wrong with one state.

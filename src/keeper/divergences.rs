@@ -93,7 +93,7 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
                 | Entry::Pin(_)
                 | Entry::Snapshot(_)
                 | Entry::Recheck(_)
-                | Entry::Import(_)
+                | Entry::History(_)
                 | Entry::Other(_),
             ) => {}
         }

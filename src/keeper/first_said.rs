@@ -5,7 +5,7 @@ use super::admit::public_url;
 use super::{AdmitError, Keeper};
 use crate::clock::Clock;
 use crate::digest::Digests;
-use crate::ledger::entry::{Entry, Import};
+use crate::ledger::entry::{Entry, History};
 use crate::opam::syntax::OpamFile;
 use crate::opam::{Checksum, Package, archive_sources};
 use crate::store::catalog::{FirstDeclared, IndexError};
@@ -26,9 +26,6 @@ pub enum SeedError {
     /// What is to be seeded was not written by this program.
     #[error("line {0} of what the history first said can't be read")]
     Malformed(usize),
-    /// It is for a repository that is not there.
-    #[error("no repository \"{0}\" is configured: name one with --repository")]
-    NoRepository(String),
     /// It can't be kept.
     #[error("it can't be kept: {0}")]
     Keep(#[from] io::Error),
@@ -115,7 +112,8 @@ impl FirstSaid {
     }
 }
 
-/// Writes what a history first said to the ledger; says at which index it is.
+/// Writes what a history first said to the ledger, unless that is what was written last; says at
+/// which index it is.
 ///
 /// # Errors
 /// When it can't be read, kept or written.
@@ -126,15 +124,19 @@ pub async fn seed(
     commit: String,
     text: Vec<u8>,
 ) -> Result<u64, SeedError> {
-    let (copy, name) = (store.clone(), repository.clone());
-    let (list, urls) = blocking(move || {
+    let (copy, of, name) = (store.clone(), repository.clone(), repository.clone());
+    let (list, urls, last) = blocking(move || {
         let first = FirstSaid::parse(&text)?;
         let list = copy.blobs().put(&text)?;
-        Ok((list, first.len() as u64))
+        let last = copy.lookup(|catalog| catalog.history(&of))?;
+        Ok((list, first.len() as u64, last))
     })
     .await?;
-    let import = Import { at: clock.now(), repository, revision: commit, list, urls };
-    let appended = store.append(Entry::Import(import)).await?;
+    if let Some((_, index)) = last.filter(|(last, _)| *last == list) {
+        return Ok(index);
+    }
+    let history = History { at: clock.now(), repository, revision: commit, list, urls };
+    let appended = store.append(Entry::History(history)).await?;
     let store = store.clone();
     blocking(move || take_in(&store, &name)).await?;
     Ok(match appended {
@@ -148,7 +150,8 @@ pub async fn seed(
 /// # Errors
 /// When what was seeded can't be read back.
 fn take_in(store: &Store, repository: &str) -> Result<(), SeedError> {
-    let Some(list) = store.lookup(|catalog| catalog.import(repository))? else { return Ok(()) };
+    let history = store.lookup(|catalog| catalog.history(repository))?;
+    let Some((list, _)) = history else { return Ok(()) };
     if store.lookup(|catalog| catalog.first_declared_state(repository))? == Some(list) {
         return Ok(());
     }

@@ -189,6 +189,12 @@ impl Keeper {
         self.repositories.iter().find(|repository| repository.name() == name)
     }
 
+    /// A sentence for who names another one.
+    pub fn no_repository(&self, name: &str) -> String {
+        let names: Vec<&str> = self.repositories.iter().map(|it| it.name()).collect();
+        format!("no repository \"{name}\" is configured; these are: {}", names.join(", "))
+    }
+
     /// How many first fetches are under way.
     pub fn fills(&self) -> usize {
         self.fills.count()

@@ -236,8 +236,7 @@ impl Repository {
         policy: &Policy,
     ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
         let Review { removed, versions, .. } = *review;
-        // One version that goes is nobody's attack, however small the repository is.
-        if removed > 1 && policy.max_removed.is_exceeded_by(removed, versions) {
+        if policy.is_gutted(removed, versions) {
             let detail = format!("{removed} of {versions} versions are gone at once");
             return Ok(Some((DivergenceKind::Gutted, detail)));
         }

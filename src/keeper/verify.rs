@@ -96,7 +96,7 @@ fn any_reader(layout: &Layout) -> Result<LogReader, String> {
         }
         std::io::ErrorKind::NotFound => format!(
             "{} holds no opam-keep store: start one with opam-keep serve, or name another with \
-             store.path",
+             --store or store.path",
             layout.root().display()
         ),
         _ => format!("{}: {error}", path.display()),
@@ -236,7 +236,7 @@ fn note(
                 wanted.blob(name, index, None);
             }
         }
-        Entry::Import(import) => wanted.blob(import.list, index, None),
+        Entry::History(history) => wanted.blob(history.list, index, None),
         Entry::Key(_) | Entry::Decision(_) | Entry::Recheck(_) | Entry::Other(_) => {}
     }
 }

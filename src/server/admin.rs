@@ -142,10 +142,7 @@ async fn respond(
             Some(repository) => {
                 json(StatusCode::OK, &refresh(keeper, std::slice::from_ref(repository)).await)
             }
-            None => json(
-                StatusCode::NOT_FOUND,
-                &format!("no repository \"{name}\" is configured in the running server"),
-            ),
+            None => json(StatusCode::NOT_FOUND, &keeper.no_repository(name)),
         },
         (&Method::POST, ["divergences", id]) => match id.parse() {
             Ok(id) => decide(request, id, keeper).await,
@@ -213,8 +210,7 @@ async fn seed(
     clock: &Clock,
 ) -> Response<Body> {
     if keeper.repository(&repository).is_none() {
-        let error = SeedError::NoRepository(repository);
-        return json(StatusCode::NOT_FOUND, &error.to_string());
+        return json(StatusCode::NOT_FOUND, &keeper.no_repository(&repository));
     }
     let limit = usize::try_from(FirstSaid::MAX_SIZE).unwrap_or(usize::MAX);
     let text = match Limited::new(request.into_body(), limit).collect().await {

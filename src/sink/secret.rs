@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
         .map_err(|error| unreadable(error.to_string()))?;
     let trimmed = Zeroizing::new(text.trim().to_owned());
     match trimmed.len() {
-        0 => Err(unreadable("it is empty".to_owned())),
+        0 => Err(unreadable("it is empty: write the secret into it".to_owned())),
         length if length > MAX_SECRET => Err(unreadable("it is too long".to_owned())),
         _ => Ok(trimmed),
     }

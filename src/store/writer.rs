@@ -231,7 +231,7 @@ impl Round {
                 let known = decided.filter(|(state, _)| *state >= decision.action.state());
                 Ok(known.map(|(_, index)| Appended::Known(index)))
             }
-            Entry::Import(_)
+            Entry::History(_)
             | Entry::Recheck(_)
             | Entry::Snapshot(_)
             | Entry::Key(_)

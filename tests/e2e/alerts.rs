@@ -40,7 +40,7 @@ fn g4_a_webhook_that_fails_five_times_takes_each_alert_once_and_kill_9_loses_non
         attempts.iter().map(|it| (header(it, "webhook-id"), body(it))).collect();
     for (id, alert) in &bodies {
         assert_eq!((alert["id"].as_str(), &alert["type"]), (Some(id.as_str()), &MISMATCH.into()));
-        let index = alert["data"]["entry"].as_u64().expect("the entry");
+        let index = alert["data"]["divergence"].as_u64().expect("the entry");
         let ledger = keep.ledger();
         let entry = ledger.at(usize::try_from(index).expect("an index fits"));
         assert_eq!((&entry["kind"], &entry["url"]), (&"divergence".into(), &alert["data"]["url"]));

@@ -49,6 +49,28 @@ fn the_policy_of_mirror_toml_decides() {
 }
 
 #[test]
+fn a_state_that_a_mirror_would_hold_as_a_whole_fails() {
+    let keep = bare();
+    let packages: Vec<Package> =
+        (0..10).map(|number| Package::new("many", &number.to_string())).collect();
+    let old = written(&keep, "old", packages.clone());
+    let new = written(&keep, "new", packages[..7].to_vec());
+    let held = keep.run(&["audit", &old, &new]);
+    let said = "hold  repository default: 3 of 10 versions are gone at once";
+    assert!(held.code == 1 && held.stdout.contains(said), "{}", held.said());
+    let github = keep.run(&["audit", "--format", "github", &old, &new]).stdout;
+    assert!(github.starts_with("::error file=repo,title=default::gutted%0A3 of 10"), "{github}");
+    let json = keep.run(&["audit", "--json", &old, &new]).stdout;
+    let last: Value = serde_json::from_str(json.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((&last["rule"], &last["removed"]), (&"hold".into(), &3.into()));
+    keep.configure("[policy]\nmax_removed = \"30%\"\n");
+    keep.run(&["audit", &old, &new]).ok();
+    let unknown = keep.run(&["audit", "--repository", "other", &old, &new]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("these are: default"), "{}", unknown.stderr);
+}
+
+#[test]
 fn one_state_is_looked_over() {
     let keep = bare();
     let sound = written(&keep, "sound", vec![Package::new("hello", "1.0")]);

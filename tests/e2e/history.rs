@@ -194,7 +194,7 @@ fn g4_a_first_fetch_that_gives_something_else_than_was_first_published_is_told()
     keep.index();
     let seeded = keep.run(&["history", "--pin", "--git", &clone.path()]).ok();
     assert!(seeded.contains("what 3 URLs were first said to give"), "{seeded}");
-    assert_eq!(keep.ledger().of_kind("import").count(), 1);
+    let seeded_at = keep.ledger().index_of(|entry| entry["kind"] == "history");
     for (number, (was, is)) in packages.iter().enumerate() {
         if number == 1 {
             // What is derived can go.
@@ -217,7 +217,14 @@ fn g4_a_first_fetch_that_gives_something_else_than_was_first_published_is_told()
     keep.stop();
     keep.run(&["history", "--pin", "--git", &clone.path()]).ok();
     let unknown = ["history", "--pin", "--repository", "other", "--git", &clone.path()];
-    assert_eq!(keep.run(&unknown).code, 2);
+    let refused = keep.run(&unknown);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("these are: default"), "{}", refused.stderr);
+    let again = keep.run(&["history", "--json", "--pin", "--git", &clone.path()]).ok();
+    let again: serde_json::Value =
+        serde_json::from_str(again.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((&again["entry"], &again["urls"]), (&seeded_at.into(), &3.into()));
+    assert_eq!(keep.ledger().of_kind("history").count(), 1, "the same is not noted twice");
     keep.run(&["verify"]).ok();
-    assert!(keep.run(&["log", "--kind", "import"]).ok().contains("3 URLs as first declared"));
+    assert!(keep.run(&["log", "--kind", "history"]).ok().contains("3 URLs as first declared"));
 }

@@ -1,7 +1,7 @@
 //! What changes code under a published version is held until someone accepts it.
 
 use crate::{skip, start};
-use world::{Keep, Kind, Mirror, Opam, Package, Repo, Version, World};
+use world::{Checkout, Keep, Kind, Mirror, Opam, Package, Repo, Version, World, installed};
 
 #[test]
 fn a_rewritten_source_is_held_until_it_is_accepted_and_both_archives_stay() {
@@ -150,6 +150,56 @@ fn a_version_that_comes_back_as_another_one_is_held_like_any_edit() {
 }
 
 #[test]
+fn edits_of_one_commit_are_accepted_one_after_another() {
+    let names = ["one", "two"];
+    let first = names.map(|name| Package::new(name, "1.0"));
+    let second = first.clone().map(|it| it.bytes(b"other".to_vec(), &[Kind::Sha256]));
+    let from_git = from_git(&Repo::new(first));
+    let Some((world, checkout, mut keep)) = from_git else { skip!("no git in PATH") };
+    checkout.publish(&Repo::new(second.clone()));
+    world.publish(&Repo::new(second.clone()));
+    keep.refresh().ok();
+    for name in names {
+        let id = open_about(&keep, &format!("{name}.1.0"));
+        keep.run(&["divergences", "accept", &id]).ok();
+    }
+    let index = keep.index();
+    for package in &second {
+        let sha256 = Kind::Sha256.of(package.archive_bytes());
+        assert!(index.opam(&package.full_name()).expect("it is served").contains(&sha256));
+    }
+    let ledger = keep.ledger();
+    let seen: Vec<_> = ledger.of_kind("divergence").map(|it| it["what"].clone()).collect();
+    assert_eq!(seen, ["edited", "edited"], "accepting is no going back");
+    keep.run(&["verify"]).ok();
+}
+
+#[test]
+fn a_repository_that_went_back_is_held_as_a_whole_until_it_is_accepted() {
+    let hello = |version: &str| Package::new("hello", version);
+    let from_git = from_git(&Repo::new([hello("1.0")]));
+    let Some((_world, checkout, mut keep)) = from_git else { skip!("no git in PATH") };
+    checkout.publish(&Repo::new([hello("1.1")]));
+    keep.refresh().ok();
+    checkout.git(&["reset", "--quiet", "--hard", "HEAD~1"]).ok();
+    for _ in 0..2 {
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), ["hello.1.0", "hello.1.1"]);
+        keep.stop();
+        keep.restart();
+    }
+    let id = only(&keep);
+    let shown = keep.run(&["divergences", "show", &id]).ok();
+    assert!(shown.contains("rolled-back") && shown.contains("was there before"), "{shown}");
+    keep.run(&["divergences", "accept", &id]).ok();
+    assert_eq!(keep.index().packages(), ["hello.1.0"]);
+    checkout.publish(&Repo::new([hello("1.2")]));
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["hello.1.0", "hello.1.2"]);
+    assert_eq!(keep.ledger().of_kind("divergence").count(), 1);
+}
+
+#[test]
 fn verbatim_waits_as_a_whole() {
     let (first, second) = states();
     let world = World::start();
@@ -221,6 +271,21 @@ fn rewritten() -> (World, Keep, Package, Package) {
     (world, keep, first, second)
 }
 
+/// A mirror of a git repository that begins with this.
+fn from_git(repo: &Repo) -> Option<(World, Checkout, Keep)> {
+    if !installed("git") {
+        return None;
+    }
+    let world = World::start();
+    let checkout = Checkout::new(world.directory().join("checkout"));
+    checkout.publish(repo);
+    world.publish(repo);
+    let upstream = format!("git+file://{}", checkout.path());
+    let mut keep = start(&Mirror::of(&world).of_repository("upstream", &upstream));
+    keep.index();
+    Some((world, checkout, keep))
+}
+
 fn states() -> (Package, Package) {
     let first = Package::new("hello", "1.0");
     let other = world::tar_gz([("hello-1.0/content", SECOND.as_bytes())]);
@@ -233,6 +298,16 @@ fn declares(keep: &mut Keep, package: &Package) -> bool {
     let index = keep.index();
     let opam = index.opam("hello.1.0").expect("it is served");
     opam.contains(&Kind::Sha256.of(package.archive_bytes()))
+}
+
+/// The id of the open divergence about this package.
+fn open_about(keep: &Keep, package: &str) -> String {
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let listed = listed.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let found = listed
+        .into_iter()
+        .find(|it: &serde_json::Value| it["divergence"]["packages"][0] == package);
+    found.expect("it is open")["id"].to_string()
 }
 
 /// The id of the one open divergence.

@@ -20,7 +20,7 @@ fn names_that_lead_out_are_kept_as_data_and_flagged() {
     assert!(
         explanation.starts_with(
             "content: 2 added of 5 files (../../x, /etc/passwd); oddly, \"../../x\" leads out of the \
-             folder it is unpacked in (1 more odd things)"
+             folder it is unpacked in (and one more odd thing)"
         ),
         "{explanation}"
     );

@@ -29,7 +29,7 @@ impl Attributes {
         if self.maker == CreatorSystem::FAT && unix & 0o700 == 0o400 | dos << 6 {
             return Some(unix);
         }
-        (dos & 1 == 1).then_some(0o444 | dos * 0o111)
+        (dos & 1 == 1).then_some(0o444 | (dos * 0o111))
     }
 
     /// Whether it is a symbolic link.

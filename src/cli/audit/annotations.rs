@@ -4,7 +4,7 @@ use super::states::States;
 use super::told;
 use crate::config::Rule;
 use crate::digest::Sha256;
-use crate::keeper::audit::Audited;
+use crate::keeper::audit::{Audited, Gutted};
 use crate::opam::Finding;
 use serde_json::{Value, json};
 
@@ -31,13 +31,24 @@ impl Annotation {
         }
     }
 
+    pub(super) fn of_gutted(gutted: &Gutted) -> Self {
+        Self {
+            file: "repo".to_owned(),
+            package: gutted.repository.clone(),
+            what: "gutted".to_owned(),
+            detail: gutted.to_string(),
+            is_held: true,
+        }
+    }
+
     pub(super) fn of_finding(finding: &Finding, states: &States) -> Self {
         Self {
             file: states.file_of(&finding.package),
             package: finding.package.to_string(),
             what: finding.kind.to_string(),
             detail: finding.detail.clone(),
-            is_held: false,
+            // Each makes the command fail.
+            is_held: true,
         }
     }
 

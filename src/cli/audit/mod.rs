@@ -4,9 +4,9 @@ mod annotations;
 mod states;
 
 use super::output::say;
-use super::{Context, Failure, output};
+use super::{Context, Failure, output, repository};
 use crate::config::Rule;
-use crate::keeper::audit::{self, Audited};
+use crate::keeper::audit::{self, Audited, Comparison};
 use crate::opam::{Change, Finding};
 use annotations::Annotation;
 use clap::{Args, ValueEnum};
@@ -27,11 +27,11 @@ pub(super) struct Arguments {
     /// The clone that has the revisions
     #[arg(long, value_name = "DIR", conflicts_with = "new")]
     git: Option<PathBuf>,
-    /// The repository whose rules in [policy] hold
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    repository: String,
+    /// The repository whose rules in [policy] hold; without it the only one that is configured
+    #[arg(long, value_name = "NAME")]
+    repository: Option<String>,
     /// How to print what was found; --json is one object a line
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "json")]
     format: Format,
 }
 
@@ -46,22 +46,27 @@ enum Format {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let repository = repository::of_policy(context, arguments.repository.as_deref())?;
     let states = States::read(&arguments.old, arguments.new.as_deref(), arguments.git.as_deref());
     let states = states.map_err(Failure::Usage)?;
-    let found = match &states {
+    let is_fine = match &states {
         States::Two(old, new) => {
             let policy = &context.config.policy;
-            let audited = audit::compare(old, new, policy, &arguments.repository);
+            let compared = audit::compare(old, new, policy, repository);
             match (context.json, arguments.format) {
-                (true, _) => audited.iter().for_each(output::json),
-                (false, Format::Text) => print_edits(&audited),
+                (true, _) => {
+                    compared.edits.iter().for_each(output::json);
+                    compared.gutted.iter().for_each(output::json);
+                }
+                (false, Format::Text) => print_comparison(&compared),
                 (false, format) => {
-                    let told = audited.iter().filter(|it| it.rule != Rule::Allow);
+                    let told = compared.edits.iter().filter(|it| it.rule != Rule::Allow);
                     let annotations = told.map(|it| Annotation::of_edit(it, &states));
-                    annotate(format, &annotations.collect::<Vec<_>>());
+                    let gutted = compared.gutted.iter().map(Annotation::of_gutted);
+                    annotate(format, &gutted.chain(annotations).collect::<Vec<_>>());
                 }
             }
-            audited.iter().filter(|it| it.rule == Rule::Hold).count()
+            compared.is_let_through()
         }
         States::One(tree) => {
             let findings = audit::look_over(tree);
@@ -73,10 +78,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
                     annotate(format, &annotations.collect::<Vec<_>>());
                 }
             }
-            findings.len()
+            findings.is_empty()
         }
     };
-    Ok(if found == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn annotate(format: Format, annotations: &[Annotation]) {
@@ -86,7 +91,8 @@ fn annotate(format: Format, annotations: &[Annotation]) {
     }
 }
 
-fn print_edits(audited: &[Audited]) {
+fn print_comparison(compared: &Comparison) {
+    let Comparison { edits: audited, gutted } = compared;
     for Audited { package, rule, changes } in audited {
         let kinds: Vec<String> = changes.iter().map(|it| it.change.kind.to_string()).collect();
         let style = if *rule == Rule::Hold { output::BAD } else { output::HEADING };
@@ -101,6 +107,9 @@ fn print_edits(audited: &[Audited]) {
     let held = audited.iter().filter(|it| it.rule == Rule::Hold).count();
     let edits = output::count(audited.len() as u64, "edit", "edits");
     say!("{edits}, {held} of which the policy holds");
+    if let Some(gutted) = gutted {
+        say!("{0}hold{0:#}  repository {1}: {gutted}", output::BAD, gutted.repository);
+    }
 }
 
 fn print_findings(findings: &[Finding]) {

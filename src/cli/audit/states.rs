@@ -25,7 +25,12 @@ impl States {
                 Self::of_revisions(git, revisions)
             }
             (None, Some(new)) => Ok(Self::Two(audit::read(old)?, audit::read(new)?)),
-            (None, None) => Ok(Self::One(audit::read(old)?)),
+            (None, None) => match old.to_str() {
+                Some(range) if range.contains("..") && !old.exists() => {
+                    Err(format!("{range}: name the clone that has these revisions with --git"))
+                }
+                _ => Ok(Self::One(audit::read(old)?)),
+            },
         }
     }
 

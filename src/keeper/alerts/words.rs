@@ -16,19 +16,23 @@ pub struct Words {
     ledger: String,
     name: String,
     mirror: Option<String>,
+    /// The machine that this runs on: of several mirrors, ledgers are told apart by it at a glance.
+    machine: String,
 }
 
 impl Words {
     /// The words of the mirror with this ledger.
     pub fn new(verifier: &Verifier, server: &config::Server) -> Self {
-        let mirror = server.public_url.as_ref().map(ToString::to_string);
-        Self { ledger: verifier.to_string(), name: verifier.name().to_owned(), mirror }
+        let mut words = Self::without_ledger(server);
+        (words.ledger, words.name) = (verifier.to_string(), verifier.name().to_owned());
+        words
     }
 
     /// The words of a mirror that has no ledger yet.
     pub fn without_ledger(server: &config::Server) -> Self {
         let mirror = server.public_url.as_ref().map(ToString::to_string);
-        Self { ledger: String::new(), name: "no ledger yet".to_owned(), mirror }
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { ledger: String::new(), name: "no ledger yet".to_owned(), mirror, machine }
     }
 
     /// What is told of a ledger entry, if anything is; `explanation` says why the bytes of a
@@ -51,7 +55,7 @@ impl Words {
             }
             Entry::Key(_)
             | Entry::Pin(_)
-            | Entry::Import(_)
+            | Entry::History(_)
             | Entry::Snapshot(_)
             | Entry::Decision(_)
             | Entry::Other(_) => None,
@@ -246,10 +250,11 @@ impl Words {
         if let Some(mirror) = &self.mirror {
             text.push_str(&format!("mirror       {mirror}\n"));
         }
-        text.push_str(&format!("ledger       {}\n", self.name));
+        text.push_str(&format!("machine      {}\nledger       {}\n", self.machine, self.name));
         if let Value::Object(data) = &mut data {
             data.insert("look".to_owned(), look.into());
             data.insert("mirror".to_owned(), self.mirror.clone().into());
+            data.insert("machine".to_owned(), self.machine.clone().into());
             data.insert("ledger".to_owned(), self.name.clone().into());
         }
         Alert { id: format!("alert_{}", &hash[..32]), kind, at, title, text, data }

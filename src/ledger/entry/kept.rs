@@ -67,7 +67,7 @@ pub enum Strength {
 /// What a repository's own history first said of its URLs, brought in from elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Import {
+pub struct History {
     /// When it was brought in.
     pub at: Timestamp,
     /// The repository's name.

@@ -9,7 +9,7 @@ mod kept;
 mod recheck;
 
 pub use divergence::{Action, Decision, Divergence, DivergenceKind, DivergenceState, Observed};
-pub use kept::{Import, KeyEntry, Pin, Snapshot, Strength};
+pub use kept::{History, KeyEntry, Pin, Snapshot, Strength};
 pub use recheck::{Outcome, Recheck};
 
 use super::tile::MAX_LEAF;
@@ -35,7 +35,7 @@ pub enum Entry {
     /// A pinned URL was fetched again, with another outcome than before.
     Recheck(Recheck),
     /// What a repository's history first said.
-    Import(Import),
+    History(History),
     /// An entry of a kind that this version does not know.
     Other(OtherEntry),
 }
@@ -75,7 +75,7 @@ impl Entry {
             Self::Divergence(entry) => entry.at,
             Self::Decision(entry) => entry.at,
             Self::Recheck(entry) => entry.at,
-            Self::Import(entry) => entry.at,
+            Self::History(entry) => entry.at,
             Self::Other(entry) => entry.at,
         }
     }
@@ -89,7 +89,7 @@ impl Entry {
             Self::Divergence(_) => "divergence",
             Self::Decision(_) => "decision",
             Self::Recheck(_) => "recheck",
-            Self::Import(_) => "import",
+            Self::History(_) => "history",
             Self::Other(entry) => &entry.kind,
         }
     }
@@ -106,7 +106,7 @@ impl Entry {
             Self::Divergence(entry) => canonical(entry, self.kind())?,
             Self::Decision(entry) => canonical(entry, self.kind())?,
             Self::Recheck(entry) => canonical(entry, self.kind())?,
-            Self::Import(entry) => canonical(entry, self.kind())?,
+            Self::History(entry) => canonical(entry, self.kind())?,
             Self::Other(entry) => entry.leaf.clone(),
         };
         match leaf.len() {
@@ -143,7 +143,7 @@ impl Entry {
             "divergence" => Self::Divergence(read(fields)?),
             "decision" => Self::Decision(read(fields)?),
             "recheck" => Self::Recheck(read(fields)?),
-            "import" => Self::Import(read(fields)?),
+            "history" => Self::History(read(fields)?),
             "" => return Err(EntryError::Malformed("\"kind\" is empty".to_owned())),
             _ => {
                 if fields.values().any(has_float) {

@@ -3,7 +3,7 @@
 use super::index::{Change, IndexError, Table};
 use super::{Catalog, put};
 use crate::digest::Sha256;
-use crate::ledger::entry::Import;
+use crate::ledger::entry::History;
 use crate::opam::Checksum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,12 +20,17 @@ pub struct FirstDeclared {
 }
 
 impl Catalog {
-    /// The blob with what a repository's history first said, as it was seeded last.
+    /// The blob with what a repository's history first said, as it was seeded last, and the
+    /// ledger index of that.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn import(&self, repository: &str) -> Result<Option<Sha256>, IndexError> {
-        Ok(name(self.get(Table::Meta, &import_key(repository))?))
+    pub fn history(&self, repository: &str) -> Result<Option<(Sha256, u64)>, IndexError> {
+        let value = self.get(Table::Meta, &history_key(repository))?;
+        Ok(value.and_then(|value| {
+            let (index, list) = value.split_first_chunk()?;
+            Some((name(Some(list.to_vec()))?, u64::from_be_bytes(*index)))
+        }))
     }
 
     /// The blob that the first declarations of a repository are of.
@@ -73,8 +78,9 @@ impl Catalog {
     }
 }
 
-pub(super) fn take_in(import: &Import) -> Change {
-    put(Table::Meta, &import_key(&import.repository), import.list.as_bytes().to_vec())
+pub(super) fn take_in(index: u64, history: &History) -> Change {
+    let value = index.to_be_bytes().into_iter().chain(*history.list.as_bytes());
+    put(Table::Meta, &history_key(&history.repository), value.collect())
 }
 
 fn name(value: Option<Vec<u8>>) -> Option<Sha256> {
@@ -86,8 +92,8 @@ fn key(repository: &str, url: &str) -> Vec<u8> {
     [repository.as_bytes(), &[0], url.as_bytes()].concat()
 }
 
-fn import_key(repository: &str) -> Vec<u8> {
-    [b"import ", repository.as_bytes()].concat()
+fn history_key(repository: &str) -> Vec<u8> {
+    [b"history ", repository.as_bytes()].concat()
 }
 
 fn state_key(repository: &str) -> Vec<u8> {

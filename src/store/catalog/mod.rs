@@ -147,7 +147,7 @@ impl Catalog {
                 Entry::Decision(decision) => {
                     changes.extend(divergences.decide(&*index, number, decision)?);
                 }
-                Entry::Import(import) => changes.push(first_declared::take_in(import)),
+                Entry::History(history) => changes.push(first_declared::take_in(number, history)),
                 Entry::Recheck(recheck) => rechecks.note(&*index, recheck)?,
                 Entry::Key(_) | Entry::Other(_) => {}
             }
@@ -365,7 +365,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "6";
+const FORMAT: &str = "7";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

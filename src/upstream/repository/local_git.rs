@@ -69,12 +69,34 @@ pub enum LocalGitError {
         reason: String,
     },
     /// There is no such revision.
-    #[error("{} has no revision {revision:?}: name a branch, a tag or a commit", .directory.display())]
+    #[error(
+        "{} has no revision {revision:?}: name a branch, a tag or a commit{}",
+        .directory.display(),
+        unshallow(*.is_shallow)
+    )]
     NoSuchRevision {
         /// The repository.
         directory: PathBuf,
         /// What was asked for.
         revision: String,
+        /// Whether older commits may be missing.
+        is_shallow: bool,
+    },
+    /// Two commits have no ancestor in common.
+    #[error(
+        "{}: {one} and {other} have no commit in common{}",
+        .directory.display(),
+        unshallow(*.is_shallow)
+    )]
+    NothingInCommon {
+        /// The repository.
+        directory: PathBuf,
+        /// The one commit.
+        one: String,
+        /// The other.
+        other: String,
+        /// Whether older commits may be missing.
+        is_shallow: bool,
     },
     /// The git program printed what this program can't read.
     #[error("{}: git {step} printed something unexpected", .directory.display())]
@@ -95,6 +117,11 @@ pub enum LocalGitError {
     /// There is more than anyone honest has.
     #[error(transparent)]
     Files(#[from] RepositoryError),
+}
+
+/// What helps where older commits may be missing.
+fn unshallow(is_shallow: bool) -> &'static str {
+    if is_shallow { "; the clone is shallow: git fetch --unshallow gets what is older" } else { "" }
 }
 
 impl LocalGit {
@@ -120,6 +147,7 @@ impl LocalGit {
         found.ok_or_else(|| LocalGitError::NoSuchRevision {
             directory: self.directory.clone(),
             revision: revision.to_owned(),
+            is_shallow: self.may_be_shallow(),
         })
     }
 
@@ -128,8 +156,19 @@ impl LocalGit {
     /// # Errors
     /// They have nothing in common.
     pub fn merge_base(&self, one: &str, other: &str) -> Result<String, LocalGitError> {
-        let found = self.run("merge-base", &[one, other])?;
-        Ok(String::from_utf8_lossy(&found).trim().to_owned())
+        match self.run("merge-base", &[one, other]) {
+            Ok(found) => Ok(String::from_utf8_lossy(&found).trim().to_owned()),
+            // It says nothing when there is none.
+            Err(LocalGitError::Failed { reason, .. }) if reason.is_empty() => {
+                Err(LocalGitError::NothingInCommon {
+                    directory: self.directory.clone(),
+                    one: one.to_owned(),
+                    other: other.to_owned(),
+                    is_shallow: self.may_be_shallow(),
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether commits are missing at the history's beginning.
@@ -138,6 +177,10 @@ impl LocalGit {
     /// git fails.
     pub fn is_shallow(&self) -> Result<bool, LocalGitError> {
         Ok(self.run("rev-parse", &["--is-shallow-repository"])?.trim_ascii() == b"true")
+    }
+
+    fn may_be_shallow(&self) -> bool {
+        self.is_shallow().unwrap_or(false)
     }
 
     /// How many commits a first-parent history has.
