@@ -19,8 +19,10 @@ mod prove;
 mod recheck;
 mod refresh;
 mod repository;
+mod selecting;
 mod serve;
 mod status;
+mod sync;
 mod user;
 mod verify;
 
@@ -49,6 +51,9 @@ struct Global {
     /// The data directory, in place of store.path
     #[arg(long, global = true, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Ask no other machine for anything, as upstream.offline = true
+    #[arg(long, global = true)]
+    offline: bool,
     /// Print JSON instead of text
     #[arg(long, global = true)]
     json: bool,
@@ -75,6 +80,8 @@ enum Command {
     Status,
     /// Ask upstream for changes now
     Refresh(refresh::Arguments),
+    /// Fetch archives ahead of time: what a project needs, some packages, or all
+    Sync(sync::Arguments),
     /// Fetch what is pinned again, and tell what upstream gives now
     Recheck(recheck::Arguments),
     /// List the ledger's entries
@@ -137,6 +144,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     if let Some(path) = cli.global.store {
         config.store.path = Some(path);
     }
+    config.upstream.offline |= cli.global.offline;
     let context = Context { config, file: cli.global.config, json: cli.global.json };
     match cli.command {
         Command::Serve(arguments) => serve::run(context, arguments),
@@ -144,6 +152,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Client(arguments) => client::run(&context, &arguments),
         Command::Status => status::run(&context),
         Command::Refresh(arguments) => refresh::run(&context, &arguments),
+        Command::Sync(arguments) => sync::run(&context, &arguments),
         Command::Recheck(arguments) => recheck::run(&context, arguments),
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),

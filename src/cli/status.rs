@@ -60,6 +60,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: Clock::system().now(),
         store: layout.root().to_owned(),
+        offline: context.config.upstream.offline,
         problem: None,
         ledger: reader.verifier().name().to_owned(),
         entries: size,
@@ -81,6 +82,9 @@ fn print(status: &Status) {
     };
     say!("server       {running}");
     say!("store        {}", status.store.display());
+    if status.offline {
+        say!("upstream     {heading}offline{heading:#}: nothing is asked of other machines");
+    }
     if let Some(problem) = &status.problem {
         say!("{bad}problem{bad:#}      {problem}");
     }

@@ -146,6 +146,9 @@ pub struct Upstream {
     pub caches: Vec<SafeUrl>,
     /// Private ranges that may be dialled.
     pub allow_addresses: Vec<AddressRange>,
+    /// Nothing is asked of another machine, not even the address of a name; what is not kept is a
+    /// miss.
+    pub offline: bool,
     /// Fixed addresses for host names, like curl's `--resolve`.
     #[serde(deserialize_with = "value::addresses_by_name")]
     pub resolve: BTreeMap<String, SocketAddr>,
@@ -225,6 +228,7 @@ impl Default for Upstream {
             extra_ca: None,
             caches: Vec::new(),
             allow_addresses: Vec::new(),
+            offline: false,
             resolve: BTreeMap::new(),
         }
     }

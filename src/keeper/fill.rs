@@ -65,6 +65,9 @@ impl Fills {
             let (_, progress) = watch::channel(Progress::Kept(kept, None));
             return Ok(Running { progress, begun: Instant::now() });
         }
+        if keeper.is_offline {
+            return Err(Missing::Offline);
+        }
         if let Some(missing) = keeper.negative.find(&id) {
             return Err(missing);
         }
@@ -87,6 +90,16 @@ impl Fills {
             task.progress.send_replace(outcome);
         });
         Ok(fill)
+    }
+
+    /// Makes the next who asks for these archives ask upstream, though that failed just now.
+    pub(super) fn forget_failure(
+        &self,
+        keeper: &Keeper,
+        repository: &str,
+        archives: &[DeclaredArchive],
+    ) {
+        keeper.negative.forget(&id_of(repository, archives));
     }
 
     /// How many fetches are under way.

@@ -24,6 +24,8 @@ pub enum Missing {
     StillFetching,
     /// So many fetches are waiting that this one was not begun.
     Busy,
+    /// `upstream.offline` is set; nobody was asked.
+    Offline,
     /// Our own store failed.
     Store(String),
 }
@@ -39,6 +41,9 @@ impl fmt::Display for Missing {
                 f.write_str("fetching; it is still on its way here, ask again in a while")
             }
             Self::Busy => f.write_str("busy; too many archives are being fetched, ask again"),
+            Self::Offline => {
+                f.write_str("offline; it is not kept, and upstream.offline lets nobody be asked")
+            }
             Self::Store(problem) => write!(f, "store; {problem}"),
         }
     }
@@ -81,6 +86,11 @@ impl NegativeCache {
         if entries.len() < MAX_REMEMBERED {
             entries.insert(archive, (now + self.lifetime, missing));
         }
+    }
+
+    /// Forgets that an archive could not be had.
+    pub(super) fn forget(&self, archive: &Sha256) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(archive);
     }
 
     /// Forgets everything, because what is admitted has changed.

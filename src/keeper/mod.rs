@@ -25,8 +25,10 @@ mod refresh;
 mod repository;
 mod review;
 mod schedule;
+pub mod selector;
 mod served;
 mod sources;
+pub mod sync;
 pub mod verify;
 
 pub use admit::AdmitError;
@@ -55,6 +57,7 @@ use recheck::Rechecking;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
+use sync::Turns;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -69,6 +72,8 @@ pub struct Keeper {
     caches: Vec<Url>,
     max_archive_size: u64,
     patience: Duration,
+    turns: Turns,
+    is_offline: bool,
     repositories: Vec<Arc<Repository>>,
     fills: Fills,
     negative: NegativeCache,
@@ -160,6 +165,8 @@ impl Keeper {
             caches: config.upstream.caches.iter().map(|cache| cache.expose().clone()).collect(),
             max_archive_size: config.upstream.max_archive_size.bytes(),
             patience: config.upstream.patience.get(),
+            turns: Turns::new(&config.upstream),
+            is_offline: config.upstream.offline,
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
             rechecking: Rechecking::new(&config.recheck),
@@ -193,6 +200,11 @@ impl Keeper {
     pub fn no_repository(&self, name: &str) -> String {
         let names: Vec<&str> = self.repositories.iter().map(|it| it.name()).collect();
         format!("no repository \"{name}\" is configured; these are: {}", names.join(", "))
+    }
+
+    /// Whether nothing is asked of any upstream on another machine.
+    pub fn is_offline(&self) -> bool {
+        self.is_offline
     }
 
     /// How many first fetches are under way.

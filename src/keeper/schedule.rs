@@ -10,17 +10,20 @@ use tokio_util::sync::CancellationToken;
 impl Keeper {
     /// Starts asking every upstream regularly, until `stop`.
     pub fn start(self: &Arc<Self>, stop: &CancellationToken) {
-        for repository in &self.repositories {
+        let can_be_asked = |it: &&Arc<Repository>| !self.is_offline || it.source.is_local();
+        for repository in self.repositories.iter().filter(can_be_asked) {
             let (keeper, repository) = (Arc::clone(self), Arc::clone(repository));
             let stop = stop.clone();
             self.tasks.spawn(async move {
                 stop.run_until_cancelled(keeper.keep_fresh(&repository)).await;
             });
         }
-        let (keeper, recheck) = (Arc::clone(self), stop.clone());
-        self.tasks.spawn(async move {
-            recheck.run_until_cancelled(keeper.recheck_regularly()).await;
-        });
+        if !self.is_offline {
+            let (keeper, recheck) = (Arc::clone(self), stop.clone());
+            self.tasks.spawn(async move {
+                recheck.run_until_cancelled(keeper.recheck_regularly()).await;
+            });
+        }
         for courier in self.alerts.couriers(&self.store) {
             self.tasks.spawn(courier.run(stop.clone()));
         }

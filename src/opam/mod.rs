@@ -23,6 +23,7 @@ mod source;
 pub mod syntax;
 mod tree;
 mod version_order;
+mod wanted;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
 pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
@@ -34,3 +35,4 @@ pub use repo_file::rewrite_repo_file;
 pub use source::{ArchiveSource, Role, SourceError, archive_sources, patches};
 pub use syntax::{OpamFile, SyntaxError};
 pub use tree::{Tree, TreeError, TreeLimits, find_versions};
+pub use wanted::{Wanted, WantedError};

@@ -9,6 +9,8 @@ use crate::digest::Sha256;
 use crate::keeper::divergences::DecideError;
 use crate::keeper::first_said::{self, FirstSaid, SeedError};
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
+use crate::keeper::selector::{SelectError, Selector};
+use crate::keeper::sync::{Plan, Synced};
 use crate::keeper::{Keeper, Refreshed};
 use crate::ledger::entry::Action;
 use bytes::Bytes;
@@ -65,6 +67,25 @@ pub enum Rechecked {
     Checked(Checked),
     /// Why nothing can be said of one.
     Failed(CheckError),
+}
+
+/// What is to be synced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Syncing {
+    /// Which archives.
+    pub selector: Selector,
+    /// Whether only the plan is wanted.
+    pub is_dry: bool,
+}
+
+/// One line of the answer to [`Syncing`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SyncLine {
+    /// The first one.
+    Plan(Plan),
+    /// What happens then.
+    Event(Synced),
 }
 
 /// Where in the ledger is what a history first said.
@@ -157,6 +178,7 @@ async fn respond(
             Err(refusal) => refusal,
         },
         (&Method::POST, ["recheck"]) => recheck(request, keeper).await,
+        (&Method::POST, ["sync"]) => sync(request, keeper).await,
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
     }
 }
@@ -182,7 +204,7 @@ async fn recheck(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<B
     };
     let subjects = match keeper.select(selection).await {
         Ok(subjects) => subjects,
-        Err(error @ SelectionError::Nothing(_)) => {
+        Err(error @ (SelectionError::Nothing(_) | SelectionError::Offline)) => {
             return json(StatusCode::NOT_FOUND, &error.to_string());
         }
         Err(error) => return json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -197,6 +219,32 @@ async fn recheck(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<B
             let line = checked.map_or_else(Rechecked::Failed, Rechecked::Checked);
             // Whoever asked may have gone; then nobody wants to know the rest.
             listening = tell(&mut lines, &line).await.is_ok();
+        }
+    });
+    Response::new(Either::Right(body))
+}
+
+async fn sync(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
+    let Syncing { selector, is_dry } = match read_up_to(MAX_SELECTOR, request).await {
+        Ok(syncing) => syncing,
+        Err(refusal) => return refusal,
+    };
+    let (plan, archives) = match keeper.plan_sync(selector).await {
+        Ok(planned) => planned,
+        Err(error @ SelectError::NoRepository(_)) => {
+            return json(StatusCode::NOT_FOUND, &error.to_string());
+        }
+        Err(error) => return json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    };
+    let (mut lines, body) = Channel::new(LINES_AHEAD);
+    let keeper = Arc::clone(keeper);
+    tokio::spawn(async move {
+        let told = tell(&mut lines, &SyncLine::Plan(plan)).await;
+        let mut listening = told.is_ok() && !is_dry;
+        let mut events = keeper.sync(if listening { archives } else { Vec::new() });
+        while listening && let Some(event) = events.next().await {
+            // Whoever asked may have gone; then nothing more is begun.
+            listening = tell(&mut lines, &SyncLine::Event(event)).await.is_ok();
         }
     });
     Response::new(Either::Right(body))
@@ -224,14 +272,21 @@ async fn seed(
     }
 }
 
-async fn tell(lines: &mut Sender<Bytes>, line: &Rechecked) -> Result<(), channel::SendError> {
+async fn tell(lines: &mut Sender<Bytes>, line: &impl Serialize) -> Result<(), channel::SendError> {
     let mut line = serde_json::to_vec(line).unwrap_or_default();
     line.push(b'\n');
     lines.send_data(line.into()).await
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Response<Body>> {
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
+    read_up_to(MAX_BODY, request).await
+}
+
+async fn read_up_to<T: DeserializeOwned>(
+    limit: usize,
+    request: Request<Incoming>,
+) -> Result<T, Response<Body>> {
+    let body = Limited::new(request.into_body(), limit).collect().await;
     let body = body.map(Collected::to_bytes).unwrap_or_default();
     serde_json::from_slice(&body).map_err(|error| json(StatusCode::BAD_REQUEST, &error.to_string()))
 }
@@ -267,4 +322,6 @@ const LINES_AHEAD: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest decision, in bytes; the reason has to fit into a ledger entry.
 const MAX_BODY: usize = 16 << 10;
+/// Longest selector, in bytes: more names than there are versions.
+const MAX_SELECTOR: usize = 8 << 20;
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);

@@ -19,6 +19,9 @@ pub struct Status {
     pub at: Timestamp,
     /// The data directory.
     pub store: PathBuf,
+    /// Whether nothing is asked of other machines.
+    #[serde(default)]
+    pub offline: bool,
     /// Why nothing new is kept, if so.
     pub problem: Option<String>,
     /// The ledger's name.
@@ -87,6 +90,7 @@ pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: clock.now(),
         store: store.layout().root().to_owned(),
+        offline: keeper.is_offline(),
         problem: store.blobs().check_room().err().map(|error| error.to_string()),
         ledger: store.log().verifier().name().to_owned(),
         entries: store.log().size().unwrap_or_default(),

@@ -47,6 +47,8 @@ pub(super) struct Reach {
     pub(super) proxy: Option<Proxy>,
     pub(super) trust: Trust,
     pub(super) timeout: Duration,
+    /// Whether nothing may be dialled at all.
+    pub(super) is_offline: bool,
 }
 
 /// What isn't configured, but differs in tests.
@@ -77,6 +79,7 @@ impl Client {
             proxy: config.proxy.as_ref().map(Proxy::new).transpose()?,
             trust: Trust::load(config.extra_ca.as_ref().map(|path| path.get_ref().as_path()))?,
             timeout,
+            is_offline: config.offline,
         };
         let connector = Connector::new(
             reach.resolver.clone(),
@@ -106,6 +109,9 @@ impl Client {
     /// # Errors
     /// Anything but 200, or 304 for a conditional request; see [`FetchErrorKind`].
     pub async fn get(&self, request: Request) -> Result<Response, FetchError> {
+        if self.0.reach.is_offline {
+            return Err(FetchError::new(&request.url, FetchErrorKind::Offline));
+        }
         retrying(self.0.limits.retry, || self.0.follow(&request)).await
     }
 

@@ -49,6 +49,9 @@ pub enum FetchErrorKind {
     /// The URL is no `http` or `https` URL, or not one that can be asked for.
     #[error("not a URL that can be fetched: {0}")]
     UnusableUrl(&'static str),
+    /// `upstream.offline` is set.
+    #[error("nothing is asked of other machines, because upstream.offline is set")]
+    Offline,
     /// The host, first or after a redirect, has only addresses that may not be dialled.
     #[error("{host} may not be dialled: {source}")]
     ForbiddenAddress {
@@ -173,6 +176,7 @@ impl FetchError {
                     .contains(status)
             }
             FetchErrorKind::UnusableUrl(_)
+            | FetchErrorKind::Offline
             | FetchErrorKind::ForbiddenAddress { .. }
             | FetchErrorKind::Tls(_)
             | FetchErrorKind::BadRedirect { .. }
@@ -205,6 +209,7 @@ impl FetchError {
             | FetchErrorKind::TooSlow { .. } => true,
             FetchErrorKind::Status(status) => status.is_server_error(),
             FetchErrorKind::UnusableUrl(_)
+            | FetchErrorKind::Offline
             | FetchErrorKind::ForbiddenAddress { .. }
             | FetchErrorKind::BadRedirect { .. }
             | FetchErrorKind::InsecureRedirect { .. }

@@ -22,7 +22,7 @@ impl Keeper {
             let keeper = Arc::clone(self);
             // It writes to disk; a panic in there is told by the runtime.
             let _ = tokio::task::spawn_blocking(move || keeper.look_at_upstreams()).await;
-            if looks.is_multiple_of(LOOKS_BETWEEN_ROUNDS) {
+            if looks.is_multiple_of(LOOKS_BETWEEN_ROUNDS) && !self.is_offline {
                 self.look_at_rechecks().await;
             }
             looks = looks.wrapping_add(1);
@@ -74,7 +74,9 @@ impl Keeper {
             // One refresh that fails says nothing.
             let bound = self.alerts.stale_after.max(repository.settings().refresh.get() * 2);
             let bound = SignedDuration::try_from(bound).unwrap_or(SignedDuration::MAX);
-            let is_stale = now.duration_since(*since) > bound;
+            // Whoever may not ask misses nothing.
+            let is_asked = !self.is_offline || repository.source.is_local();
+            let is_stale = is_asked && now.duration_since(*since) > bound;
             // After a long sleep of ours, upstream is asked first.
             if is_stale && health.asked_at.is_some() {
                 let (repository, since) = (name.to_owned(), *since);

@@ -27,6 +27,9 @@ pub enum SelectionError {
     /// Nothing is pinned that the selection could mean.
     #[error("nothing is pinned of {0}: name a package as name or name.version, or part of a URL")]
     Nothing(String),
+    /// Nothing may be asked for.
+    #[error("nothing is rechecked, because upstream.offline is set")]
+    Offline,
     /// The catalog can't say.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -47,6 +50,9 @@ impl Keeper {
         &self,
         selection: Selection,
     ) -> Result<Vec<(Subject, Last)>, SelectionError> {
+        if self.is_offline {
+            return Err(SelectionError::Offline);
+        }
         let about = match selection {
             Selection::Due => return Ok(self.round(usize::MAX).await?.due),
             Selection::All => None,

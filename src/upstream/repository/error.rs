@@ -21,6 +21,12 @@ pub enum RepositoryError {
     /// An HTTP source gave an error.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// It lies on another machine, and `upstream.offline` is set.
+    #[error("{url}: nothing is asked of other machines, because upstream.offline is set")]
+    Offline {
+        /// The repository.
+        url: Box<SafeUrl>,
+    },
     /// A git source's host has no address that may be dialled.
     #[error("{url}: {source}")]
     Resolve {

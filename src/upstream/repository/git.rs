@@ -66,6 +66,11 @@ impl GitSource {
         })
     }
 
+    /// Whether the repository lies on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.remote.scheme() == "file"
+    }
+
     pub(super) async fn fetch(&self, known: Option<&Revision>) -> Result<Fetched, RepositoryError> {
         let _turn = self.turn.lock().await;
         let (git, remote) = self.prepare().await?;
@@ -83,6 +88,9 @@ impl GitSource {
 
     /// Sets up the directory and says what git needs to know.
     async fn prepare(&self) -> Result<(Git, String), RepositoryError> {
+        if self.reach.is_offline && !self.is_local() {
+            return Err(RepositoryError::Offline { url: self.url.clone() });
+        }
         let home = self.directory.join("home");
         tokio::fs::create_dir_all(&home).await.map_err(RepositoryError::file(&home))?;
         let (settings, remote) = match self.remote.scheme() {

@@ -116,6 +116,15 @@ impl RepositorySource {
         }
     }
 
+    /// Whether it lies on this machine, so that it can be asked without a network.
+    pub fn is_local(&self) -> bool {
+        match &self.0 {
+            Kind::Http(_) => false,
+            Kind::Git(source) => source.is_local(),
+            Kind::Directory(_) => true,
+        }
+    }
+
     /// Watches for changes, where that is possible: in a directory. Elsewhere asking now and
     /// then is all there is.
     pub fn watch(&self) -> Option<Watch> {

@@ -1,0 +1,219 @@
+//! Fills the store ahead of time: every archive that a selector means, as clients would have it
+//! filled by asking.
+
+use super::selector::{SelectError, Selected, SelectedArchive, Selector};
+use super::{Keeper, Missing, Progress};
+use crate::config;
+use futures_util::{Stream, StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use url::Url;
+
+/// How many archives are fetched at one time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turns {
+    hosts: usize,
+    per_host: usize,
+}
+
+/// What there is to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// How many package versions are selected.
+    pub versions: u64,
+    /// How many archives they have.
+    pub archives: u64,
+    /// How many of them are kept already.
+    pub kept: u64,
+    /// Whom the others are asked of first, with how many each.
+    pub hosts: BTreeMap<String, u64>,
+    /// What was named, and stands for no version that is served.
+    pub unknown: Vec<String>,
+}
+
+/// What happens on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synced {
+    /// So many bytes have come until now.
+    Bytes(u64),
+    /// What became of one archive.
+    Archive(SyncedArchive),
+}
+
+/// What became of one archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncedArchive {
+    /// The repository that declares it.
+    pub repository: String,
+    /// Packages that use it, as `name.version`.
+    pub packages: Vec<String>,
+    /// Where it is declared to be.
+    pub url: String,
+    /// The ledger entry that pins it, when it is kept now.
+    pub entry: Option<u64>,
+    /// Its size in bytes, when it is kept now.
+    pub size: Option<u64>,
+    /// Why it can't be had, if it can't.
+    pub problem: Option<String>,
+}
+
+impl Turns {
+    /// As `[upstream]` allows, and with one turn at each host left to clients.
+    pub(super) fn new(settings: &config::Upstream) -> Self {
+        let (all, per_host) = (settings.concurrency.get(), settings.per_host.get());
+        let per_host = per_host.saturating_sub(1).max(1);
+        Self { hosts: (all / per_host).max(1), per_host }
+    }
+}
+
+impl Keeper {
+    /// The archives that a selector means, those that are not kept yet among them, and the plan
+    /// for these. A repository of which nothing was ever admitted is asked for first.
+    ///
+    /// # Errors
+    /// As [`Keeper::selected`], and when upstream has no state to admit.
+    pub async fn plan_sync(
+        self: &Arc<Self>,
+        selector: Selector,
+    ) -> Result<(Plan, Vec<SelectedArchive>), SelectError> {
+        for repository in self.in_scope(selector.repository.as_deref())? {
+            if repository.served().is_none()
+                && let Err(error) = self.refresh(repository).await
+            {
+                let (name, reason) = (repository.name().to_owned(), error.to_string());
+                return Err(SelectError::NoSnapshot { name, reason });
+            }
+        }
+        let Selected { versions, archives, unknown } = self.selected(selector).await?;
+        let mut plan = Plan {
+            versions,
+            archives: archives.len() as u64,
+            kept: 0,
+            hosts: BTreeMap::new(),
+            unknown,
+        };
+        let keeper = Arc::clone(self);
+        let is_kept = move |archive: &SelectedArchive| {
+            archive.declared.iter().any(|archive| keeper.kept_archive(archive).is_some())
+        };
+        let (kept, missing): (Vec<_>, Vec<_>) =
+            super::repository::blocking(move || archives.into_iter().partition(is_kept)).await?;
+        plan.kept = kept.len() as u64;
+        for archive in &missing {
+            *plan.hosts.entry(host(archive)).or_default() += 1;
+        }
+        Ok((plan, missing))
+    }
+
+    /// Fetches archives, and tells what became of every one as it is done.
+    ///
+    /// Nothing is begun any more once the stream is dropped; what is under way goes on.
+    pub fn sync(
+        self: &Arc<Self>,
+        archives: Vec<SelectedArchive>,
+    ) -> impl Stream<Item = Synced> + Send + Unpin + use<> {
+        let mut hosts: BTreeMap<String, Vec<SelectedArchive>> = BTreeMap::new();
+        for archive in archives {
+            hosts.entry(host(&archive)).or_default().push(archive);
+        }
+        // The busiest first, so that it does not remain alone in the end.
+        let mut hosts: Vec<_> = hosts.into_values().collect();
+        hosts.sort_by_key(|archives| std::cmp::Reverse(archives.len()));
+        let bytes = Arc::new(AtomicU64::new(0));
+        let Turns { hosts: hosts_at_a_time, per_host } = self.turns;
+        let (keeper, arrived) = (Arc::clone(self), Arc::clone(&bytes));
+        let of_host = move |archives: Vec<SelectedArchive>| {
+            let (keeper, arrived) = (Arc::clone(&keeper), Arc::clone(&arrived));
+            let fetch = move |archive| {
+                let (keeper, arrived) = (Arc::clone(&keeper), Arc::clone(&arrived));
+                async move { keeper.sync_one(archive, &arrived).await }
+            };
+            stream::iter(archives).map(fetch).buffer_unordered(per_host).boxed()
+        };
+        let fetched = stream::iter(hosts.into_iter().map(of_host))
+            .flatten_unordered(hosts_at_a_time)
+            .map(|archive| Some(Synced::Archive(archive)))
+            .chain(stream::iter([None]));
+        let ticks = stream::unfold(tokio::time::interval(TICK), move |mut interval| {
+            let bytes = Arc::clone(&bytes);
+            async move {
+                interval.tick().await;
+                Some((Some(Synced::Bytes(bytes.load(Ordering::Relaxed))), interval))
+            }
+        });
+        stream::select(fetched, ticks)
+            .take_while(|event| std::future::ready(event.is_some()))
+            .filter_map(std::future::ready)
+            .boxed()
+    }
+
+    async fn sync_one(
+        self: &Arc<Self>,
+        archive: SelectedArchive,
+        bytes: &AtomicU64,
+    ) -> SyncedArchive {
+        let SelectedArchive { repository, declared } = archive;
+        let first = declared.first();
+        let packages = first.map(|it| it.packages.clone()).unwrap_or_default();
+        let url = first.and_then(|it| it.urls.first()).cloned().unwrap_or_default();
+        let fetched = loop {
+            // A person who asks wants it asked for again.
+            self.fills.forget_failure(self, &repository, &declared);
+            match self.fills.join(self, &repository, declared.clone()) {
+                Err(Missing::Busy) => tokio::time::sleep(TICK).await,
+                Err(missing) => break Err(missing),
+                Ok(fill) => break to_its_end(fill.progress, bytes).await,
+            }
+        };
+        let (kept, problem) = match fetched {
+            Ok(kept) => (Some(kept), None),
+            Err(missing) => (None, Some(missing.to_string())),
+        };
+        let (entry, size) = (kept.map(|kept| kept.entry), kept.map(|kept| kept.size));
+        SyncedArchive { repository, packages, url, entry, size, problem }
+    }
+}
+
+/// Waits for a fetch however long it takes, and counts what it brings.
+async fn to_its_end(
+    mut progress: watch::Receiver<Progress>,
+    bytes: &AtomicU64,
+) -> Result<crate::store::catalog::Kept, Missing> {
+    let mut counted = 0;
+    loop {
+        let received = match &*progress.borrow_and_update() {
+            Progress::Asking => 0,
+            Progress::Arriving(arrival) => arrival.received,
+            Progress::Kept(kept, file) => {
+                // What was here before did not come now.
+                let size = file.as_ref().map_or(0, |_| kept.size);
+                bytes.fetch_add(size.saturating_sub(counted), Ordering::Relaxed);
+                return Ok(*kept);
+            }
+            Progress::Missing(missing) => return Err(missing.clone()),
+        };
+        // A source that failed is followed by one whose bytes count from nothing.
+        if received > counted {
+            bytes.fetch_add(received - counted, Ordering::Relaxed);
+            counted = received;
+        }
+        if progress.changed().await.is_err() {
+            return Err(Missing::Store("the fetch was given up; see the log".to_owned()));
+        }
+    }
+}
+
+/// Whom an archive is asked of first, its caches aside.
+fn host(archive: &SelectedArchive) -> String {
+    let url = archive.declared.first().and_then(|it| it.urls.first());
+    let url = url.and_then(|url| Url::parse(url).ok());
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// How often the bytes are told.
+const TICK: Duration = Duration::from_millis(500);
