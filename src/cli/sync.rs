@@ -5,6 +5,7 @@ use super::selecting::{Selecting, Selection};
 use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
 use crate::keeper::Keeper;
+use crate::keeper::selector::SelectError;
 use crate::keeper::sync::{Plan, Synced, SyncedArchive};
 use crate::server::admin::{SyncLine, Syncing};
 use crate::store::Store;
@@ -51,8 +52,11 @@ fn sync_here(context: &Context, syncing: Syncing, mut report: Report) -> Result<
         let min_free = context.config.store.min_free.bytes();
         let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
-        let planned = keeper.plan_sync(syncing.selector).await;
-        let (plan, archives) = planned.map_err(Failure::failed)?;
+        let planned = keeper.plan_sync(syncing.selector).await.map_err(|error| match error {
+            SelectError::NoRepository(_) => Failure::usage(error),
+            SelectError::NoSnapshot { .. } | SelectError::Read(_) => Failure::failed(error),
+        });
+        let (plan, archives) = planned?;
         report.take(SyncLine::Plan(plan));
         if !syncing.is_dry {
             let mut events = keeper.sync(archives);

@@ -22,6 +22,7 @@ mod requests;
 mod room;
 mod sources;
 mod streams;
+mod sync;
 mod update;
 mod upstream;
 
