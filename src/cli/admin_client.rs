@@ -1,16 +1,24 @@
 //! Talks to the server that owns the store, over its admin socket.
 
 use super::Failure;
+use super::offers::Offer;
+use crate::keeper::offered::Taken;
 use crate::store::layout::Layout;
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use http::header::{CONTENT_LOCATION, HOST, HeaderValue};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Collected, Either, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io;
 use tokio::net::UnixStream;
+
+/// All at once, or as it is read.
+type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
 
 /// Asks the running server, or returns `None` when none runs on the store.
 pub(super) fn ask<T: DeserializeOwned>(
@@ -39,6 +47,25 @@ pub(super) fn send_bytes<T: DeserializeOwned>(
     bytes: Bytes,
 ) -> Result<Option<T>, Failure> {
     send(layout, Method::POST, path, bytes)
+}
+
+/// Offers a file by its checksum; a server runs on the store.
+pub(super) fn send_file(layout: &Layout, offer: &Offer) -> Result<Taken, Failure> {
+    block_on(async {
+        let (origin, chunks) = offer.open().map_err(Failure::failed)?;
+        let bytes = futures_util::stream::unfold(chunks, |mut chunks| async {
+            let chunk = chunks.recv().await?;
+            Some((chunk.map(Frame::data).map_err(io::Error::other), chunks))
+        });
+        let request = Request::put(format!("/offers/{}", offer.checksum))
+            .header(CONTENT_LOCATION, origin.as_str())
+            .body(Either::Right(StreamBody::new(bytes.boxed())))
+            .map_err(Failure::failed)?;
+        let nobody = || did_not_answer(layout, "it has stopped");
+        let answer = exchange(layout, request).await?.ok_or_else(nobody)?;
+        let body = whole(layout, answer).await?;
+        serde_json::from_slice(&body).map_err(|error| did_not_answer(layout, error))
+    })
 }
 
 /// Says something as JSON and hands on each line of the answer, read as JSON, as it comes; says
@@ -92,12 +119,24 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
     runtime.block_on(work)
 }
 
-/// The body of a good answer; `None` when no server runs on the store.
 async fn request(
     layout: &Layout,
     method: Method,
     path: &str,
     body: Bytes,
+) -> Result<Option<Incoming>, Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Either::Left(Full::new(body)))
+        .map_err(Failure::failed)?;
+    exchange(layout, request).await
+}
+
+/// The body of a good answer; `None` when no server runs on the store.
+async fn exchange(
+    layout: &Layout,
+    mut request: Request<Body>,
 ) -> Result<Option<Incoming>, Failure> {
     let socket = layout.admin_socket();
     let stream = match UnixStream::connect(&socket).await {
@@ -109,12 +148,7 @@ async fn request(
         .await
         .map_err(|error| did_not_answer(layout, error))?;
     tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(http::header::HOST, "admin.sock")
-        .body(Full::new(body))
-        .map_err(Failure::failed)?;
+    request.headers_mut().insert(HOST, HeaderValue::from_static("admin.sock"));
     let response =
         sender.send_request(request).await.map_err(|error| did_not_answer(layout, error))?;
     let status = response.status();

@@ -11,8 +11,10 @@ mod client;
 mod commands;
 mod divergences;
 mod history;
+mod import;
 mod log;
 mod logging;
+mod offers;
 mod output;
 mod own_store;
 mod prove;
@@ -82,6 +84,8 @@ enum Command {
     Refresh(refresh::Arguments),
     /// Fetch archives ahead of time: what a project needs, some packages, or all
     Sync(sync::Arguments),
+    /// Take in archives that are at hand: a directory of opam's, another mirror's cache
+    Import(import::Arguments),
     /// Fetch what is pinned again, and tell what upstream gives now
     Recheck(recheck::Arguments),
     /// List the ledger's entries
@@ -153,6 +157,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status => status::run(&context),
         Command::Refresh(arguments) => refresh::run(&context, &arguments),
         Command::Sync(arguments) => sync::run(&context, &arguments),
+        Command::Import(arguments) => import::run(&context, &arguments),
         Command::Recheck(arguments) => recheck::run(&context, arguments),
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),

@@ -33,8 +33,18 @@ pub(super) struct Arguments {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Selection { selector, pinned } = arguments.selecting.read()?;
-    let syncing = Syncing { selector, is_dry: arguments.dry_run };
-    let mut report = Report::new(context.json, arguments.quiet, arguments.dry_run, pinned);
+    let syncing = Syncing { selector, is_dry: arguments.dry_run, cache: None };
+    carry_out(context, syncing, arguments.quiet, pinned)
+}
+
+/// Fetches what is not kept yet, in the server that runs or here.
+pub(super) fn carry_out(
+    context: &Context,
+    syncing: Syncing,
+    quiet: bool,
+    pinned: BTreeSet<String>,
+) -> Result<ExitCode, Failure> {
+    let mut report = Report::new(context.json, quiet, syncing.is_dry, pinned);
     let layout = context.layout()?;
     let is_running = admin_client::follow(&layout, "/sync", &syncing, |line| report.take(line))?;
     if !is_running {
@@ -59,7 +69,7 @@ fn sync_here(context: &Context, syncing: Syncing, mut report: Report) -> Result<
         let (plan, archives) = planned?;
         report.take(SyncLine::Plan(plan));
         if !syncing.is_dry {
-            let mut events = keeper.sync(archives);
+            let mut events = keeper.sync(archives, syncing.cache);
             while let Some(event) = events.next().await {
                 report.take(SyncLine::Event(event));
             }

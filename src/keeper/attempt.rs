@@ -138,7 +138,8 @@ async fn receive(
     Ok((hashed, error))
 }
 
-fn hash_all(
+/// Writes chunks until no more come; blocks.
+pub(super) fn hash_all(
     mut writer: BlobWriter,
     mut inbox: mpsc::Receiver<Bytes>,
     written: &tokio::sync::watch::Sender<u64>,

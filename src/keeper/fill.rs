@@ -4,6 +4,7 @@
 use super::attempt::{self, Attempt, Question};
 use super::missing::Missing;
 use super::progress::{Arrival, Progress};
+use super::sources::Asked;
 use super::{Keeper, divergences, sources};
 use crate::config::ChecksumPolicy;
 use crate::digest::{Digests, Sha256};
@@ -54,8 +55,9 @@ impl Fills {
         keeper: &Arc<Keeper>,
         repository: &str,
         archives: Vec<DeclaredArchive>,
+        asked: Asked,
     ) -> Result<Running, Missing> {
-        let id = id_of(repository, &archives);
+        let id = id_of(repository, &archives, &asked);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fill) = running.get(&id) {
             return Ok(fill.clone());
@@ -80,7 +82,8 @@ impl Fills {
         // Its place takes the lock again when it ends, and a task may end at once.
         drop(running);
         let place = Place { keeper: Arc::clone(keeper), id };
-        let task = Fill { keeper: Arc::clone(keeper), repository: repository.to_owned(), progress };
+        let repository = repository.to_owned();
+        let task = Fill { keeper: Arc::clone(keeper), repository, asked, progress };
         keeper.tasks.spawn(async move {
             let outcome = task.run(&archives).await;
             if let Progress::Missing(missing) = &outcome {
@@ -98,8 +101,9 @@ impl Fills {
         keeper: &Keeper,
         repository: &str,
         archives: &[DeclaredArchive],
+        asked: &Asked,
     ) {
-        keeper.negative.forget(&id_of(repository, archives));
+        keeper.negative.forget(&id_of(repository, archives, asked));
     }
 
     /// How many fetches are under way.
@@ -122,13 +126,34 @@ impl Drop for Place {
 }
 
 /// One first fetch; owned by its task.
-struct Fill {
+pub(super) struct Fill {
     keeper: Arc<Keeper>,
     repository: String,
+    asked: Asked,
     progress: watch::Sender<Progress>,
 }
 
 impl Fill {
+    /// For bytes that someone brings, so that no source is asked.
+    pub(super) fn of_offer(keeper: &Arc<Keeper>, repository: &str) -> Self {
+        let (progress, _) = watch::channel(Progress::Asking);
+        let (keeper, repository) = (Arc::clone(keeper), repository.to_owned());
+        Self { keeper, repository, asked: Asked::Sources, progress }
+    }
+
+    /// Pins bytes that match every declared checksum, as given by `origin`.
+    pub(super) async fn pin_offered(
+        &self,
+        archive: &DeclaredArchive,
+        origin: &Url,
+        hashed: Hashed,
+    ) -> Result<Kept, Missing> {
+        let strength = DeclaredChecksums::new(archive.checksums.clone()).strength();
+        self.follow_policy(archive, strength)?;
+        let given = Given { source: origin, from: origin.to_string(), hashed };
+        self.pin(archive, strength, given, Vec::new()).await
+    }
+
     /// Tries one declaration of the archive after the other.
     async fn run(&self, archives: &[DeclaredArchive]) -> Progress {
         let mut missing = Missing::Undeclared;
@@ -151,7 +176,7 @@ impl Fill {
     async fn try_sources(&self, archive: &DeclaredArchive) -> Result<(Kept, Arc<File>), Missing> {
         let strength = DeclaredChecksums::new(archive.checksums.clone()).strength();
         self.follow_policy(archive, strength)?;
-        let sources = sources::in_order(&self.keeper, &self.repository, archive);
+        let sources = sources::in_order(&self.keeper, &self.repository, archive, &self.asked);
         let mut answers = Answers::default();
         for (number, source) in (0..).zip(&sources) {
             match self.attempt(archive, number, source).await {
@@ -450,10 +475,15 @@ impl Answers {
     }
 }
 
-/// What tells a fetch from others: who declares which archives.
-fn id_of(repository: &str, archives: &[DeclaredArchive]) -> Sha256 {
+/// What tells a fetch from others: who declares which archives, and who is asked.
+fn id_of(repository: &str, archives: &[DeclaredArchive], asked: &Asked) -> Sha256 {
     let ids = archives.iter().map(|archive| archive.id().to_string());
-    let parts: Vec<String> = std::iter::once(repository.to_owned()).chain(ids).collect();
+    let cache = match asked {
+        Asked::Sources => None,
+        Asked::Cache(cache) => Some(cache.to_string()),
+    };
+    let parts = std::iter::once(repository.to_owned()).chain(ids).chain(cache);
+    let parts: Vec<String> = parts.collect();
     Sha256::of(parts.join("\n").as_bytes())
 }
 

@@ -18,6 +18,7 @@ mod fill;
 pub mod first_said;
 pub mod history;
 mod missing;
+pub mod offered;
 mod progress;
 mod raw_files;
 pub mod recheck;
@@ -55,6 +56,7 @@ use fill::Fills;
 use missing::NegativeCache;
 use recheck::Rechecking;
 use serde::{Deserialize, Serialize};
+use sources::Asked;
 use std::sync::Arc;
 use std::time::Duration;
 use sync::Turns;
@@ -403,7 +405,7 @@ impl Keeper {
                 return Answer::Missing(Missing::Store("the catalog failed".to_owned()));
             }
         };
-        match self.fills.join(self, repository.name(), archives) {
+        match self.fills.join(self, repository.name(), archives, Asked::Sources) {
             Ok(fill) => {
                 let patience = fill.patience(self.patience);
                 wait(fill.progress, patience).await

@@ -6,11 +6,28 @@ use crate::opam::syntax::{OpamFile, Value, ValueKind};
 use crate::store::catalog::DeclaredArchive;
 use url::Url;
 
+/// Who is asked for an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// All who may have it.
+    Sources,
+    /// One cache alone.
+    Cache(Url),
+}
+
 /// The repository's own caches first, then `src`, then `mirrors`, then the configured caches.
 ///
 /// Caches are asked under the strongest declared checksum.
-pub(super) fn in_order(keeper: &Keeper, repository: &str, archive: &DeclaredArchive) -> Vec<Url> {
+pub(super) fn in_order(
+    keeper: &Keeper,
+    repository: &str,
+    archive: &DeclaredArchive,
+    asked: &Asked,
+) -> Vec<Url> {
     let strongest = archive.checksums.iter().max_by_key(|checksum| checksum.kind());
+    if let Asked::Cache(cache) = asked {
+        return strongest.map(|checksum| cached(cache, checksum)).into_iter().collect();
+    }
     let repository = keeper.repository(repository).and_then(|repository| repository.served());
     let own = repository.iter().flat_map(|served| &served.caches);
     let configured = keeper.caches.iter();

@@ -2,6 +2,7 @@
 //! filled by asking.
 
 use super::selector::{SelectError, Selected, SelectedArchive, Selector};
+use super::sources::Asked;
 use super::{Keeper, Missing, Progress};
 use crate::config;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -110,16 +111,23 @@ impl Keeper {
         Ok((plan, missing))
     }
 
-    /// Fetches archives, and tells what became of every one as it is done.
+    /// Fetches archives, from their own sources or from one cache alone, and tells what became of
+    /// every one as it is done.
     ///
     /// Nothing is begun any more once the stream is dropped; what is under way goes on.
     pub fn sync(
         self: &Arc<Self>,
         archives: Vec<SelectedArchive>,
+        cache: Option<Url>,
     ) -> impl Stream<Item = Synced> + Send + Unpin + use<> {
+        let asked = cache.map_or(Asked::Sources, Asked::Cache);
         let mut hosts: BTreeMap<String, Vec<SelectedArchive>> = BTreeMap::new();
         for archive in archives {
-            hosts.entry(host(&archive)).or_default().push(archive);
+            let host = match &asked {
+                Asked::Sources => host(&archive),
+                Asked::Cache(cache) => cache.host_str().unwrap_or_default().to_owned(),
+            };
+            hosts.entry(host).or_default().push(archive);
         }
         // The busiest first, so that it does not remain alone in the end.
         let mut hosts: Vec<_> = hosts.into_values().collect();
@@ -129,9 +137,11 @@ impl Keeper {
         let (keeper, arrived) = (Arc::clone(self), Arc::clone(&bytes));
         let of_host = move |archives: Vec<SelectedArchive>| {
             let (keeper, arrived) = (Arc::clone(&keeper), Arc::clone(&arrived));
+            let asked = asked.clone();
             let fetch = move |archive| {
                 let (keeper, arrived) = (Arc::clone(&keeper), Arc::clone(&arrived));
-                async move { keeper.sync_one(archive, &arrived).await }
+                let asked = asked.clone();
+                async move { keeper.sync_one(archive, asked, &arrived).await }
             };
             stream::iter(archives).map(fetch).buffer_unordered(per_host).boxed()
         };
@@ -155,6 +165,7 @@ impl Keeper {
     async fn sync_one(
         self: &Arc<Self>,
         archive: SelectedArchive,
+        asked: Asked,
         bytes: &AtomicU64,
     ) -> SyncedArchive {
         let SelectedArchive { repository, declared } = archive;
@@ -163,8 +174,8 @@ impl Keeper {
         let url = first.and_then(|it| it.urls.first()).cloned().unwrap_or_default();
         let fetched = loop {
             // A person who asks wants it asked for again.
-            self.fills.forget_failure(self, &repository, &declared);
-            match self.fills.join(self, &repository, declared.clone()) {
+            self.fills.forget_failure(self, &repository, &declared, &asked);
+            match self.fills.join(self, &repository, declared.clone(), asked.clone()) {
                 Err(Missing::Busy) => tokio::time::sleep(TICK).await,
                 Err(missing) => break Err(missing),
                 Ok(fill) => break to_its_end(fill.progress, bytes).await,

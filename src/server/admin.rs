@@ -8,14 +8,16 @@ use crate::clock::Clock;
 use crate::digest::Sha256;
 use crate::keeper::divergences::DecideError;
 use crate::keeper::first_said::{self, FirstSaid, SeedError};
+use crate::keeper::offered::OfferError;
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
 use crate::keeper::selector::{SelectError, Selector};
 use crate::keeper::sync::{Plan, Synced};
 use crate::keeper::{Keeper, Refreshed};
 use crate::ledger::entry::Action;
+use crate::opam::Checksum;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::channel::{self, Channel, Sender};
 use http_body_util::{BodyExt as _, Collected, Either, Full, Limited};
 use hyper::body::Incoming;
@@ -29,7 +31,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 /// What became of one repository's refresh.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,6 +80,8 @@ pub struct Syncing {
     pub selector: Selector,
     /// Whether only the plan is wanted.
     pub is_dry: bool,
+    /// The one cache to ask, in place of every archive's own sources.
+    pub cache: Option<Url>,
 }
 
 /// One line of the answer to [`Syncing`].
@@ -179,6 +185,17 @@ async fn respond(
         },
         (&Method::POST, ["recheck"]) => recheck(request, keeper).await,
         (&Method::POST, ["sync"]) => sync(request, keeper).await,
+        (&Method::POST, ["offers"]) => match read_up_to(MAX_SELECTOR, request).await {
+            Ok(offered) => match keeper.interest(offered).await {
+                Ok(interest) => json(StatusCode::OK, &interest),
+                Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            },
+            Err(refusal) => refusal,
+        },
+        (&Method::PUT, ["offers", checksum]) => match checksum.parse() {
+            Ok(checksum) => take_offered(request, checksum, keeper).await,
+            Err(_) => json(StatusCode::NOT_FOUND, &"an offer is named by its checksum"),
+        },
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
     }
 }
@@ -225,7 +242,7 @@ async fn recheck(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<B
 }
 
 async fn sync(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
-    let Syncing { selector, is_dry } = match read_up_to(MAX_SELECTOR, request).await {
+    let Syncing { selector, is_dry, cache } = match read_up_to(MAX_SELECTOR, request).await {
         Ok(syncing) => syncing,
         Err(refusal) => return refusal,
     };
@@ -241,13 +258,42 @@ async fn sync(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body
     tokio::spawn(async move {
         let told = tell(&mut lines, &SyncLine::Plan(plan)).await;
         let mut listening = told.is_ok() && !is_dry;
-        let mut events = keeper.sync(if listening { archives } else { Vec::new() });
+        let mut events = keeper.sync(if listening { archives } else { Vec::new() }, cache);
         while listening && let Some(event) = events.next().await {
             // Whoever asked may have gone; then nothing more is begun.
             listening = tell(&mut lines, &SyncLine::Event(event)).await.is_ok();
         }
     });
     Response::new(Either::Right(body))
+}
+
+/// Takes an archive whose bytes are the body, as found at the `Content-Location`.
+async fn take_offered(
+    request: Request<Incoming>,
+    checksum: Checksum,
+    keeper: &Arc<Keeper>,
+) -> Response<Body> {
+    let origin = request.headers().get(header::CONTENT_LOCATION);
+    let origin = origin.and_then(|url| url.to_str().ok()).and_then(|url| url.parse().ok());
+    let Some(origin) = origin else {
+        return json(StatusCode::BAD_REQUEST, &"an offer says where it was found");
+    };
+    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    let mut body = request.into_body();
+    tokio::spawn(async move {
+        while let Some(frame) = body.frame().await {
+            let chunk = frame.map_err(|_| OfferError::Truncated);
+            let chunk = chunk.map(|frame| frame.into_data().unwrap_or_default());
+            let is_over = chunk.is_err();
+            if sender.send(chunk).await.is_err() || is_over {
+                return;
+            }
+        }
+    });
+    match keeper.take_offered(checksum, origin, chunks).await {
+        Ok(taken) => json(StatusCode::OK, &taken),
+        Err(error) => json(StatusCode::CONFLICT, &error.to_string()),
+    }
 }
 
 async fn seed(
@@ -317,6 +363,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response
 }
 
+/// How many chunks of an offer wait to be written.
+const CHUNKS_AHEAD: usize = 4;
 /// How many lines wait for a reader.
 const LINES_AHEAD: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -11,6 +11,7 @@ mod crash;
 mod divergences;
 mod history;
 mod hold;
+mod import;
 mod install;
 mod joined;
 mod ledger;

@@ -156,7 +156,9 @@ impl Rows {
         number: u64,
         pin: &Pin,
     ) -> Result<(), IndexError> {
-        for url in std::iter::once(&pin.url).chain(&pin.src) {
+        // What someone brought in a file can't be asked for again; the declared source can.
+        let urls = std::iter::once(&pin.url).chain(&pin.src);
+        for url in urls.filter(|url| !url.starts_with("file:")) {
             let subject = Subject { repository: pin.repository.clone(), url: url.clone() };
             self.known.entry(known_key(&subject, &pin.sha256)).or_insert(number);
             let key = key_of(&subject);

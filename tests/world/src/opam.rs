@@ -101,7 +101,8 @@ impl Opam {
         command
     }
 
-    fn root(&self) -> PathBuf {
+    /// The opam root.
+    pub fn root(&self) -> PathBuf {
         self.home.path().join("root")
     }
 }
