@@ -60,7 +60,7 @@ fn import(context: &Context, offers: &Offers, mut report: Report) -> Result<Repo
     let layout = context.layout()?;
     for kind in [ChecksumKind::Sha512, ChecksumKind::Sha256, ChecksumKind::Md5] {
         for batch in offers.of(kind).chunks(BATCH) {
-            let checksums: Vec<Checksum> = batch.iter().map(|it| it.checksum.clone()).collect();
+            let checksums: Vec<Checksum> = batch.iter().map(|it| it.checksum).collect();
             let interest = admin_client::tell(&layout, http::Method::POST, "/offers", &checksums)?;
             let Some(interest) = interest else { return import_here(context, offers, report) };
             for offer in report.wanted(batch, interest) {
@@ -78,12 +78,12 @@ fn import_here(context: &Context, offers: &Offers, mut report: Report) -> Result
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
         for kind in [ChecksumKind::Sha512, ChecksumKind::Sha256, ChecksumKind::Md5] {
             for batch in offers.of(kind).chunks(BATCH) {
-                let checksums = batch.iter().map(|it| it.checksum.clone()).collect();
+                let checksums = batch.iter().map(|it| it.checksum).collect();
                 let interest = keeper.interest(checksums).await.map_err(Failure::failed)?;
                 for offer in report.wanted(batch, interest) {
                     let taken = match offer.open() {
                         Ok((origin, chunks)) => {
-                            let taken = keeper.take_offered(offer.checksum.clone(), origin, chunks);
+                            let taken = keeper.take_offered(offer.checksum, origin, chunks);
                             taken.await.map_err(|error| error.to_string())
                         }
                         Err(error) => Err(error.to_string()),

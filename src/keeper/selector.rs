@@ -170,7 +170,7 @@ fn grouped(repository: &str, archives: Vec<DeclaredArchive>) -> Vec<SelectedArch
         let known = archive.checksums.iter().find_map(|checksum| group_of.get(checksum).copied());
         let place = known.unwrap_or(groups.len());
         for checksum in &archive.checksums {
-            group_of.entry(checksum.clone()).or_insert(place);
+            group_of.entry(*checksum).or_insert(place);
         }
         match groups.get_mut(place) {
             Some(group) => group.declared.push(archive),
