@@ -10,10 +10,11 @@
 //! | 4 | [`keeper`] | the decisions: pinning, admitting, filling misses |
 //! | 3 | [`upstream`], [`sink`] | everything that dials out; everything that carries alerts out |
 //! | 2 | [`store`] | blobs, ledger files, catalog, the one writer |
-//! | 1 | [`archive`], [`ledger`], [`opam`] | pure functions over bytes |
+//! | 1 | [`archive`], [`bundle`], [`ledger`], [`opam`] | pure functions over bytes |
 //! | 0 | [`config`], [`clock`], [`digest`], [`package_pattern`], [`safe_url`] | small shared things |
 
 pub mod archive;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;

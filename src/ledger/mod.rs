@@ -10,6 +10,7 @@
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+pub mod frontier;
 pub mod merkle;
 pub mod note;
 pub mod proof;
