@@ -3,6 +3,7 @@
 use super::Failure;
 use super::offers::Offer;
 use crate::keeper::offered::Taken;
+use crate::server::admin::KEY_HEADER;
 use crate::store::layout::Layout;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -14,8 +15,10 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 /// All at once, or as it is read.
 type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
@@ -65,6 +68,43 @@ pub(super) fn send_file(layout: &Layout, offer: &Offer) -> Result<Taken, Failure
         let answer = exchange(layout, request).await?.ok_or_else(nobody)?;
         let body = whole(layout, answer).await?;
         serde_json::from_slice(&body).map_err(|error| did_not_answer(layout, error))
+    })
+}
+
+/// Hands over a bundle as it is read; `None` when no server runs on the store.
+pub(super) fn send_bundle<T: DeserializeOwned>(
+    layout: &Layout,
+    mut file: File,
+    key: &str,
+    advance: impl Fn(u64) + Send + 'static,
+) -> Result<Option<T>, Failure> {
+    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    block_on(async {
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let mut chunk = vec![0; CHUNK];
+                let read = file.read(&mut chunk).map(|length| {
+                    chunk.truncate(length);
+                    advance(length as u64);
+                    Frame::data(Bytes::from(chunk))
+                });
+                let is_last =
+                    read.as_ref().map_or(true, |it| it.data_ref().is_none_or(Bytes::is_empty));
+                if is_last && read.is_ok() || sender.blocking_send(read).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        let bytes = futures_util::stream::unfold(chunks, |mut chunks| async {
+            Some((chunks.recv().await?, chunks))
+        });
+        let request = Request::put("/bundle")
+            .header(KEY_HEADER, key)
+            .body(Either::Right(StreamBody::new(bytes.boxed())))
+            .map_err(Failure::failed)?;
+        let Some(answer) = exchange(layout, request).await? else { return Ok(None) };
+        let body = whole(layout, answer).await?;
+        serde_json::from_slice(&body).map(Some).map_err(|error| did_not_answer(layout, error))
     })
 }
 
@@ -179,4 +219,6 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused)
 }
 
+const CHUNK: usize = 256 << 10;
+const CHUNKS_AHEAD: usize = 4;
 const MAX_ANSWER: usize = 64 << 20;

@@ -3,7 +3,7 @@
 use super::offers::{Offer, Offers};
 use super::output::say;
 use super::own_store::with_store;
-use super::{Context, Failure, admin_client, output, sync};
+use super::{Context, Failure, admin_client, import_bundle, output, sync};
 use crate::keeper::Keeper;
 use crate::keeper::offered::{Interest, Taken};
 use crate::keeper::selector::{Packages, Selector};
@@ -20,11 +20,17 @@ use url::Url;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
+    /// A bundle, as opam-keep export writes it
+    #[arg(value_name = "FILE", requires = "key")]
+    bundle: Option<PathBuf>,
+    /// The public key that must have signed the bundle, as export prints it, or a file that has it
+    #[arg(long, value_name = "KEY", requires = "bundle")]
+    key: Option<String>,
     /// Archives in a directory that opam admin cache wrote, or a client's ~/.opam/download-cache
-    #[arg(long, value_name = "DIR", required_unless_present = "from", conflicts_with = "from")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["bundle", "from"])]
     cache: Option<PathBuf>,
     /// Archives of another mirror, by the URL of its cache, such as https://opam.ocaml.org/cache
-    #[arg(long, value_name = "URL", value_parser = cache_url)]
+    #[arg(long, value_name = "URL", value_parser = cache_url, conflicts_with = "bundle")]
     from: Option<Url>,
     /// Show no progress
     #[arg(long, short)]
@@ -32,6 +38,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    if let (Some(bundle), Some(key)) = (&arguments.bundle, &arguments.key) {
+        return import_bundle::run(context, bundle, key, arguments.quiet);
+    }
     match (&arguments.cache, &arguments.from) {
         (Some(directory), _) => {
             let offers = Offers::read(directory).map_err(Failure::Usage)?;
@@ -43,7 +52,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             let syncing = Syncing { selector, is_dry: false, cache: Some(cache.clone()) };
             sync::carry_out(context, syncing, arguments.quiet, Default::default())
         }
-        (None, None) => Err(Failure::Usage("say what: --cache DIR or --from URL".to_owned())),
+        (None, None) => {
+            Err(Failure::Usage("say what: a bundle, --cache DIR or --from URL".to_owned()))
+        }
     }
 }
 
@@ -182,9 +193,13 @@ impl Report {
 }
 
 const AFTER_HELP: &str = "\
-Takes what the repositories, as they are served now, declare and what is not kept yet: every declared \
+A bundle is read whole first, and reaches the store only when its signature, every byte of it and its \
+ledger are right, and it goes on where the last one ended.
+
+From caches, what the repositories, as they are served now, declare and what is not kept yet is taken: every declared \
 checksum must hold. A file that a directory has under its md5 alone is kept under all of its hashes.
 
+  opam-keep import farm.bundle --key mirror.pub
   opam-keep import --cache ~/.opam/download-cache
   opam-keep import --from https://opam.ocaml.org/cache
 

@@ -31,6 +31,7 @@ enum Kind {
     Decision,
     Recheck,
     History,
+    Import,
 }
 
 impl Kind {
@@ -43,6 +44,7 @@ impl Kind {
             Self::Decision => "decision",
             Self::Recheck => "recheck",
             Self::History => "history",
+            Self::Import => "import",
         }
     }
 }
@@ -91,7 +93,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         Entry::Recheck(recheck) => ([Some(&recheck.url), None], &recheck.packages[..]),
         Entry::Snapshot(snapshot) => ([Some(&snapshot.upstream), None], &[][..]),
         Entry::History(_) => ([None, None], &[][..]),
-        Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
+        Entry::Key(_) | Entry::Decision(_) | Entry::Import(_) | Entry::Other(_) => return false,
     };
     let named = |package: &String| {
         package == about || package.split_once('.').is_some_and(|(name, _)| name == about)
@@ -102,7 +104,7 @@ fn is_about(entry: &Entry, about: &str) -> bool {
         Entry::Recheck(recheck) => &recheck.repository,
         Entry::Snapshot(snapshot) => &snapshot.repository,
         Entry::History(history) => &history.repository,
-        Entry::Key(_) | Entry::Decision(_) | Entry::Other(_) => return false,
+        Entry::Key(_) | Entry::Decision(_) | Entry::Import(_) | Entry::Other(_) => return false,
     };
     let part_of_url = || {
         about.contains(['/', ':', '.']) && urls.into_iter().flatten().any(|it| it.contains(about))
@@ -154,6 +156,12 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             if let Some(why) = &decision.why {
                 say!("         {why}");
             }
+        }
+        Entry::Import(import) => {
+            let name = import.key.split('+').next().unwrap_or_default();
+            let (from, size) = (import.from, import.size);
+            say!("{index:>7}  {at}  {heading}import{heading:#} a bundle of ledger {name}");
+            say!("         its entries from {from} up to {size}");
         }
         Entry::History(history) => {
             let (name, urls) = (&history.repository, output::count(history.urls, "URL", "URLs"));

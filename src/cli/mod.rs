@@ -10,8 +10,10 @@ mod check_config;
 mod client;
 mod commands;
 mod divergences;
+mod export;
 mod history;
 mod import;
+mod import_bundle;
 mod log;
 mod logging;
 mod offers;
@@ -84,7 +86,9 @@ enum Command {
     Refresh(refresh::Arguments),
     /// Fetch archives ahead of time: what a project needs, some packages, or all
     Sync(sync::Arguments),
-    /// Take in archives that are at hand: a directory of opam's, another mirror's cache
+    /// Write what this mirror holds into one file, for a mirror without a network
+    Export(export::Arguments),
+    /// Take in what is at hand: a bundle, a directory of opam's, another mirror's cache
     Import(import::Arguments),
     /// Fetch what is pinned again, and tell what upstream gives now
     Recheck(recheck::Arguments),
@@ -157,6 +161,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status => status::run(&context),
         Command::Refresh(arguments) => refresh::run(&context, &arguments),
         Command::Sync(arguments) => sync::run(&context, &arguments),
+        Command::Export(arguments) => export::run(&context, &arguments),
         Command::Import(arguments) => import::run(&context, &arguments),
         Command::Recheck(arguments) => recheck::run(&context, arguments),
         Command::Log(arguments) => log::run(&context, &arguments),

@@ -10,9 +10,17 @@ pub(super) fn with_store<T>(
     context: &Context,
     work: impl AsyncFnOnce(Store, Clock) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    // A misspelt path must not become an empty store.
+    verify::reader(&context.layout()?).map_err(Failure::Usage)?;
+    with_store_or_new(context, work)
+}
+
+/// The same, also with a store that begins here: for commands that fill it.
+pub(super) fn with_store_or_new<T>(
+    context: &Context,
+    work: impl AsyncFnOnce(Store, Clock) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let layout = context.layout()?;
-    // Only serve begins a store: a misspelt path must not become an empty one.
-    verify::reader(&layout).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     runtime.block_on(async {
         let clock = Clock::system();

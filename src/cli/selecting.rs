@@ -36,12 +36,24 @@ pub(super) struct Selection {
 }
 
 impl Selecting {
+    /// Reads what is to be read; everything when nothing is said.
+    pub(super) fn read_or_all(&self) -> Result<Selection, Failure> {
+        match self.packages.is_empty() && self.from.is_empty() {
+            true => Ok(self.everything()),
+            false => self.read(),
+        }
+    }
+
+    fn everything(&self) -> Selection {
+        let repository = self.repository.clone();
+        let selector = Selector { repository, packages: Packages::All };
+        Selection { selector, pinned: BTreeSet::new() }
+    }
+
     /// Reads what is to be read.
     pub(super) fn read(&self) -> Result<Selection, Failure> {
-        let repository = self.repository.clone();
         if self.all {
-            let selector = Selector { repository, packages: Packages::All };
-            return Ok(Selection { selector, pinned: BTreeSet::new() });
+            return Ok(self.everything());
         }
         let (mut named, mut pinned) = (BTreeSet::new(), BTreeSet::new());
         let mut files: Vec<&Path> = self.from.iter().map(PathBuf::as_path).collect();
@@ -61,6 +73,7 @@ impl Selecting {
                 "say what: packages, --from a lock file, or --all".to_owned(),
             ));
         }
+        let repository = self.repository.clone();
         let selector = Selector { repository, packages: Packages::Named(named) };
         Ok(Selection { selector, pinned })
     }

@@ -41,7 +41,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
             }
             (_, Entry::Decision(decision)) => drop(decided.insert(decision.divergence)),
-            (_, Entry::Recheck(_) | Entry::History(_) | Entry::Key(_) | Entry::Other(_)) => {}
+            (_, _) => {}
         }
     }
     let repositories = snapshots.into_values().map(|(index, snapshot)| RepositoryStatus {

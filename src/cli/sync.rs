@@ -1,14 +1,13 @@
 //! `sync`: fetch archives ahead of time.
 
 use super::output::say;
+use super::own_store::with_store_or_new;
 use super::selecting::{Selecting, Selection};
 use super::{Context, Failure, admin_client, output};
-use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::keeper::selector::SelectError;
 use crate::keeper::sync::{Plan, Synced, SyncedArchive};
 use crate::server::admin::{SyncLine, Syncing};
-use crate::store::Store;
 use clap::Args;
 use futures_util::StreamExt as _;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -55,12 +54,7 @@ pub(super) fn carry_out(
 
 /// No server runs, so this process takes the store, or begins it.
 fn sync_here(context: &Context, syncing: Syncing, mut report: Report) -> Result<Report, Failure> {
-    let layout = context.layout()?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
-    runtime.block_on(async {
-        let clock = Clock::system();
-        let min_free = context.config.store.min_free.bytes();
-        let store = Store::open(layout, min_free, &clock).await.map_err(Failure::usage)?;
+    with_store_or_new(context, async |store, clock| {
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
         let planned = keeper.plan_sync(syncing.selector).await.map_err(|error| match error {
             SelectError::NoRepository(_) => Failure::usage(error),

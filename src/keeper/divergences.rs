@@ -94,6 +94,7 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
                 | Entry::Snapshot(_)
                 | Entry::Recheck(_)
                 | Entry::History(_)
+                | Entry::Import(_)
                 | Entry::Other(_),
             ) => {}
         }

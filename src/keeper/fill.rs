@@ -318,6 +318,7 @@ impl Fill {
                 Strength::None => entry::Strength::None,
             },
             agreed,
+            import: None,
         };
         let changed = |first: Kept| Divergence {
             at: pin.at,

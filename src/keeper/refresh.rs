@@ -420,6 +420,7 @@ fn prepare(
         departed: departed_name,
         index: index_name,
         versions: admission.versions,
+        import: None,
     };
     Ok(Prepared { admission, snapshot, is_new })
 }

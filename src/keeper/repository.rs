@@ -128,6 +128,18 @@ impl Repository {
         Ok(Some(served).filter(|served| declared != Some(served.snapshot.admitted)))
     }
 
+    /// Serves what the ledger has last, after something else than a refresh wrote it. Blocking.
+    ///
+    /// # Errors
+    /// When it can't be read back; what was served before is served on.
+    pub(super) fn take_up_again(&self, store: &Store) -> Result<(), RefreshError> {
+        let health = self.take_up(store)?;
+        let mut known = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        (known.revision, known.refused, known.held) =
+            (health.revision, health.refused, health.held);
+        Ok(())
+    }
+
     fn take_up(&self, store: &Store) -> Result<Health, RefreshError> {
         let name = self.name();
         let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? else {

@@ -2,12 +2,13 @@
 //! these versions.
 
 use super::Keeper;
-use super::admit::{Declarations, package_of};
+use super::admit::{AdmitError, Declarations, package_of};
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::repository::{blocking, read_list};
 use crate::opam::Checksum;
 use crate::package_pattern::PackagePattern;
+use crate::store::blobs::Blobs;
 use crate::store::catalog::DeclaredArchive;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -87,16 +88,9 @@ impl Keeper {
         }
         let store = self.store.clone();
         let selected = blocking(move || -> Result<_, RefreshError> {
-            let mut matcher = Matcher::new(selector.packages);
-            let mut selected = Selected::default();
-            for (name, admitted) in lists {
-                let list = matcher.filter(&read_list(&store, &admitted)?);
-                selected.versions += list.0.len() as u64;
-                let declarations = Declarations::of_list(store.blobs(), &list)?;
-                selected.archives.extend(grouped(&name, declarations.archives()));
-            }
-            selected.unknown = matcher.unused();
-            Ok(selected)
+            let read = |(name, admitted)| Ok((name, read_list(&store, &admitted)?));
+            let lists: Result<Vec<_>, RefreshError> = lists.into_iter().map(read).collect();
+            Ok(select(store.blobs(), lists?, selector.packages)?)
         });
         Ok(selected.await??)
     }
@@ -109,6 +103,27 @@ impl Keeper {
         let found = self.repository(name).map(std::slice::from_ref);
         found.ok_or_else(|| SelectError::NoRepository(self.no_repository(name)))
     }
+}
+
+/// The archives that packages have, as these lists of what repositories serve declare them.
+///
+/// # Errors
+/// When the metadata can't be read.
+pub(super) fn select(
+    blobs: &Blobs,
+    lists: Vec<(String, FileList)>,
+    packages: Packages,
+) -> Result<Selected, AdmitError> {
+    let mut matcher = Matcher::new(packages);
+    let mut selected = Selected::default();
+    for (name, list) in lists {
+        let list = matcher.filter(&list);
+        selected.versions += list.0.len() as u64;
+        let declarations = Declarations::of_list(blobs, &list)?;
+        selected.archives.extend(grouped(&name, declarations.archives()));
+    }
+    selected.unknown = matcher.unused();
+    Ok(selected)
 }
 
 /// Finds the versions that are meant, and remembers which patterns stood for one.

@@ -237,7 +237,11 @@ fn note(
             }
         }
         Entry::History(history) => wanted.blob(history.list, index, None),
-        Entry::Key(_) | Entry::Decision(_) | Entry::Recheck(_) | Entry::Other(_) => {}
+        Entry::Key(_)
+        | Entry::Decision(_)
+        | Entry::Import(_)
+        | Entry::Recheck(_)
+        | Entry::Other(_) => {}
     }
 }
 

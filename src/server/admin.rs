@@ -192,6 +192,7 @@ async fn respond(
             },
             Err(refusal) => refusal,
         },
+        (&Method::PUT, ["bundle"]) => import(request, keeper).await,
         (&Method::PUT, ["offers", checksum]) => match checksum.parse() {
             Ok(checksum) => take_offered(request, checksum, keeper).await,
             Err(_) => json(StatusCode::NOT_FOUND, &"an offer is named by its checksum"),
@@ -296,6 +297,48 @@ async fn take_offered(
     }
 }
 
+/// Takes in a bundle, which is the body.
+async fn import(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
+    let key = request.headers().get(KEY_HEADER).and_then(|key| key.to_str().ok());
+    let Some(Ok(key)) = key.map(str::parse) else {
+        return json(StatusCode::BAD_REQUEST, &"a bundle comes with the key that signed it");
+    };
+    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    let mut body = request.into_body();
+    tokio::spawn(async move {
+        while let Some(frame) = body.frame().await {
+            let chunk = frame.map(|frame| frame.into_data().unwrap_or_default());
+            if sender.send(chunk.map_err(io::Error::other)).await.is_err() {
+                return;
+            }
+        }
+    });
+    match keeper.import(ChunkReader { chunks, chunk: Bytes::new() }, key, |_| {}).await {
+        Ok(imported) => json(StatusCode::OK, &imported),
+        Err(error) => json(StatusCode::CONFLICT, &error.to_string()),
+    }
+}
+
+/// A body that blocking code reads.
+struct ChunkReader {
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+}
+
+impl io::Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(chunk) => self.chunk = chunk?,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
+        Ok(length)
+    }
+}
+
 async fn seed(
     request: Request<Incoming>,
     repository: String,
@@ -363,6 +406,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response
 }
 
+/// Names the public key that signed a bundle.
+pub const KEY_HEADER: &str = "x-opam-keep-key";
 /// How many chunks of an offer wait to be written.
 const CHUNKS_AHEAD: usize = 4;
 /// How many lines wait for a reader.

@@ -256,6 +256,22 @@ impl Blobs {
         if found == *name { Ok(()) } else { Err(BlobError::Damaged { name: *name, found }) }
     }
 
+    /// How many bytes a blob's file has.
+    ///
+    /// # Errors
+    /// When the blob is missing or can't be read.
+    pub fn size(&self, name: &Sha256) -> Result<u64, BlobError> {
+        Ok(self.open_unchecked(name)?.1.size)
+    }
+
+    /// Opens a blob whatever is in it, for callers that hash the bytes as they read them.
+    ///
+    /// # Errors
+    /// When the blob is missing or can't be read.
+    pub fn open_to_hash(&self, name: &Sha256) -> Result<File, BlobError> {
+        Ok(self.open_unchecked(name)?.0)
+    }
+
     fn open_unchecked(&self, name: &Sha256) -> Result<(File, FileState), BlobError> {
         let io = |source| BlobError::Io { name: *name, source };
         let file = match regular::open(&self.layout.blob(name)) {

@@ -38,6 +38,19 @@ pub enum KeyError {
     Random(String),
 }
 
+/// The key that signs checkpoints, of a store that is there.
+///
+/// # Errors
+/// When it can't be read or used.
+pub fn load(layout: &Layout) -> Result<Signer, KeyError> {
+    let path = layout.ledger_key();
+    let source = || io::ErrorKind::NotFound.into();
+    match path.exists() {
+        true => load_or_create(layout),
+        false => Err(KeyError::Io { path: path.display().to_string(), source: source() }),
+    }
+}
+
 /// The key that signs checkpoints; made at the first start.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ pub(super) fn pin(url: &str, bytes: &[u8]) -> Entry {
         declared: Vec::new(),
         strength: Strength::None,
         agreed: Vec::new(),
+        import: None,
     })
 }
 

@@ -232,6 +232,7 @@ impl Round {
                 Ok(known.map(|(_, index)| Appended::Known(index)))
             }
             Entry::History(_)
+            | Entry::Import(_)
             | Entry::Recheck(_)
             | Entry::Snapshot(_)
             | Entry::Key(_)

@@ -56,6 +56,7 @@ impl Words {
             Entry::Key(_)
             | Entry::Pin(_)
             | Entry::History(_)
+            | Entry::Import(_)
             | Entry::Snapshot(_)
             | Entry::Decision(_)
             | Entry::Other(_) => None,

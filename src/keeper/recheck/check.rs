@@ -217,6 +217,7 @@ impl Keeper {
             src: None,
             from: from.to_owned(),
             agreed: Vec::new(),
+            import: None,
             ..self.pin_at(declared).await?
         };
         // Where only something weak vouches for them, the first pin stands.

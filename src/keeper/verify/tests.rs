@@ -31,6 +31,7 @@ async fn store() -> (TempDir, Layout) {
         declared: Vec::new(),
         strength: Strength::None,
         agreed: Vec::new(),
+        import: None,
     };
     store.append(Entry::Pin(pin)).await.unwrap();
     (directory, layout)

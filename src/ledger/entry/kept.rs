@@ -50,6 +50,10 @@ pub struct Pin {
     /// Other sources that gave the same bytes; asked only when little vouches for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agreed: Vec<String>,
+    /// The entry of the bundle that brought it; what is said above is then what that bundle's
+    /// ledger says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<u64>,
 }
 
 /// How much an archive's declared checksums prove.
@@ -62,6 +66,24 @@ pub enum Strength {
     Weak,
     /// There are none.
     None,
+}
+
+/// A bundle that was taken in; the pins and snapshots that name it follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// When it was taken in.
+    pub at: Timestamp,
+    /// The public key that signed it, as a signed-note verifier key.
+    pub key: String,
+    /// How many entries the other ledger had before the first one in the bundle.
+    pub from: u64,
+    /// How many it has at the bundle's end.
+    pub size: u64,
+    /// Its root hash then.
+    pub root: Sha256,
+    /// The other ledger's signed head.
+    pub checkpoint: String,
 }
 
 /// What a repository's own history first said of its URLs, brought in from elsewhere.
@@ -108,4 +130,7 @@ pub struct Snapshot {
     pub index: Option<Sha256>,
     /// How many package versions are served.
     pub versions: u64,
+    /// The entry of the bundle that brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<u64>,
 }

@@ -9,7 +9,7 @@ mod kept;
 mod recheck;
 
 pub use divergence::{Action, Decision, Divergence, DivergenceKind, DivergenceState, Observed};
-pub use kept::{History, KeyEntry, Pin, Snapshot, Strength};
+pub use kept::{History, Import, KeyEntry, Pin, Snapshot, Strength};
 pub use recheck::{Outcome, Recheck};
 
 use super::tile::MAX_LEAF;
@@ -36,6 +36,8 @@ pub enum Entry {
     Recheck(Recheck),
     /// What a repository's history first said.
     History(History),
+    /// A bundle that was taken in.
+    Import(Import),
     /// An entry of a kind that this version does not know.
     Other(OtherEntry),
 }
@@ -76,6 +78,7 @@ impl Entry {
             Self::Decision(entry) => entry.at,
             Self::Recheck(entry) => entry.at,
             Self::History(entry) => entry.at,
+            Self::Import(entry) => entry.at,
             Self::Other(entry) => entry.at,
         }
     }
@@ -90,6 +93,7 @@ impl Entry {
             Self::Decision(_) => "decision",
             Self::Recheck(_) => "recheck",
             Self::History(_) => "history",
+            Self::Import(_) => "import",
             Self::Other(entry) => &entry.kind,
         }
     }
@@ -107,6 +111,7 @@ impl Entry {
             Self::Decision(entry) => canonical(entry, self.kind())?,
             Self::Recheck(entry) => canonical(entry, self.kind())?,
             Self::History(entry) => canonical(entry, self.kind())?,
+            Self::Import(entry) => canonical(entry, self.kind())?,
             Self::Other(entry) => entry.leaf.clone(),
         };
         match leaf.len() {
@@ -144,6 +149,7 @@ impl Entry {
             "decision" => Self::Decision(read(fields)?),
             "recheck" => Self::Recheck(read(fields)?),
             "history" => Self::History(read(fields)?),
+            "import" => Self::Import(read(fields)?),
             "" => return Err(EntryError::Malformed("\"kind\" is empty".to_owned())),
             _ => {
                 if fields.values().any(has_float) {
@@ -220,6 +226,7 @@ mod tests {
             declared: Vec::new(),
             strength: Strength::None,
             agreed: Vec::new(),
+            import: None,
         }
     }
 

@@ -149,7 +149,7 @@ impl Catalog {
                 }
                 Entry::History(history) => changes.push(first_declared::take_in(number, history)),
                 Entry::Recheck(recheck) => rechecks.note(&*index, recheck)?,
-                Entry::Key(_) | Entry::Other(_) => {}
+                Entry::Import(_) | Entry::Key(_) | Entry::Other(_) => {}
             }
         }
         let size = known + new.len() as u64;

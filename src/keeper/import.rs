@@ -1,0 +1,479 @@
+//! What comes out of a bundle: checked whole, then kept, pinned and served.
+//!
+//! Nothing is written to the ledger before all of a bundle was read and found right: signature,
+//! hashes, and that the other ledger only grew since its last bundle. Blobs may be kept before
+//! that, as each is what its name says; one that was interrupted goes on by being taken in again.
+
+use super::file_list::FileList;
+use super::refresh::RefreshError;
+use super::repository::blocking;
+use super::{AdmitError, Keeper};
+use crate::bundle::{BundleError, BundleReader, Extent, Manifest, Member, MemberPath};
+use crate::digest::Sha256;
+use crate::ledger::entry::{
+    Divergence, DivergenceKind, Entry, EntryError, Import, Observed, Pin, Snapshot,
+};
+use crate::ledger::note::Verifier;
+use crate::store::blobs::Blobs;
+use crate::store::catalog::IndexError;
+use crate::store::log::{LogError, LogReader};
+use crate::store::{AppendError, Appended};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Read};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What a bundle has, once all of it was checked.
+pub struct Contents {
+    manifest: Manifest,
+    checkpoint: Vec<u8>,
+    /// What the other ledger pins, and is at hand here.
+    pins: Vec<Pin>,
+    /// The newest snapshot of each repository.
+    snapshots: Vec<Snapshot>,
+    /// How many of its archives were not selected.
+    left_out: u64,
+}
+
+/// What the last bundle of the same ledger ended with.
+#[derive(Clone, Debug)]
+pub struct LastImport {
+    /// Where that is in our ledger.
+    pub entry: u64,
+    /// What it says.
+    pub import: Import,
+}
+
+/// What was taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The ledger entry that says so.
+    pub entry: u64,
+    /// How many entries the other ledger has, for the next `export --since`.
+    pub size: u64,
+    /// How many URLs were pinned.
+    pub pinned: u64,
+    /// How many were pinned to the same bytes before.
+    pub known: u64,
+    /// How many archives the bundle's ledger pins that were not selected for it.
+    pub left_out: u64,
+    /// The snapshots that are served now: repository, and how many versions.
+    pub snapshots: BTreeMap<String, u64>,
+    /// The divergences that it led to: URLs that were pinned to other bytes here.
+    pub divergences: Vec<u64>,
+}
+
+/// Why a bundle is not taken in.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// It is damaged, or signed by someone else.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// It begins after the end of the last one.
+    #[error(
+        "entries {had} to {from} of its ledger are missing: export --since {had}, or take in the \
+         bundle before it"
+    )]
+    Gap {
+        /// How many entries are known here.
+        had: u64,
+        /// How many it takes for granted.
+        from: u64,
+    },
+    /// Its ledger is shorter than it was.
+    #[error("it is older than the last one: its ledger has {size} entries, and had {had} then")]
+    Older {
+        /// How many entries are known here.
+        had: u64,
+        /// How many it has.
+        size: u64,
+    },
+    /// Its ledger is not the one that the last bundle was of.
+    #[error(
+        "its ledger was rewritten: the first {had} entries are not those of the last bundle (our \
+         ledger entry {entry})"
+    )]
+    Rewritten {
+        /// How many entries are known here.
+        had: u64,
+        /// Where that is in our ledger.
+        entry: u64,
+    },
+    /// It does not have all that it should.
+    #[error("it lacks {0}, which its ledger entries name")]
+    Incomplete(String),
+    /// A snapshot is of a repository that mirror.toml does not have.
+    #[error("it has the repository \"{0}\": name one like it in mirror.toml")]
+    NoRepository(String),
+    /// An entry can't be read.
+    #[error("its ledger entry {index} can't be read: {source}")]
+    Entry {
+        /// The entry.
+        index: u64,
+        /// Why.
+        source: EntryError,
+    },
+    /// Our ledger can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Our ledger can't be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// Our catalog can't be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// What was taken in can't be served.
+    #[error(transparent)]
+    Serve(#[from] RefreshError),
+    /// The file, or the store, fails.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Contents {
+    /// The repositories that it has snapshots of.
+    pub fn repositories(&self) -> impl Iterator<Item = &str> {
+        self.snapshots.iter().map(|snapshot| snapshot.repository.as_str())
+    }
+}
+
+/// The last bundle that `key` signed, as our own ledger knows.
+///
+/// # Errors
+/// When the ledger can't be read.
+pub fn last_import(log: &LogReader, key: &Verifier) -> Result<Option<LastImport>, LogError> {
+    let key = key.to_string();
+    let mut last = None;
+    for entry in log.entries(0, log.size()?) {
+        match entry? {
+            (entry, Entry::Import(import)) if import.key == key => {
+                last = Some(LastImport { entry, import });
+            }
+            _ => {}
+        }
+    }
+    Ok(last)
+}
+
+/// Reads all of a bundle and says what is in it. With `keep`, its blobs are kept on the way.
+/// Blocking; `tell` hears of every member's size.
+///
+/// # Errors
+/// Whatever is wrong with it; the ledger was not touched then.
+pub fn read(
+    source: impl Read,
+    key: &Verifier,
+    last: Option<&LastImport>,
+    blobs: &Blobs,
+    keep: Keep,
+    mut tell: impl FnMut(u64),
+) -> Result<Contents, ImportError> {
+    let mut bundle = BundleReader::open(source, key)?;
+    let manifest = bundle.manifest().clone();
+    let had = last.map_or(0, |last| last.import.size);
+    if manifest.from.size() > had {
+        return Err(ImportError::Gap { had, from: manifest.from.size() });
+    }
+    if manifest.size < had {
+        return Err(ImportError::Older { had, size: manifest.size });
+    }
+    bundle.watch(had);
+    let (mut pins, mut snapshots) = (Vec::new(), BTreeMap::new());
+    while let Some(leaves) = bundle.read_entries()? {
+        tell(leaves.iter().map(|(_, leaf)| leaf.len() as u64 + 2).sum());
+        for (index, leaf) in leaves {
+            let entry = Entry::from_leaf(&leaf);
+            match entry.map_err(|source| ImportError::Entry { index, source })? {
+                Entry::Pin(pin) => pins.push(pin),
+                Entry::Snapshot(snapshot) => {
+                    drop(snapshots.insert(snapshot.repository.clone(), snapshot));
+                }
+                _ => {}
+            }
+        }
+    }
+    if let Some(last) = last
+        && bundle.watched() != Some(last.import.root)
+    {
+        return Err(ImportError::Rewritten { had, entry: last.entry });
+    }
+    let wanted: HashSet<Sha256> = snapshots.values().flat_map(lists_of).collect();
+    let mut kept = Kept { blobs, keep, wanted, lists: HashMap::new(), small: Vec::new(), held: 0 };
+    let mut brought = HashSet::new();
+    while let Some(member) = bundle.left().first().copied() {
+        if let MemberPath::Blob(name) = member.path {
+            brought.insert(name);
+        }
+        kept.read(&mut bundle, member)?;
+        tell(member.size);
+    }
+    let checkpoint = bundle.checkpoint().to_vec();
+    bundle.end()?;
+    kept.flush()?;
+    let is_here = |name: &Sha256| brought.contains(name) || blobs.size(name).is_ok();
+    let all = pins.len();
+    match manifest.extent {
+        Extent::All => {
+            if let Some(pin) = pins.iter().find(|pin| !is_here(&pin.sha256)) {
+                return Err(ImportError::Incomplete(format!("the archive {}", pin.sha256)));
+            }
+        }
+        Extent::Selected => pins.retain(|pin| is_here(&pin.sha256)),
+    }
+    for snapshot in snapshots.values() {
+        kept.check(snapshot, is_here)?;
+    }
+    let left_out = (all - pins.len()) as u64;
+    let snapshots = snapshots.into_values().collect();
+    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out })
+}
+
+/// Whether a bundle's blobs are kept as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The bundle is only checked.
+    Nothing,
+    /// They are kept.
+    Blobs,
+}
+
+/// The blobs of a bundle on their way into the store.
+struct Kept<'a> {
+    blobs: &'a Blobs,
+    keep: Keep,
+    /// The lists of files whose bytes are looked at.
+    wanted: HashSet<Sha256>,
+    lists: HashMap<Sha256, FileList>,
+    /// Small blobs wait, to be made durable together.
+    small: Vec<(Sha256, Vec<u8>)>,
+    held: u64,
+}
+
+impl Kept<'_> {
+    fn read<R: Read>(
+        &mut self,
+        bundle: &mut BundleReader<R>,
+        member: Member,
+    ) -> Result<(), ImportError> {
+        if member.size <= SMALL || self.wanted.contains(&member.sha256) {
+            if member.size > FileList::MAX_SIZE {
+                return Err(BundleError::TooLarge("a snapshot's list of files").into());
+            }
+            let mut bytes = Vec::new();
+            bundle.read(|chunk| {
+                bytes.extend_from_slice(chunk);
+                Ok(())
+            })?;
+            return self.take(member, bytes);
+        }
+        let mut writer = match self.keep {
+            Keep::Nothing => None,
+            Keep::Blobs => Some(self.blobs.writer()?),
+        };
+        bundle.read(|chunk| writer.as_mut().map_or(Ok(()), |writer| writer.write(chunk)))?;
+        if let Some(writer) = writer {
+            self.blobs.keep(writer.finish())?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, member: Member, bytes: Vec<u8>) -> Result<(), ImportError> {
+        if self.wanted.contains(&member.sha256) {
+            let list =
+                FileList::parse(&bytes).map_err(|error| BundleError::Form(error.to_string()));
+            self.lists.insert(member.sha256, list?);
+        }
+        if let (Keep::Blobs, MemberPath::Blob(name)) = (self.keep, member.path) {
+            self.held += member.size;
+            self.small.push((name, bytes));
+            if self.held > HELD {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.held = 0;
+        let small = std::mem::take(&mut self.small);
+        self.blobs.put_all(small.iter().map(|(name, bytes)| (*name, &bytes[..])))?;
+        Ok(())
+    }
+
+    /// Whether all that a snapshot names is here.
+    fn check(
+        &self,
+        snapshot: &Snapshot,
+        is_here: impl Fn(&Sha256) -> bool,
+    ) -> Result<(), ImportError> {
+        for name in lists_of(snapshot) {
+            let list = self.lists.get(&name);
+            let list = list.ok_or_else(|| ImportError::Incomplete(format!("the list {name}")))?;
+            if let Some((path, _)) = list.0.iter().find(|(_, name)| !is_here(name)) {
+                return Err(ImportError::Incomplete(format!("the file {path}")));
+            }
+        }
+        match snapshot.index.filter(|name| !is_here(name)) {
+            Some(name) => Err(ImportError::Incomplete(format!("the index {name}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lists_of(snapshot: &Snapshot) -> [Sha256; 2] {
+    [snapshot.files, snapshot.admitted]
+}
+
+impl Keeper {
+    /// Takes in a bundle: keeps its blobs as it is read, then pins and serves what is in it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with it.
+    pub async fn import(
+        self: &Arc<Self>,
+        source: impl Read + Send + 'static,
+        key: Verifier,
+        tell: impl FnMut(u64) + Send + 'static,
+    ) -> Result<Imported, ImportError> {
+        let (store, verifier) = (self.store.clone(), key.clone());
+        let reading = blocking(move || {
+            let last = last_import(store.log(), &verifier)?;
+            let contents =
+                read(source, &verifier, last.as_ref(), store.blobs(), Keep::Blobs, tell)?;
+            Ok::<_, ImportError>((contents, last))
+        });
+        let (contents, last) = reading.await??;
+        for snapshot in &contents.snapshots {
+            if self.repository(&snapshot.repository).is_none() {
+                return Err(ImportError::NoRepository(snapshot.repository.clone()));
+            }
+        }
+        self.adopt(contents, last, &key).await
+    }
+
+    async fn adopt(
+        &self,
+        contents: Contents,
+        last: Option<LastImport>,
+        key: &Verifier,
+    ) -> Result<Imported, ImportError> {
+        let Contents { manifest, checkpoint, pins, snapshots, left_out } = contents;
+        let entry = match last.filter(|last| last.import.size == manifest.size) {
+            // It was interrupted, or is the same once more.
+            Some(last) => last.entry,
+            None => {
+                let import = Import {
+                    at: self.clock.now(),
+                    key: key.to_string(),
+                    from: manifest.from.size(),
+                    size: manifest.size,
+                    root: manifest.root,
+                    checkpoint: String::from_utf8_lossy(&checkpoint).into_owned(),
+                };
+                match self.store.append(Entry::Import(import)).await? {
+                    Appended::New(entry) | Appended::Known(entry) => entry,
+                    Appended::PinnedOtherwise(kept) => kept.entry,
+                }
+            }
+        };
+        let mut imported = Imported {
+            entry,
+            size: manifest.size,
+            pinned: 0,
+            known: 0,
+            left_out,
+            snapshots: BTreeMap::new(),
+            divergences: Vec::new(),
+        };
+        for batch in pins.chunks(BATCH) {
+            let pinned = batch.iter().map(|pin| self.adopt_pin(pin.clone(), entry));
+            for pinned in join_all(pinned).await {
+                let (appended, divergence) = pinned?;
+                match appended {
+                    Appended::New(_) => imported.pinned += 1,
+                    Appended::Known(_) => imported.known += 1,
+                    Appended::PinnedOtherwise(_) => {}
+                }
+                imported.divergences.extend(divergence);
+            }
+        }
+        for snapshot in snapshots {
+            imported.snapshots.insert(snapshot.repository.clone(), snapshot.versions);
+            self.adopt_snapshot(snapshot, entry).await?;
+        }
+        self.negative.clear();
+        Ok(imported)
+    }
+
+    async fn adopt_pin(
+        &self,
+        pin: Pin,
+        import: u64,
+    ) -> Result<(Appended, Option<u64>), ImportError> {
+        let pin = Pin { at: self.clock.now(), import: Some(import), ..pin };
+        let first = self.store.lookup(|catalog| catalog.pin(&pin.url))?;
+        let appended = self.store.append(Entry::Pin(pin.clone())).await?;
+        let first = first.filter(|first| first.sha256 != pin.sha256);
+        let (Some(first), Appended::New(_) | Appended::PinnedOtherwise(_)) = (first, &appended)
+        else {
+            return Ok((appended, None));
+        };
+        let divergence = Divergence {
+            at: pin.at,
+            repository: pin.repository,
+            packages: pin.packages,
+            url: pin.url,
+            src: pin.src,
+            from: pin.from,
+            what: DivergenceKind::Changed,
+            expected: vec![format!("sha256={}", first.sha256)],
+            edits: Vec::new(),
+            held: false,
+            observed: Some(Observed { sha256: pin.sha256, size: pin.size }),
+            evidence: Some(pin.sha256),
+            detail: format!(
+                "pinned to other bytes by ledger entry {}; the bundle of entry {import} has these",
+                first.entry
+            ),
+        };
+        let entry = match self.store.append(Entry::Divergence(divergence)).await? {
+            Appended::New(entry) | Appended::Known(entry) => entry,
+            Appended::PinnedOtherwise(kept) => kept.entry,
+        };
+        Ok((appended, Some(entry)))
+    }
+
+    async fn adopt_snapshot(&self, snapshot: Snapshot, import: u64) -> Result<(), ImportError> {
+        let name = snapshot.repository.clone();
+        let repository = self.repository(&name);
+        let repository = repository.ok_or_else(|| ImportError::NoRepository(name.clone()))?;
+        let _alone = repository.refreshing.lock().await;
+        let served = repository.served();
+        let is_served = served.is_some_and(|served| served.snapshot.admitted == snapshot.admitted);
+        if !is_served {
+            // Versions that had gone there may never have been here.
+            let (at, departed) = (self.clock.now(), None);
+            let snapshot = Snapshot { at, departed, import: Some(import), ..snapshot };
+            self.store.append(Entry::Snapshot(snapshot)).await?;
+            let _declaring = repository.declaring.lock().await;
+            let (repository, store) = (Arc::clone(repository), self.store.clone());
+            blocking(move || repository.take_up_again(&store)).await??;
+        }
+        Ok(())
+    }
+}
+
+impl From<AdmitError> for ImportError {
+    fn from(error: AdmitError) -> Self {
+        Self::Serve(error.into())
+    }
+}
+
+/// Up to so many bytes, blobs are kept many at a time.
+const SMALL: u64 = 1 << 20;
+/// So many bytes of them wait at most.
+const HELD: u64 = 16 << 20;
+/// So many pins share the ledger's appends.
+const BATCH: usize = 512;
