@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod bundle;
 mod config;
 mod connections;
 mod crash;

@@ -33,6 +33,7 @@ mod run;
 mod server;
 mod sites;
 mod skip;
+mod trace;
 mod world;
 
 pub use archive::tar_gz;
@@ -53,4 +54,5 @@ pub use repo::{Package, Repo};
 pub use request::Request;
 pub use run::{Run, run};
 pub use skip::skipped;
+pub use trace::Trace;
 pub use world::World;

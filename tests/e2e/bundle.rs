@@ -1,0 +1,330 @@
+//! One file that carries a mirror to where there is no network.
+
+use crate::{BINARY, skip};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use world::{
+    Keep, Kind, Mirror, Opam, Package, Recorded, Repo, Trace, Version, World, installed, within,
+};
+
+#[test]
+fn what_one_mirror_fetched_installs_from_another_that_opens_no_socket_outwards() {
+    let Some(recorded) = Recorded::find() else { skip!("no recorded world") };
+    for program in ["opam", "ocaml", "make", "gcc", "m4", "pkg-config", "strace"] {
+        if !installed(program) {
+            skip!("no {program} in PATH");
+        }
+    }
+    let world = World::start();
+    recorded.publish(&world, &recorded.snapshots()[0]);
+    let near = stopped(&Mirror::of(&world));
+    near.run(&[&["sync"], PACKAGES.as_slice()].concat()).ok();
+    let (bundle, key) = export(&near, "farm.bundle", &[]);
+    world.kill();
+
+    let trace = Trace::of(BINARY);
+    let mut far = Keep::stopped(&trace.program().display().to_string());
+    far.configure(&Mirror::of(&world).set("upstream.offline", true).text(&far.store()));
+    let said = far.run(&["import", &bundle, "--key", &key]).ok();
+    assert!(said.contains("versions are served"), "{said}");
+    far.restart();
+    let opam = Opam::fresh(Version::System, far.ca()).expect("opam is in PATH");
+    opam.init(&far.url()).ok();
+    opam.run(&["switch", "create", "default", "ocaml-system"]).ok();
+    opam.run(&[&["install"], PACKAGES.as_slice()].concat()).ok();
+    let installed = opam.run(&["list", "--installed", "--short", "--columns=package"]).ok();
+    assert!(PACKAGES.iter().all(|package| installed.contains(package)), "{installed}");
+    far.run(&["verify"]).ok();
+    far.stop();
+    assert_eq!(trace.outwards(), [""; 0]);
+    assert_eq!(trace.sockets().len(), 1, "only the listener: {:#?}", trace.sockets());
+}
+
+#[test]
+fn what_was_imported_is_served_as_the_other_mirror_serves_it() {
+    let weak = Package::bare("weak", "1").archive("https://w.example/weak.tgz", &[Kind::Md5]);
+    let bare = Package::bare("bare", "1").archive("https://b.example/bare.tgz", &[]);
+    let (world, mut near) = filled([Package::new("strong", "1"), weak.clone(), bare.clone()]);
+    near.restart();
+    let whole = near.curl().get("/archive/bare.1");
+    assert!(whole.is_whole() && whole.body == bare.archive_bytes());
+    let (bundle, key) = export(&near, "all.bundle", &[]);
+    for is_running in [false, true] {
+        let mut far = stopped(&offline(&world));
+        if is_running {
+            // It has nothing to serve until then.
+            far.restart();
+            far.run(&["import", &bundle, "--key", &key]).ok();
+        } else {
+            far.run(&["import", &bundle, "--key", &key]).ok();
+            far.restart();
+        }
+        let strong = Package::new("strong", "1");
+        let mut paths = vec!["/index.tar.gz".to_owned(), "/repo".to_owned()];
+        paths.push("/archive/bare.1".to_owned());
+        for kind in [Kind::Md5, Kind::Sha256, Kind::Sha512] {
+            paths.extend([strong.cache_path(kind), weak.cache_path(kind)]);
+        }
+        for path in paths {
+            let (here, there) = (far.curl().get(&path), near.curl().get(&path));
+            assert!(
+                there.is_whole() && here.is_whole(),
+                "{path}: {} {}",
+                there.status,
+                here.status
+            );
+            assert!(here.body == there.body, "{path}");
+            assert_eq!(here.header("etag"), there.header("etag"), "{path}");
+        }
+        let ledger = far.ledger();
+        let import = ledger.index_of(|entry| entry["kind"] == "import");
+        assert!(ledger.of_kind("pin").all(|pin| pin["import"] == import), "{ledger:?}");
+        far.run(&["verify"]).ok();
+    }
+}
+
+#[test]
+fn the_next_bundle_has_what_is_new_and_none_is_left_out_or_taken_back() {
+    let first = [Package::new("one", "1")];
+    let (world, near) = filled(first.clone());
+    let (one, key) = export(&near, "one.bundle", &[]);
+    let size = near.ledger().len();
+    let second = [first[0].clone(), Package::new("two", "1")];
+    world.publish(&Repo::new(second.clone()));
+    near.run(&["refresh"]).ok();
+    near.run(&["sync", "--all"]).ok();
+    let (two, _) = export(&near, "two.bundle", &["--since", &size.to_string()]);
+    let middle = near.ledger().len();
+    let third = [second[1].clone().bytes(b"other".to_vec(), &[Kind::Sha256])];
+    world.publish(&Repo::new(third.into_iter().chain([Package::new("three", "1")])));
+    near.run(&["refresh"]).ok();
+    let (three, _) = export(&near, "three.bundle", &["--since", &middle.to_string()]);
+    let (whole, _) = export(&near, "whole.bundle", &[]);
+
+    let mut far = stopped(&offline(&world));
+    let import = |far: &Keep, bundle: &str| far.run(&["import", bundle, "--key", &key]);
+    refused(&far, &two, &key, "are missing: export --since 0");
+    import(&far, &one).ok();
+    refused(&far, &three, &key, &format!("entries {size} to {middle} of its ledger are missing"));
+    let said = import(&far, &two).ok();
+    assert!(said.contains(&format!("export --since {middle}")), "{said}");
+    refused(&far, &one, &key, "it is older than the last one");
+    let again = import(&far, &two).ok();
+    assert!(again.contains("0 URLs pinned, 1 pinned before"), "{again}");
+    assert_eq!(far.ledger().of_kind("import").count(), 2, "the same is not noted twice");
+    assert_eq!(far.ledger().of_kind("snapshot").count(), 2);
+    // A whole one goes on from anywhere.
+    import(&far, &whole).ok();
+    far.restart();
+    let mut near = near;
+    near.restart();
+    assert!(far.index_at("/index.tar.gz") == near.index_at("/index.tar.gz"));
+    for package in &second {
+        assert!(far.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    }
+    far.run(&["verify"]).ok();
+}
+
+#[test]
+fn a_ledger_that_was_rewritten_is_refused() {
+    let one = Package::new("one", "1");
+    let (world, near) = filled([one.clone()]);
+    let fork = stopped(&Mirror::of(&world));
+    copy(&near.store(), &fork.store());
+    for (keep, name) in [(&near, "two"), (&fork, "three")] {
+        world.publish(&Repo::new([one.clone(), Package::new(name, "1")]));
+        keep.run(&["refresh"]).ok();
+        keep.run(&["sync", "--all"]).ok();
+    }
+    let (bundle, key) = export(&near, "near.bundle", &[]);
+    let far = stopped(&offline(&world));
+    far.run(&["import", &bundle, "--key", &key]).ok();
+    fork.run(&["sync", "--all"]).ok();
+    let (bundle, _) = export(&fork, "fork.bundle", &[]);
+    refused(&far, &bundle, &key, "its ledger was rewritten");
+}
+
+#[test]
+fn one_flipped_bit_a_missing_member_or_another_key_leaves_the_store_as_it_was() {
+    let (world, near) = filled([Package::new("one", "1"), Package::new("two", "1")]);
+    let (bundle, key) = export(&near, "all.bundle", &[]);
+    let mut far = stopped(&offline(&world));
+    far.run(&["import", &bundle, "--key", &key]).ok();
+    world.publish(&Repo::new(["one", "three"].map(|name| Package::new(name, "1"))));
+    near.run(&["refresh"]).ok();
+    near.run(&["sync", "--all"]).ok();
+    let (next, _) = export(&near, "next.bundle", &[]);
+    let bytes = std::fs::read(&next).expect("it was written");
+    let file = near.path("damaged.bundle");
+    let damaged = file.display().to_string();
+    let step = bytes.len() / 40;
+    for is_running in [false, true] {
+        if is_running {
+            far.restart();
+        }
+        for place in (0..bytes.len()).step_by(step).chain([bytes.len() - 1]) {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 1;
+            std::fs::write(&file, flipped).expect("a file can be written");
+            refused(&far, &damaged, &key, "damaged.bundle: ");
+        }
+        // Cut out a member: a header and one block of content.
+        let header = |name: &[u8]| {
+            bytes.chunks(512).position(|block| block.starts_with(name)).expect("it is there") * 512
+        };
+        let start = header(b"blobs/");
+        let missing = [&bytes[..start], &bytes[start + 1024..]].concat();
+        std::fs::write(&file, missing).expect("a file can be written");
+        refused(&far, &damaged, &key, "is missing, or not where it belongs");
+        std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("a file can be written");
+        refused(&far, &damaged, &key, "ends early");
+        let other = stopped(&offline(&world));
+        let (_, other) = {
+            let world = World::start();
+            world.publish(&Repo::new([Package::new("one", "1")]));
+            other.configure(&Mirror::of(&world).text(&other.store()));
+            other.run(&["sync", "--all"]).ok();
+            export(&other, "other.bundle", &[])
+        };
+        refused(&far, &next, &other, "is not signed with this key");
+    }
+    far.run(&["import", &next, "--key", &key]).ok();
+    assert_eq!(far.index().packages(), ["one.1", "three.1"]);
+}
+
+#[test]
+fn g3_an_import_that_was_killed_goes_on() {
+    let packages: Vec<Package> = (0_u8..6)
+        .map(|number| {
+            let bytes: Vec<u8> = (0..3 << 20).map(|at: usize| (at % 251) as u8 ^ number).collect();
+            Package::new("large", &number.to_string()).bytes(bytes, &[Kind::Sha256])
+        })
+        .collect();
+    let (world, near) = filled(packages.clone());
+    let (bundle, key) = export(&near, "large.bundle", &[]);
+    for is_running in [false, true] {
+        let mut far = stopped(&offline(&world));
+        if is_running {
+            far.restart();
+        }
+        let mut child = far
+            .command(&["import", &bundle, "--key", &key])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        within(PATIENCE, "a blob", || far.store().join("blobs").exists().then_some(()));
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+        if is_running {
+            far.kill();
+            far.restart();
+        }
+        far.run(&["import", &bundle, "--key", &key]).ok();
+        far.run(&["verify"]).ok();
+        assert_eq!(far.ledger().of_kind("pin").count(), packages.len());
+    }
+}
+
+#[test]
+fn a_bundle_of_some_packages_has_their_archives_alone() {
+    let [one, two] = ["one", "two"].map(|name| Package::new(name, "1"));
+    let (world, near) = filled([one.clone(), two.clone()]);
+    let (bundle, key) = export(&near, "one.bundle", &["one"]);
+    let mut far = stopped(&offline(&world));
+    let said = far.run(&["import", &bundle, "--key", &key]).ok();
+    assert!(said.contains("1 URL pinned") && said.contains("1 pin not in the bundle"), "{said}");
+    far.restart();
+    assert_eq!(far.index().packages(), ["one.1", "two.1"]);
+    assert!(far.curl().get(&one.cache_path(Kind::Sha256)).is_whole());
+    let miss = far.curl().get(&two.cache_path(Kind::Sha256));
+    assert!(miss.header("x-opam-keep-reason").is_some_and(|why| why.starts_with("offline")));
+    let unknown = near.run(&["export", "--out", "unknown.bundle", "nothing"]);
+    assert!(unknown.code == 1 && unknown.stdout.contains("nothing"), "{}", unknown.said());
+}
+
+#[test]
+fn what_was_pinned_here_to_other_bytes_is_told_and_both_stay() {
+    let here = Package::new("one", "1");
+    let there = here.clone().bytes(b"what they have there".to_vec(), &[Kind::Sha256]);
+    let (_world, near) = filled([there.clone()]);
+    let (bundle, key) = export(&near, "there.bundle", &[]);
+    let (_other, mut far) = filled([here.clone()]);
+    let run = far.run(&["import", &bundle, "--key", &key]);
+    assert_eq!(run.code, 1, "{}", run.said());
+    assert!(run.stdout.contains("1 URL was pinned to other bytes here"), "{}", run.stdout);
+    assert_eq!(far.ledger().divergences(here.url()).len(), 1);
+    far.restart();
+    for package in [&here, &there] {
+        assert!(far.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    }
+}
+
+/// Imports what must be refused for `reason`, and checks that nothing changed.
+fn refused(keep: &Keep, bundle: &str, key: &str, reason: &str) {
+    let before = state(&keep.store());
+    let run = keep.run(&["import", bundle, "--key", key]);
+    assert_eq!(run.code, 1, "{}", run.said());
+    assert!(
+        run.stderr.contains(reason) && run.stderr.lines().count() == 1,
+        "{reason}: {}",
+        run.said()
+    );
+    assert_eq!(state(&keep.store()), before, "{reason}");
+    if keep.store().exists() {
+        keep.run(&["verify"]).ok();
+    }
+}
+
+/// The names and sizes of all files that are the truth.
+fn state(store: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    let mut left: Vec<PathBuf> = ["blobs", "ledger", "keys"].map(|name| store.join(name)).to_vec();
+    while let Some(path) = left.pop() {
+        let Ok(metadata) = path.metadata() else { continue };
+        match std::fs::read_dir(&path) {
+            Ok(entries) => left.extend(entries.map(|entry| entry.expect("an entry").path())),
+            Err(_) => found.push((path, metadata.len())),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A stopped mirror that holds these packages, and their world.
+fn filled(packages: impl IntoIterator<Item = Package>) -> (World, Keep) {
+    let world = World::start();
+    world.publish(&Repo::new(packages));
+    let keep = stopped(&Mirror::of(&world));
+    keep.run(&["sync", "--all"]).ok();
+    (world, keep)
+}
+
+/// A bundle's path, and the key that signed it.
+fn export(keep: &Keep, name: &str, arguments: &[&str]) -> (String, String) {
+    let file = keep.path(name).display().to_string();
+    let command = ["export", "--json", "--out", &file];
+    let said = keep.run(&[&command, arguments].concat()).ok();
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    (file, said["key"].as_str().expect("the key").to_owned())
+}
+
+fn stopped(mirror: &Mirror) -> Keep {
+    let keep = Keep::stopped(BINARY);
+    keep.configure(&mirror.text(&keep.store()));
+    keep
+}
+
+fn offline(world: &World) -> Mirror {
+    Mirror::of(world).set("upstream.offline", true)
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.expect("cp runs").success());
+}
+
+const PACKAGES: [&str; 3] = ["dune.2.9.3", "ocamlfind.1.9.6", "zarith.1.12"];
+const PATIENCE: Duration = Duration::from_secs(30);
