@@ -20,7 +20,7 @@ fn what_one_mirror_fetched_installs_from_another_that_opens_no_socket_outwards()
     let world = World::start();
     recorded.publish(&world, &recorded.snapshots()[0]);
     let near = stopped(&Mirror::of(&world));
-    near.run(&[&["sync"], PACKAGES.as_slice()].concat()).ok();
+    near.run(&[&["sync", "ocaml-system", "ocaml-config", "ocaml"], PACKAGES.as_slice()].concat());
     let (bundle, key) = export(&near, "farm.bundle", &[]);
     world.kill();
 
