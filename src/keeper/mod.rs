@@ -27,6 +27,7 @@ mod review;
 mod schedule;
 mod served;
 mod sources;
+mod state;
 pub mod verify;
 
 pub use admit::AdmitError;
