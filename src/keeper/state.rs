@@ -125,6 +125,7 @@ pub(super) fn prepare(
         departed: departed_name,
         index: index_name,
         versions: admission.versions,
+        past: None,
     };
     Ok(Prepared { admission, snapshot, is_new })
 }
