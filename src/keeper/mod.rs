@@ -18,6 +18,7 @@ mod fill;
 pub mod first_said;
 pub mod history;
 mod missing;
+mod past;
 mod progress;
 mod raw_files;
 pub mod recheck;
@@ -33,6 +34,7 @@ pub mod verify;
 pub use admit::AdmitError;
 pub use file_list::{FileList, FileListError};
 pub use missing::Missing;
+pub use past::{NotAPoint, PastState, When};
 pub use progress::{Arrival, Progress};
 pub use refresh::{RefreshError, Refreshed};
 pub use repository::{Health, Repository};
@@ -52,6 +54,7 @@ use divergences::{DecideError, Noted};
 use evidence::EvidenceRoom;
 use fill::Fills;
 use missing::NegativeCache;
+use past::PastStates;
 use recheck::Rechecking;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -73,6 +76,7 @@ pub struct Keeper {
     repositories: Vec<Arc<Repository>>,
     fills: Fills,
     negative: NegativeCache,
+    past_states: PastStates,
     rechecking: Rechecking,
     alerts: Alerts,
     evidence: EvidenceRoom,
@@ -86,6 +90,15 @@ pub enum Scope<'a> {
     All,
     /// The one of this name.
     Repository(&'a str),
+}
+
+impl Scope<'_> {
+    fn includes(self, repository: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Repository(name) => repository == name,
+        }
+    }
 }
 
 /// What there is of an archive.
@@ -163,6 +176,7 @@ impl Keeper {
             patience: config.upstream.patience.get(),
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
+            past_states: PastStates::default(),
             rechecking: Rechecking::new(&config.recheck),
             alerts,
             evidence: EvidenceRoom::new(&config.store),
@@ -351,11 +365,7 @@ impl Keeper {
         find: impl Fn(&Repository) -> Result<Vec<DeclaredArchive>, IndexError>,
     ) -> Result<Option<Declared>, IndexError> {
         for repository in &self.repositories {
-            let in_scope = match scope {
-                Scope::All => true,
-                Scope::Repository(name) => repository.name() == name,
-            };
-            if !in_scope || repository.served().is_none() {
+            if !scope.includes(repository.name()) || repository.served().is_none() {
                 continue;
             }
             if let Err(error) = repository.ensure_declared(&self.store).await {

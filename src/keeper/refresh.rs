@@ -145,11 +145,8 @@ impl Repository {
         if !is_new {
             return Ok((Refreshed::Unchanged, Some(news)));
         }
-        snapshot.at = clock.now();
-        self.name().clone_into(&mut snapshot.repository);
-        snapshot.upstream = self.settings.upstream.get_ref().to_string();
-        snapshot.mode = Admission::mode_name(mode).to_owned();
-        let refreshed = self.admit(snapshot, admission, store).await?;
+        self.say_whence(&mut snapshot);
+        let refreshed = self.admit(snapshot, admission, store, clock).await?;
         Ok((refreshed, Some(news)))
     }
 
@@ -283,14 +280,19 @@ impl Repository {
 
     async fn admit(
         &self,
-        snapshot: Snapshot,
+        mut snapshot: Snapshot,
         admission: Admission,
         store: &Store,
+        clock: &Clock,
     ) -> Result<Refreshed, RefreshError> {
+        // Whoever asks for a time that is over waits for a snapshot of that time.
+        let admitting = self.admitting.write().await;
+        snapshot.at = clock.now();
         let entry = match store.append(Entry::Snapshot(snapshot.clone())).await? {
             Appended::New(entry) | Appended::Known(entry) => entry,
             Appended::PinnedOtherwise(kept) => kept.entry,
         };
+        drop(admitting);
         let Admission { index, repo, upstream_repo, archives, versions, refused, .. } = admission;
         for (package, reason) in &refused {
             tracing::warn!(repository = self.name(), package, reason, "version not served");

@@ -98,7 +98,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the index fails.
-    pub(super) fn ledger_size(&self) -> Result<u64, IndexError> {
+    pub fn ledger_size(&self) -> Result<u64, IndexError> {
         self.number(META_SIZE)
     }
 

@@ -28,11 +28,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the index fails.
-    pub fn snapshot_by_time(
-        &self,
-        repository: &str,
-        time: i64,
-    ) -> Result<Option<u64>, IndexError> {
+    pub fn snapshot_by_time(&self, repository: &str, time: i64) -> Result<Option<u64>, IndexError> {
         let key = [&prefix(repository)[..], &sortable(time), &u64::MAX.to_be_bytes()].concat();
         let found = self.index().last_up_to(Table::SnapshotTime, &prefix(repository), &key)?;
         Ok(found.and_then(|(key, _)| number(key.last_chunk::<8>()?)))
@@ -42,11 +38,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the index fails.
-    pub fn snapshot_by_size(
-        &self,
-        repository: &str,
-        size: u64,
-    ) -> Result<Option<u64>, IndexError> {
+    pub fn snapshot_by_size(&self, repository: &str, size: u64) -> Result<Option<u64>, IndexError> {
         let Some(last) = size.checked_sub(1) else { return Ok(None) };
         let key = [&prefix(repository)[..], &last.to_be_bytes()].concat();
         let found = self.index().last_up_to(Table::SnapshotIndex, &prefix(repository), &key)?;
@@ -132,7 +124,11 @@ impl Timeline {
                 None => number_at(index, &count_key(repository))?,
             };
             self.pasts.insert(repository.clone(), count + 1);
-            changes.push(put(Table::Meta, &count_key(repository), (count + 1).to_be_bytes().into()));
+            changes.push(put(
+                Table::Meta,
+                &count_key(repository),
+                (count + 1).to_be_bytes().into(),
+            ));
             return Ok(());
         }
         let value = number.into_iter().chain(snapshot_value(snapshot)).collect();
