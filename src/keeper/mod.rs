@@ -27,6 +27,7 @@ mod repository;
 mod review;
 mod schedule;
 mod served;
+pub mod snapshots;
 mod sources;
 mod state;
 pub mod verify;

@@ -181,6 +181,7 @@ impl Keeper {
         let built = blocking(move || read_state(&store, &shared, entry)).await;
         let state = Arc::new(built.and_then(|built| built).map_err(|error| missing(&error))?);
         self.past_states.keep(entry, &state);
+        tracing::info!(repository = repository.name(), entry, "past state built");
         Ok(state)
     }
 }
