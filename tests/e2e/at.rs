@@ -254,6 +254,7 @@ fn a_git_upstreams_own_history_is_there_from_the_first_day() {
 #[test]
 fn g8_what_was_brought_in_stays_when_catalog_and_upstream_go() {
     let Some((_world, checkout, mut keep)) = with_history() else { skip!("no git in PATH") };
+    let now = keep.index();
     let times = ["2020-06-01", "2021-06-01T00:00:00Z", "2022-06-01"];
     let get =
         |keep: &mut Keep| times.map(|when| keep.curl().get(&format!("/at/{when}/index.tar.gz")));
@@ -266,6 +267,13 @@ fn g8_what_was_brought_in_stays_when_catalog_and_upstream_go() {
     for (before, after) in before.iter().zip(get(&mut keep)) {
         assert!(after.is_whole() && after.body == before.body);
         assert_eq!(after.header("etag"), before.header("etag"));
+    }
+    assert_eq!(keep.index(), now, "the present is what it was");
+    let last = admitted(&keep, 3);
+    over(&last.at);
+    for when in [last.at, last.size.to_string()] {
+        let index = keep.curl().get(&format!("/at/{when}/index.tar.gz"));
+        assert_eq!(packages(&index), now.packages(), "what was brought in is not of its own time");
     }
     let other = keep.curl().get("/at/2021-10-01/index.tar.gz");
     assert_eq!(other.status, 404, "what was not brought in is gone with upstream");

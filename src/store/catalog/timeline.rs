@@ -207,3 +207,105 @@ fn unsortable(bytes: [u8; 8]) -> i64 {
 }
 
 const SIGN: u64 = 1 << 63;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::digest::Sha256;
+    use crate::ledger::entry::Entry;
+    use crate::store::Store;
+    use crate::store::layout::Layout;
+    use jiff::Timestamp;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn snapshot(at: i64, past: Option<(i64, i64)>) -> Entry {
+        let list = Sha256::of(b"");
+        Entry::Snapshot(Snapshot {
+            at: second(at),
+            repository: "a".to_owned(),
+            upstream: format!("https://{at}.example"),
+            revision: Some(at.to_string()),
+            mode: "managed".to_owned(),
+            files: list,
+            admitted: list,
+            departed: None,
+            index: None,
+            versions: 0,
+            past: past.map(|(since, until)| Past { since: second(since), until: second(until) }),
+        })
+    }
+
+    /// A store whose first snapshot is ledger entry 1.
+    async fn store(entries: impl IntoIterator<Item = Entry>) -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::from_fn(|| second(0));
+        let store = Store::open(Layout::new(directory.path()), 0, &clock).await.unwrap();
+        for entry in entries {
+            store.append(entry).await.unwrap();
+        }
+        (directory, store)
+    }
+
+    #[tokio::test]
+    async fn a_time_means_the_last_snapshot_by_then_also_after_the_clock_went_back() {
+        let snapshots = [100, 200, 150, 180, 300].map(|at| snapshot(at, None));
+        let (_directory, store) = store(snapshots).await;
+        let by_time = |name: &str, time| {
+            store.lookup(|catalog| catalog.snapshot_by_time(name, time)).unwrap()
+        };
+        for (time, expected) in [
+            (-1, None),
+            (99, None),
+            (100, Some(1)),
+            (160, Some(1)),
+            (199, Some(1)),
+            (200, Some(4)),
+            (299, Some(4)),
+            (300, Some(5)),
+            (i64::MAX, Some(5)),
+        ] {
+            assert_eq!(by_time("a", time), expected, "{time}");
+        }
+        assert_eq!(by_time("b", 300), None);
+        let by_size = |size| store.lookup(|catalog| catalog.snapshot_by_size("a", size)).unwrap();
+        assert_eq!([0, 1, 2, 3, 99].map(by_size), [None, None, Some(1), Some(2), Some(5)]);
+        let from = |upstream: &str| {
+            store.lookup(|catalog| catalog.first_snapshot_from("a", upstream)).unwrap()
+        };
+        assert_eq!((from("https://200.example"), from("https://1.example")), (Some(2), None));
+        assert_eq!(store.lookup(|catalog| catalog.first_snapshot("a")).unwrap(), Some((1, 100)));
+        assert_eq!(store.lookup(|catalog| catalog.first_snapshot("")).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_brought_in_stands_for_its_times_and_is_never_the_newest() {
+        let pasts = [(10, 20), (-50, -40), (40, 60)].map(|times| snapshot(500, Some(times)));
+        let (_directory, store) = store([snapshot(100, None)].into_iter().chain(pasts)).await;
+        let before = |time| store.lookup(|catalog| catalog.before_first("a", time)).unwrap();
+        let nothing = |since, until| Before::Nothing { since, until };
+        for (time, expected) in [
+            (-51, nothing(None, Some(-50))),
+            (-50, Before::Entry(3)),
+            (-40, nothing(Some(-40), Some(10))),
+            (10, Before::Entry(2)),
+            (19, Before::Entry(2)),
+            (20, nothing(Some(20), Some(40))),
+            (59, Before::Entry(4)),
+            (60, nothing(Some(60), None)),
+        ] {
+            assert_eq!(before(time), expected, "{time}");
+        }
+        let newest = store.lookup(|catalog| catalog.snapshot("a")).unwrap();
+        assert_eq!(newest.map(|(entry, _)| entry), Some(1));
+        let by_time = store.lookup(|catalog| catalog.snapshot_by_time("a", 600)).unwrap();
+        let by_size = store.lookup(|catalog| catalog.snapshot_by_size("a", 5)).unwrap();
+        assert_eq!((by_time, by_size), (Some(1), Some(1)));
+        let revision = store.lookup(|catalog| catalog.snapshot_at("a", "500")).unwrap();
+        assert_eq!(revision, None, "upstream did not go back to it");
+        assert_eq!(store.lookup(|catalog| catalog.past_states("a")).unwrap(), 3);
+    }
+}
