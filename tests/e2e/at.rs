@@ -255,7 +255,7 @@ fn a_git_upstreams_own_history_is_there_from_the_first_day() {
 fn g8_what_was_brought_in_stays_when_catalog_and_upstream_go() {
     let Some((_world, checkout, mut keep)) = with_history() else { skip!("no git in PATH") };
     let now = keep.index();
-    let times = ["2020-06-01", "2021-06-01T00:00:00Z", "2022-06-01"];
+    let times = ["2022-06-01", "2021-06-01T00:00:00Z", "2020-06-01"];
     let get =
         |keep: &mut Keep| times.map(|when| keep.curl().get(&format!("/at/{when}/index.tar.gz")));
     let before = get(&mut keep);
