@@ -1,7 +1,7 @@
 //! `/at/<when>/`: repositories as they were served at a point in the past, and as upstream had them
 //! before that.
 
-use crate::{BINARY, skip, start};
+use crate::{skip, start};
 use jiff::{Timestamp, ToSpan as _};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -67,9 +67,15 @@ fn builds_with_the_packages_of_either_time(version: Version) -> bool {
 
 #[test]
 fn what_was_served_is_served_again_to_the_byte_and_for_ever() {
+    for mode in ["managed", "verbatim"] {
+        is_served_again_to_the_byte(mode);
+    }
+}
+
+fn is_served_again_to_the_byte(mode: &str) {
     let world = World::start();
     world.publish(&Repo::new([Package::new("hello", "1.0")]));
-    let mut keep = start(&Mirror::of(&world));
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", mode));
     let then = [keep.index_at("/index.tar.gz"), keep.index_at("/default/repo")];
     let point = admitted(&keep, 0);
     over(&point.at);
@@ -104,6 +110,26 @@ fn what_was_served_is_served_again_to_the_byte_and_for_ever() {
     assert_eq!(seen.len(), 1, "g8: {seen:?}");
     assert_eq!(keep.index().packages(), ["hello.1.0", "hello.2.0"]);
     keep.run(&["verify"]).ok();
+}
+
+#[test]
+fn each_repository_has_a_past_of_its_own() {
+    let (hello, other) = (Package::new("hello", "1.0"), Package::new("other", "1.0"));
+    let world = World::start();
+    world.publish(&Repo::new([hello.clone()]));
+    world.publish_at("https://second.example", &Repo::new([other.clone()]));
+    let mut keep = start(&Mirror::of(&world).repository("second", "https://second.example"));
+    keep.index();
+    keep.index_at("/second/index.tar.gz");
+    let size = keep.ledger().len();
+    let mut get = |path: &str| keep.curl().get(&format!("/at/{size}{path}"));
+    assert_eq!(packages(&get("/index.tar.gz")), ["hello.1.0"]);
+    assert_eq!(packages(&get("/second/index.tar.gz")), ["other.1.0"]);
+    let path = other.cache_path(world::Kind::Sha512);
+    assert_eq!(get(&format!("/default{path}")).status, 404, "it is the other's");
+    assert!(get(&path).is_whole());
+    assert!(get(&format!("/second{}", other.cache_path(world::Kind::Sha256))).is_whole());
+    assert_eq!((world.count(other.url()), world.count(hello.url())), (1, 0));
 }
 
 #[test]
@@ -161,7 +187,7 @@ fn a_hundred_clients_of_one_cold_state_cost_one_build() {
     let together = Arc::new(Barrier::new(100));
     let ask = |number: usize| {
         let (client, together) = (client.clone(), Arc::clone(&together));
-        let when = if number % 2 == 0 { first.at.clone() } else { first.size.to_string() };
+        let when = if number.is_multiple_of(2) { first.at.clone() } else { first.size.to_string() };
         std::thread::spawn(move || {
             together.wait();
             let answer = client.get(&format!("/at/{when}/index.tar.gz"));
@@ -314,77 +340,14 @@ fn who_asks_for_history_that_takes_long_is_told_and_it_goes_on() {
     assert_eq!(keep.ledger().of_kind("snapshot").count(), 2);
 }
 
-#[test]
-fn snapshots_are_listed_shown_and_compared_with_and_without_a_server() {
-    let (_world, mut keep, [first, second], _) = two_states();
-    let numbers = [first.size - 1, second.size - 1].map(|number| number.to_string());
-    for _ in 0..2 {
-        let listed = keep.run(&["snapshots"]).ok();
-        assert_eq!(listed, keep.run(&["snapshots", "list"]).ok());
-        assert_eq!(listed.lines().count(), 2, "{listed}");
-        assert!(listed.lines().all(|line| line.ends_with("served")), "{listed}");
-        assert!(listed.contains(&first.at) && listed.contains("1 version"), "{listed}");
-        let last = keep.run(&["snapshots", "--last", "1", "--repository", "default"]).ok();
-        assert!(last.trim().starts_with(&numbers[1]) && last.lines().count() == 1, "{last}");
-        let none = keep.run(&["snapshots", "--repository", "other"]).ok();
-        assert!(none.contains("no snapshot of other"), "{none}");
-        let json = keep.run(&["snapshots", "--json"]).ok();
-        let json: Vec<serde_json::Value> =
-            json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        assert_eq!(json[0]["entry"].to_string(), numbers[0]);
-        assert_eq!(json[1]["snapshot"]["versions"], 1);
-
-        let shown = keep.run(&["snapshots", "show", &numbers[0]]).ok();
-        let recipe = format!("/at/{}/default", first.size);
-        assert!(shown.contains("opam repository set-url") && shown.contains(&recipe), "{shown}");
-        let shown = keep.run(&["snapshots", "show", &numbers[0], "--json"]).ok();
-        let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
-        assert!(shown["url"].as_str().unwrap_or_default().ends_with(&recipe), "{shown}");
-        let refused = keep.run(&["snapshots", "show", "0"]);
-        assert!(refused.code == 2 && refused.stderr.contains("is no snapshot"), "{refused:?}");
-        assert_eq!(keep.run(&["snapshots", "show", "x"]).code, 2);
-
-        let diff = keep.run(&["snapshots", "diff", &numbers[0], &numbers[1]]).ok();
-        assert!(diff.contains("hello.1.0: version-removed"), "{diff}");
-        assert!(diff.contains("hello.2.0: version-added"), "{diff}");
-        let diff = keep.run(&["snapshots", "diff", "--json", &numbers[1], &numbers[0]]).ok();
-        assert_eq!(diff.lines().count(), 2, "{diff}");
-        if keep.is_running() {
-            keep.stop();
-        }
-    }
-}
-
-#[test]
-fn snapshots_of_upstreams_history_say_when_they_were() {
-    let Some((_world, _checkout, mut keep)) = with_history() else { skip!("no git in PATH") };
-    assert!(keep.curl().get("/at/2021-03-01/repo").is_whole());
-    let listed = keep.run(&["snapshots"]).ok();
-    let line = listed.lines().find(|line| line.contains("past, 2021-01-01T12:00:00Z"));
-    let line = line.unwrap_or_else(|| panic!("{listed}"));
-    let number = line.split_whitespace().next().expect("a number");
-    let shown = keep.run(&["snapshots", "show", number]).ok();
-    assert!(shown.contains("/at/2021-01-01T12:00:00Z/default"), "{shown}");
-    let logged = keep.run(&["log", "--kind", "snapshot"]).ok();
-    assert!(logged.contains("as upstream had it at 2021-01-01T12:00:00Z"), "{logged}");
-}
-
-#[test]
-fn without_a_store_snapshots_says_so() {
-    let keep = Keep::stopped(BINARY);
-    keep.configure("");
-    let run = keep.run(&["--store", "nowhere", "snapshots"]);
-    assert!(run.code == 2 && run.stderr.contains("holds no opam-keep store"), "{run:?}");
-}
-
 /// A point in the ledger, by time and by size.
-struct Point {
-    at: String,
-    size: usize,
+pub(crate) struct Point {
+    pub(crate) at: String,
+    pub(crate) size: usize,
 }
 
 /// A mirror that admitted two states, one after the other; both times are over.
-fn two_states() -> (World, Keep, [Point; 2], [Package; 2]) {
+pub(crate) fn two_states() -> (World, Keep, [Point; 2], [Package; 2]) {
     let packages = ["1.0", "2.0"].map(|version| Package::new("hello", version));
     let world = World::start();
     world.publish(&Repo::new([packages[1].clone()]));
@@ -421,7 +384,7 @@ fn over(at: &str) {
 }
 
 /// A mirror of a git repository that had years of history before.
-fn with_history() -> Option<(World, Checkout, Keep)> {
+pub(crate) fn with_history() -> Option<(World, Checkout, Keep)> {
     with_history_and(|mirror| mirror)
 }
 

@@ -21,6 +21,7 @@ mod policy;
 mod recheck;
 mod requests;
 mod room;
+mod snapshots;
 mod sources;
 mod streams;
 mod update;

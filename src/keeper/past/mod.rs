@@ -17,7 +17,9 @@ use crate::config::Mode;
 use crate::opam::Checksum;
 use crate::store::catalog::{Before, DeclaredArchive, IndexError};
 use jiff::Timestamp;
+use std::fmt;
 use std::sync::Arc;
+use when::{end_of, second_of};
 
 /// What stands for a point in a repository's past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +28,15 @@ enum Standing {
     Entry(u64),
     /// What upstream had then, which is not brought in yet.
     Upstream(Timestamp),
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(entry) => write!(f, "ledger entry {entry}"),
+            Self::Upstream(time) => write!(f, "what upstream had at {time}"),
+        }
+    }
 }
 
 impl Keeper {
@@ -112,30 +123,30 @@ impl Keeper {
 
     /// What stands for a point in the past, now and ever after.
     async fn standing(&self, repository: &Repository, when: When) -> Result<Standing, Missing> {
-        match when.last_second() {
-            Some(time) => self.standing_at(repository, when, time).await,
-            None => self.standing_in(repository, when),
+        let (time, now) = match when {
+            When::Size(size) => return self.standing_in(repository, size),
+            When::Day(day) => (end_of(day), self.clock.now()),
+            When::Time(time) => (second_of(time), self.clock.now()),
+        };
+        if time < now {
+            return self.standing_at(repository, time).await;
         }
+        Err(Missing::NoSnapshot(match when {
+            When::Day(day) => format!(
+                "the day {day} is not over in UTC, and what was served then must not change: ask \
+                 for a time before {now} or for the ledger's size"
+            ),
+            When::Time(_) | When::Size(_) => {
+                format!("{when} lies ahead: ask for a time before {now}")
+            }
+        }))
     }
 
     async fn standing_at(
         &self,
         repository: &Repository,
-        when: When,
         time: Timestamp,
     ) -> Result<Standing, Missing> {
-        let now = self.clock.now();
-        if time >= now {
-            return Err(Missing::NoSnapshot(match when {
-                When::Day(day) => format!(
-                    "the day {day} is not over in UTC, and what was served then must not change: \
-                     ask for a time before {now} or for the ledger's size"
-                ),
-                When::Time(_) | When::Size(_) => {
-                    format!("{when} lies ahead: ask for a time before {now}")
-                }
-            }));
-        }
         // A snapshot that is being written may have a time that is over by now.
         let _settled = repository.admitting.read().await;
         let (name, second) = (repository.name(), time.as_second());
@@ -155,14 +166,14 @@ impl Keeper {
             Before::Nothing { .. } => {
                 let since = Timestamp::from_second(since).unwrap_or_default();
                 Err(Missing::NoSnapshot(format!(
-                    "no snapshot of {name} was admitted by {when}: the first one is of {since}"
+                    "no snapshot of {name} was admitted by {time}: the first one is of {since}"
                 )))
             }
         }
     }
 
-    fn standing_in(&self, repository: &Repository, when: When) -> Result<Standing, Missing> {
-        let (name, size) = (repository.name(), if let When::Size(size) = when { size } else { 0 });
+    fn standing_in(&self, repository: &Repository, size: u64) -> Result<Standing, Missing> {
+        let name = repository.name();
         let found = self.store.lookup(|catalog| {
             let (known, first) = (catalog.ledger_size()?, catalog.first_snapshot(name)?);
             Ok((known, first, catalog.snapshot_by_size(name, size)?))

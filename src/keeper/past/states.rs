@@ -159,7 +159,7 @@ impl Keeper {
             let outcome = keeper.build(&repository, standing).await;
             if let Err(missing) = &outcome {
                 let (name, reason) = (repository.name(), missing);
-                tracing::warn!(repository = name, ?standing, %reason, "no past state");
+                tracing::info!(repository = name, %standing, %reason, "past state not to be had");
                 keeper.negative.remember(question.id(), missing.clone());
             }
             drop(place);
@@ -202,7 +202,7 @@ impl Drop for Place {
 impl Question {
     /// What tells its failure from others that are remembered.
     fn id(&self) -> Sha256 {
-        Sha256::of(format!("past state\n{}\n{:?}", self.repository, self.standing).as_bytes())
+        Sha256::of(format!("past state\n{}\n{}", self.repository, self.standing).as_bytes())
     }
 }
 
