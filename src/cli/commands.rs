@@ -69,6 +69,11 @@ impl Mirror<'_> {
             "The same, opam 2.0 and 2.1: a line for the file config in the opam root",
             [format!("archive-mirrors: [\"{url}/cache\"]")],
         ));
+        recipes.push(recipe(
+            "at",
+            "A build with the packages of a day that is over, in UTC",
+            [format!("opam repository set-url default {url}/at/YYYY-MM-DD/{}", self.repository)],
+        ));
         let mut github = vec![
             "- uses: ocaml/setup-ocaml@v3".to_owned(),
             "  with:".to_owned(),

@@ -3,7 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::keeper::verify;
-use crate::ledger::entry::Entry;
+use crate::ledger::entry::{Entry, Past};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::process::ExitCode;
@@ -127,6 +127,9 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             let name = &snapshot.repository;
             let versions = output::count(snapshot.versions, "version", "versions");
             say!("{index:>7}  {at}  {heading}snapshot{heading:#} {name}, {versions}");
+            if let Some(Past { since, .. }) = snapshot.past {
+                say!("         as upstream had it at {since}, for /at/ alone");
+            }
         }
         Entry::Divergence(divergence) => {
             let what = divergence.what;

@@ -25,6 +25,7 @@ mod refresh;
 mod repository;
 mod selecting;
 mod serve;
+mod snapshots;
 mod status;
 mod sync;
 mod user;
@@ -98,6 +99,8 @@ enum Command {
     Divergences(divergences::Arguments),
     /// List the alerts that wait, or try whether alerts arrive
     Alerts(alerts::Arguments),
+    /// List the states of the repositories that can be gone back to, or tell or compare them
+    Snapshots(snapshots::Arguments),
     /// Compare two states of a repository, or look one over, by the policy for published versions
     Audit(audit::Arguments),
     /// Replay a git repository's history into a table of every rewrite of a published version
@@ -167,6 +170,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),
         Command::Alerts(arguments) => alerts::run(&context, arguments),
+        Command::Snapshots(arguments) => snapshots::run(&context, &arguments),
         Command::Audit(arguments) => audit::run(&context, &arguments),
         Command::History(arguments) => history::run(&context, &arguments),
         Command::Prove(arguments) => prove::run(&context, &arguments),

@@ -37,7 +37,8 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         match entry.map_err(Failure::failed)? {
             (_, Entry::Pin(_)) => pins += 1,
             (_, Entry::Divergence(_)) => divergences += 1,
-            (index, Entry::Snapshot(snapshot)) => {
+            // What was brought in from upstream's past is not the current state.
+            (index, Entry::Snapshot(snapshot)) if snapshot.past.is_none() => {
                 snapshots.insert(snapshot.repository.clone(), (index, snapshot));
             }
             (_, Entry::Decision(decision)) => drop(decided.insert(decision.divergence)),

@@ -5,6 +5,7 @@
 use super::file_list::FileList;
 use crate::config::Mode;
 use crate::digest::Sha256;
+use crate::opam::Checksum;
 use crate::opam::Package;
 use crate::opam::RepoPath;
 use crate::opam::Tree;
@@ -206,6 +207,27 @@ impl Declarations {
     pub(super) fn main(&self) -> &BTreeMap<String, Sha256> {
         &self.main
     }
+
+    /// The archives that are declared under a checksum.
+    pub(super) fn with(&self, checksum: &Checksum) -> Vec<DeclaredArchive> {
+        let found = self.archives.values().filter(|it| it.checksums.contains(checksum));
+        found.take(MAX_SAME).cloned().collect()
+    }
+
+    /// The main archive of a package, given as `name.version`.
+    pub(super) fn main_of(&self, package: &str) -> Option<DeclaredArchive> {
+        self.archives.get(self.main.get(package)?).cloned()
+    }
+
+    /// About how many bytes of memory they take.
+    pub(super) fn weight(&self) -> usize {
+        let texts = |it: &DeclaredArchive| {
+            let texts = it.packages.iter().chain(&it.urls).map(|text| text.len() + TEXT_OVERHEAD);
+            texts.sum::<usize>() + it.checksums.len() * size_of::<Checksum>() + TEXT_OVERHEAD
+        };
+        let archives: usize = self.archives.values().map(texts).sum();
+        archives + self.main.keys().map(|name| name.len() + 2 * TEXT_OVERHEAD).sum::<usize>()
+    }
 }
 
 /// Builds a served index again from the blobs of an admitted snapshot.
@@ -240,5 +262,9 @@ pub(super) fn public_url(url: &str) -> Option<String> {
     matches!(url.expose().scheme(), "http" | "https").then(|| url.public().to_string())
 }
 
+/// Most archives of one checksum that are looked at.
+const MAX_SAME: usize = 64;
+/// About what a text takes in memory beside its bytes.
+const TEXT_OVERHEAD: usize = 40;
 /// Longest file of a repository, in bytes.
 const MAX_FILE_SIZE: u64 = 64 << 20;

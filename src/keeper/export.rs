@@ -219,7 +219,8 @@ impl Found {
             }
             match Entry::from_leaf(&leaf)? {
                 Entry::Pin(pin) if is_new => found.pins.push(pin),
-                Entry::Snapshot(snapshot) => {
+                // What was brought in from upstream's past is nobody's current state.
+                Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
                     let newest = if is_new { &mut found.snapshots } else { &mut found.before };
                     newest.insert(snapshot.repository.clone(), snapshot);
                 }

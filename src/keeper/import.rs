@@ -187,7 +187,7 @@ pub fn read(
             let entry = Entry::from_leaf(&leaf);
             match entry.map_err(|source| ImportError::Entry { index, source })? {
                 Entry::Pin(pin) => pins.push(pin),
-                Entry::Snapshot(snapshot) => {
+                Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
                     drop(snapshots.insert(snapshot.repository.clone(), snapshot));
                 }
                 _ => {}
@@ -454,9 +454,12 @@ impl Keeper {
         let is_served = served.is_some_and(|served| served.snapshot.admitted == snapshot.admitted);
         if !is_served {
             // Versions that had gone there may never have been here.
-            let (at, departed) = (self.clock.now(), None);
-            let snapshot = Snapshot { at, departed, import: Some(import), ..snapshot };
-            self.store.append(Entry::Snapshot(snapshot)).await?;
+            let snapshot = Snapshot { departed: None, import: Some(import), ..snapshot };
+            // Nobody is told what stood for its second before it does.
+            let admitting = repository.admitting.write().await;
+            let at = self.clock.now();
+            self.store.append(Entry::Snapshot(Snapshot { at, ..snapshot })).await?;
+            drop(admitting);
             let _declaring = repository.declaring.lock().await;
             let (repository, store) = (Arc::clone(repository), self.store.clone());
             blocking(move || repository.take_up_again(&store)).await??;

@@ -1,4 +1,4 @@
-//! Why an archive can't be had, and for how long not to ask again.
+//! Why an archive or a past state can't be had, and for how long not to ask again.
 
 use crate::digest::Sha256;
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Why an archive is answered with 404.
+/// Why an archive or a past state is answered with 404.
 ///
 /// Prints as one token, a semicolon and a sentence, which is what clients read in
 /// `X-Opam-Keep-Reason`.
@@ -22,6 +22,8 @@ pub enum Missing {
     Refused(&'static str),
     /// The fetch goes on, longer than a client should wait.
     StillFetching,
+    /// No snapshot stands for the point in the past that was asked for.
+    NoSnapshot(String),
     /// So many fetches are waiting that this one was not begun.
     Busy,
     /// `upstream.offline` is set; nobody was asked.
@@ -40,7 +42,8 @@ impl fmt::Display for Missing {
             Self::StillFetching => {
                 f.write_str("fetching; it is still on its way here, ask again in a while")
             }
-            Self::Busy => f.write_str("busy; too many archives are being fetched, ask again"),
+            Self::NoSnapshot(sentence) => write!(f, "no-snapshot; {sentence}"),
+            Self::Busy => f.write_str("busy; too much is being fetched or built, ask again"),
             Self::Offline => {
                 f.write_str("offline; it is not kept, and upstream.offline lets nobody be asked")
             }

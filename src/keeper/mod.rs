@@ -21,6 +21,7 @@ pub mod history;
 pub mod import;
 mod missing;
 pub mod offered;
+mod past;
 mod progress;
 mod raw_files;
 pub mod recheck;
@@ -30,13 +31,16 @@ mod review;
 mod schedule;
 pub mod selector;
 mod served;
+pub mod snapshots;
 mod sources;
 pub mod sync;
+mod state;
 pub mod verify;
 
 pub use admit::AdmitError;
 pub use file_list::{FileList, FileListError};
 pub use missing::Missing;
+pub use past::{NotAPoint, PastState, When};
 pub use progress::{Arrival, Progress};
 pub use refresh::{RefreshError, Refreshed};
 pub use repository::{Health, Repository};
@@ -56,6 +60,7 @@ use divergences::{DecideError, Noted};
 use evidence::EvidenceRoom;
 use fill::Fills;
 use missing::NegativeCache;
+use past::PastStates;
 use recheck::Rechecking;
 use serde::{Deserialize, Serialize};
 use sources::Asked;
@@ -81,6 +86,7 @@ pub struct Keeper {
     repositories: Vec<Arc<Repository>>,
     fills: Fills,
     negative: NegativeCache,
+    past_states: PastStates,
     rechecking: Rechecking,
     alerts: Alerts,
     evidence: EvidenceRoom,
@@ -94,6 +100,15 @@ pub enum Scope<'a> {
     All,
     /// The one of this name.
     Repository(&'a str),
+}
+
+impl Scope<'_> {
+    fn includes(self, repository: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Repository(name) => repository == name,
+        }
+    }
 }
 
 /// What there is of an archive.
@@ -173,6 +188,7 @@ impl Keeper {
             is_offline: config.upstream.offline,
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
+            past_states: PastStates::default(),
             rechecking: Rechecking::new(&config.recheck),
             alerts,
             evidence: EvidenceRoom::new(&config.store),
@@ -366,11 +382,7 @@ impl Keeper {
         find: impl Fn(&Repository) -> Result<Vec<DeclaredArchive>, IndexError>,
     ) -> Result<Option<Declared>, IndexError> {
         for repository in &self.repositories {
-            let in_scope = match scope {
-                Scope::All => true,
-                Scope::Repository(name) => repository.name() == name,
-            };
-            if !in_scope || repository.served().is_none() {
+            if !scope.includes(repository.name()) || repository.served().is_none() {
                 continue;
             }
             if let Err(error) = repository.ensure_declared(&self.store).await {

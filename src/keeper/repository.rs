@@ -30,6 +30,10 @@ pub struct Repository {
     pub(super) refreshing: tokio::sync::Mutex<()>,
     /// Held while the catalog learns what is declared, until that is served too.
     pub(super) declaring: tokio::sync::Mutex<()>,
+    /// Held for writing from when a snapshot gets its time until it is in the ledger.
+    pub(super) admitting: tokio::sync::RwLock<()>,
+    /// Held while an old state is brought in, one at a time.
+    pub(super) bringing_in: tokio::sync::Mutex<()>,
 }
 
 /// How a repository's upstream has been doing.
@@ -66,6 +70,8 @@ impl Repository {
             health: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             declaring: tokio::sync::Mutex::default(),
+            admitting: tokio::sync::RwLock::default(),
+            bringing_in: tokio::sync::Mutex::default(),
             settings,
             source,
         };
@@ -99,6 +105,13 @@ impl Repository {
     /// How upstream has been doing.
     pub fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes where a snapshot comes from, and how it is served.
+    pub(super) fn say_whence(&self, snapshot: &mut Snapshot) {
+        self.name().clone_into(&mut snapshot.repository);
+        snapshot.upstream = self.settings.upstream.get_ref().to_string();
+        snapshot.mode = Admission::mode_name(self.settings.mode).to_owned();
     }
 
     /// Tells when upstream changes, where that can be known: in a directory.
@@ -198,30 +211,43 @@ fn load(
     entry: u64,
     snapshot: Snapshot,
 ) -> Result<Loaded, RefreshError> {
-    let blobs = store.blobs();
     let admitted = read_list(store, &snapshot.admitted)?;
     let files = read_list(store, &snapshot.files)?;
-    let read_repo = |list: &FileList| -> Result<Option<Bytes>, RefreshError> {
-        let repo = list.0.get(&admit::repo_path()).map(|name| blobs.read(name, MAX_REPO_FILE));
-        Ok(repo.transpose().map_err(AdmitError::from)?.map(Bytes::from))
-    };
-    let repo = read_repo(&admitted)?.unwrap_or_default();
-    let upstream_repo = read_repo(&files)?;
     let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
     let refused = refused.filter_map(admit::package_of).map(|package| {
         (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
     });
     let refused: Vec<(String, String)> = refused.collect();
     let held = held(&admitted, &files, &refused);
+    let served = read_back(name, settings, store, entry, snapshot, &admitted, &files)?;
+    built_index::keep(store, name, &served);
+    Ok(Loaded { served, refused, held })
+}
+
+/// What is served of a snapshot, given its lists: to the byte what was served when it was admitted.
+pub(super) fn read_back(
+    name: &str,
+    settings: &config::Repository,
+    store: &Store,
+    entry: u64,
+    snapshot: Snapshot,
+    admitted: &FileList,
+    files: &FileList,
+) -> Result<Served, RefreshError> {
+    let blobs = store.blobs();
+    let read_repo = |list: &FileList| -> Result<Option<Bytes>, RefreshError> {
+        let repo = list.0.get(&admit::repo_path()).map(|name| blobs.read(name, MAX_REPO_FILE));
+        Ok(repo.transpose().map_err(AdmitError::from)?.map(Bytes::from))
+    };
+    let repo = read_repo(admitted)?.unwrap_or_default();
+    let upstream_repo = read_repo(files)?;
     let index = match (&snapshot.index, built_index::find(store, name, &snapshot)) {
         (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
         (None, Some(built)) => built,
-        (None, None) => admit::index_of_list(blobs, &admitted)?,
+        (None, None) => admit::index_of_list(blobs, admitted)?,
     };
     let caches = caches(settings, upstream_repo.as_deref());
-    let served = Served::new(index, repo, snapshot, entry, caches);
-    built_index::keep(store, name, &served);
-    Ok(Loaded { served, refused, held })
+    Ok(Served::new(index, repo, snapshot, entry, caches))
 }
 
 /// The versions that are served otherwise than upstream has them, and not because no client should

@@ -5,7 +5,7 @@ use super::answer::{self, Content, Freshness};
 use super::body::{Body, ByteStream, read_chunk};
 use super::hot::Hot;
 use crate::digest::Sha256;
-use crate::keeper::{Answer, Arrival, Missing, Progress, Scope};
+use crate::keeper::{Answer, Arrival, Missing, Progress, Scope, When};
 use crate::opam::Checksum;
 use crate::opam::Package;
 use crate::store::blobs::CheckedBlob;
@@ -17,9 +17,10 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Answers a request for an archive by checksum.
+/// Answers a request for an archive by checksum, as declared now or at a point in the past.
 pub(super) async fn by_checksum(
     server: &Server,
+    when: Option<When>,
     scope: Scope<'_>,
     checksum: Checksum,
     request: &HeaderMap,
@@ -28,21 +29,31 @@ pub(super) async fn by_checksum(
     if let Some(hot) = server.hot.find(&checksum) {
         return found(request, &hot.kept, Content::Memory(hot.bytes.clone()));
     }
-    match server.keeper.archive(scope, &checksum).await {
+    let answer = match when {
+        None => server.keeper.archive(scope, &checksum).await,
+        Some(when) => server.keeper.past_archive(when, scope, &checksum).await,
+    };
+    match answer {
         Answer::Kept(kept) => from_store(server, Some(checksum), kept, request).await,
         answer => arriving_or_missing(server, answer, request, version).await,
     }
 }
 
-/// Answers a request for a package's main archive.
+/// Answers a request for a package's main archive, as declared now or at a point in the past.
 pub(super) async fn by_package(
     server: &Server,
+    when: Option<When>,
     scope: Scope<'_>,
     package: &Package,
     request: &HeaderMap,
     version: Version,
 ) -> Response<Body> {
-    match server.keeper.main_archive(scope, &package.to_string()).await {
+    let package = package.to_string();
+    let answer = match when {
+        None => server.keeper.main_archive(scope, &package).await,
+        Some(when) => server.keeper.past_main_archive(when, scope, &package).await,
+    };
+    match answer {
         Answer::Kept(kept) => from_store(server, None, kept, request).await,
         answer => arriving_or_missing(server, answer, request, version).await,
     }
@@ -132,7 +143,7 @@ fn found(request: &HeaderMap, kept: &Kept, content: Content) -> Response<Body> {
 }
 
 /// opam asks elsewhere at once after a 404; any 5xx would cost its user six seconds first.
-fn missing(reason: &Missing) -> Response<Body> {
+pub(super) fn missing(reason: &Missing) -> Response<Body> {
     let text = reason.to_string();
     let mut response = answer::message(StatusCode::NOT_FOUND, &text);
     let printable: String = text

@@ -14,6 +14,7 @@ mod front;
 mod hot;
 mod ledger;
 mod listener;
+mod past;
 mod progress_io;
 mod repository;
 pub mod status;
@@ -22,7 +23,7 @@ pub mod tls;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::keeper::{Keeper, Scope};
+use crate::keeper::{Keeper, Scope, When};
 use access::{Asked, Logged};
 use body::Body;
 use bytes::Bytes;
@@ -36,7 +37,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use target::Target;
+use target::{Part, Target};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
@@ -228,25 +229,38 @@ impl Server {
         let target = target::parse(request.method(), request.uri(), request.version(), headers);
         match target {
             Err(refusal) => answer::message(refusal.status, refusal.message),
-            Ok(Target::Archive(Some(name), _) | Target::MainArchive(Some(name), _))
-                if self.keeper.repository(name).is_none() =>
-            {
+            Ok(Target::Of { name: Some(name), .. }) if self.keeper.repository(name).is_none() => {
                 repository::unknown()
             }
+            Ok(Target::Of { when, name, part }) => self.part(when, name, part, request).await,
             Ok(Target::Front) => front::page(self, &self.clock),
             Ok(Target::Style) => front::style(),
             Ok(Target::Ca) => front::ca(self),
-            Ok(Target::Index(name)) => repository::index(self, name, headers),
-            Ok(Target::Repo(name)) => repository::repo(self, name, headers),
-            Ok(Target::Archive(name, checksum)) => {
-                archive::by_checksum(self, scope(name), checksum, headers, request.version()).await
-            }
-            Ok(Target::MainArchive(name, package)) => {
-                archive::by_package(self, scope(name), &package, headers, request.version()).await
-            }
             Ok(Target::Checkpoint) => ledger::checkpoint(self).await,
             Ok(Target::LedgerKey) => ledger::key(self),
             Ok(Target::Tile(path)) => ledger::tile(self, path).await,
+        }
+    }
+
+    async fn part(
+        &self,
+        when: Option<When>,
+        name: Option<&str>,
+        part: Part,
+        request: &Request<Incoming>,
+    ) -> Response<Body> {
+        let (headers, version) = (request.headers(), request.version());
+        match (part, when) {
+            (Part::Index, None) => repository::index(self, name, headers),
+            (Part::Index, Some(when)) => past::index(self, when, name, headers).await,
+            (Part::Repo, None) => repository::repo(self, name, headers),
+            (Part::Repo, Some(when)) => past::repo(self, when, name, headers).await,
+            (Part::Archive(checksum), when) => {
+                archive::by_checksum(self, when, scope(name), checksum, headers, version).await
+            }
+            (Part::MainArchive(package), when) => {
+                archive::by_package(self, when, scope(name), &package, headers, version).await
+            }
         }
     }
 }

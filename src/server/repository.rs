@@ -30,16 +30,20 @@ pub(super) fn unknown() -> Response<Body> {
     answer::message(StatusCode::NOT_FOUND, "no repository of that name is mirrored")
 }
 
+/// The repository of a name; the first one without.
+pub(super) fn named<'a>(server: &'a Server, name: Option<&str>) -> Option<&'a Arc<Repository>> {
+    match name {
+        Some(name) => server.keeper.repository(name),
+        None => server.keeper.repositories().first(),
+    }
+}
+
 fn with_served(
     server: &Server,
     name: Option<&str>,
     respond: impl FnOnce(&Served) -> Response<Body>,
 ) -> Response<Body> {
-    let repository: Option<&Arc<Repository>> = match name {
-        Some(name) => server.keeper.repository(name),
-        None => server.keeper.repositories().first(),
-    };
-    let Some(repository) = repository else { return unknown() };
+    let Some(repository) = named(server, name) else { return unknown() };
     match repository.served() {
         Some(served) => respond(&served),
         None => {

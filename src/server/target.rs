@@ -1,5 +1,6 @@
 //! What a request asks for, parsed strictly: whatever is not one of these is refused.
 
+use crate::keeper::{NotAPoint, When};
 use crate::ledger::tile::TilePath;
 use crate::opam::Package;
 use crate::opam::{Checksum, ChecksumKind};
@@ -17,20 +18,34 @@ pub(super) enum Target<'a> {
     Style,
     /// The self-made CA's certificate.
     Ca,
-    /// A repository's `index.tar.gz`; the first repository's without a name.
-    Index(Option<&'a str>),
-    /// A repository's `repo` file.
-    Repo(Option<&'a str>),
-    /// An archive by checksum, among one repository's or all.
-    Archive(Option<&'a str>, Checksum),
-    /// A package's main archive.
-    MainArchive(Option<&'a str>, Package),
+    /// Something of a repository; of the first one, or of all, without a name.
+    Of {
+        /// The point in its past that is asked for; now without one.
+        when: Option<When>,
+        /// The repository's name.
+        name: Option<&'a str>,
+        /// What of it.
+        part: Part,
+    },
     /// The ledger's signed head.
     Checkpoint,
     /// The ledger's public key.
     LedgerKey,
     /// A tile or entry bundle of the ledger.
     Tile(TilePath),
+}
+
+/// What can be asked for of a repository.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// `index.tar.gz`.
+    Index,
+    /// The `repo` file.
+    Repo,
+    /// An archive by checksum.
+    Archive(Checksum),
+    /// A package's main archive.
+    MainArchive(Package),
 }
 
 /// A request that is refused, with what to tell the client.
@@ -99,24 +114,39 @@ fn parse_path(path: &str) -> Result<Target<'_>, Refusal> {
         ["ledger", "checkpoint"] => Ok(Target::Checkpoint),
         ["ledger", "key"] => Ok(Target::LedgerKey),
         ["ledger", ref rest @ ..] => parse_tile(rest),
-        _ => parse_repository_path(&segments),
+        ["at"] => Err(bad_point()),
+        ["at", when, ref rest @ ..] => parse_repository_path(Some(parse_when(when)?), rest),
+        _ => parse_repository_path(None, &segments),
     }
 }
 
-fn parse_repository_path<'a>(segments: &[&'a str]) -> Result<Target<'a>, Refusal> {
+fn parse_repository_path<'a>(
+    when: Option<When>,
+    segments: &[&'a str],
+) -> Result<Target<'a>, Refusal> {
+    let of_all = |part| Ok(Target::Of { when, name: None, part });
+    let of_one = |name, part| Ok(Target::Of { when, name: Some(name), part });
     match *segments {
-        ["index.tar.gz"] => Ok(Target::Index(None)),
-        ["repo"] => Ok(Target::Repo(None)),
-        ["cache", ref rest @ ..] => Ok(Target::Archive(None, parse_checksum(rest)?)),
-        ["archive", ref rest @ ..] => Ok(Target::MainArchive(None, parse_package(rest)?)),
-        [name, "index.tar.gz"] => Ok(Target::Index(Some(name))),
-        [name, "repo"] => Ok(Target::Repo(Some(name))),
-        [name, "cache", ref rest @ ..] => Ok(Target::Archive(Some(name), parse_checksum(rest)?)),
-        [name, "archive", ref rest @ ..] => {
-            Ok(Target::MainArchive(Some(name), parse_package(rest)?))
-        }
+        ["index.tar.gz"] => of_all(Part::Index),
+        ["repo"] => of_all(Part::Repo),
+        ["cache", ref rest @ ..] => of_all(Part::Archive(parse_checksum(rest)?)),
+        ["archive", ref rest @ ..] => of_all(Part::MainArchive(parse_package(rest)?)),
+        [name, "index.tar.gz"] => of_one(name, Part::Index),
+        [name, "repo"] => of_one(name, Part::Repo),
+        [name, "cache", ref rest @ ..] => of_one(name, Part::Archive(parse_checksum(rest)?)),
+        [name, "archive", ref rest @ ..] => of_one(name, Part::MainArchive(parse_package(rest)?)),
         _ => Err(Refusal::not_found("there is nothing here; / says what there is")),
     }
+}
+
+/// A point in the past; its colons may come percent-encoded.
+fn parse_when(segment: &str) -> Result<When, Refusal> {
+    let text = percent_decode_str(segment).decode_utf8().map_err(|_| bad_point())?;
+    text.parse().map_err(|_| bad_point())
+}
+
+const fn bad_point() -> Refusal {
+    Refusal::bad(NotAPoint::SENTENCE)
 }
 
 /// `<kind>/<first two digits>/<digits>`, as opam asks caches.
@@ -190,8 +220,46 @@ mod tests {
                 format!("/default/cache/{kind}/ab/{hex}"),
                 format!("/default//cache//{kind}/ab/{hex}"),
             ] {
-                assert!(get(&path).unwrap().starts_with("Archive("), "{path}");
+                assert!(get(&path).unwrap().contains("part: Archive("), "{path}");
             }
+        }
+    }
+
+    #[test]
+    fn all_of_a_repository_is_there_in_the_past_too() {
+        let hex = "ab".repeat(32);
+        for path in [
+            "index.tar.gz".to_owned(),
+            "repo".to_owned(),
+            "default/index.tar.gz".to_owned(),
+            format!("cache/sha256/ab/{hex}"),
+            format!("default//cache/sha256/ab/{hex}"),
+            "default/archive/hello.1.0".to_owned(),
+        ] {
+            let now = get(&format!("/{path}")).unwrap();
+            assert!(now.contains("when: None"), "{now}");
+            for (when, expected) in [
+                ("2026-05-20", "Day(2026-05-20)"),
+                ("2026-05-20T12%3A00%3A00Z", "Time(2026-05-20T12:00:00Z)"),
+                ("2026-05-20T12:00:00%2B02:00", "Time(2026-05-20T10:00:00Z)"),
+                ("12", "Size(12)"),
+            ] {
+                let then = get(&format!("/at/{when}/{path}")).unwrap();
+                let expected = now.replacen("when: None", &format!("when: Some({expected})"), 1);
+                assert_eq!(then, expected, "{path}");
+            }
+        }
+        for (path, status) in [
+            ("/at", 400),
+            ("/at/", 400),
+            ("/at/yesterday/index.tar.gz", 400),
+            ("/at/2026-02-30/repo", 400),
+            ("/at/%ff/repo", 400),
+            ("/at/12", 404),
+            ("/at/12/ledger/checkpoint", 404),
+            ("/at/12/at/12/index.tar.gz", 404),
+        ] {
+            assert_eq!(get(path), Err(status), "{path}");
         }
     }
 

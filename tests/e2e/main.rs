@@ -4,6 +4,7 @@
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
 mod alerts;
+mod at;
 mod audit;
 mod bundle;
 mod config;
@@ -22,6 +23,7 @@ mod policy;
 mod recheck;
 mod requests;
 mod room;
+mod snapshots;
 mod sources;
 mod streams;
 mod sync;

@@ -91,7 +91,8 @@ fn annotate(format: Format, annotations: &[Annotation]) {
     }
 }
 
-fn print_comparison(compared: &Comparison) {
+/// Prints every edit with what the policy says of it.
+pub(super) fn print_comparison(compared: &Comparison) {
     let Comparison { edits: audited, gutted } = compared;
     for Audited { package, rule, changes } in audited {
         let kinds: Vec<String> = changes.iter().map(|it| it.change.kind.to_string()).collect();

@@ -133,4 +133,21 @@ pub struct Snapshot {
     /// The entry of the bundle that brought it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<u64>,
+    /// For a state that upstream had before this mirror's first snapshot of it, brought in later:
+    /// when that was. It is served for those times alone, and never as the current state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Past>,
+}
+
+/// The times for which a state stands that was brought in from upstream's own history.
+///
+/// They are fixed once written: no two of one repository overlap, so that what was served for a
+/// time is served for it ever after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Past {
+    /// The first second: when upstream committed it, unless another state stands for that time.
+    pub since: Timestamp,
+    /// The first second for which it stands no more.
+    pub until: Timestamp,
 }

@@ -9,7 +9,7 @@ mod kept;
 mod recheck;
 
 pub use divergence::{Action, Decision, Divergence, DivergenceKind, DivergenceState, Observed};
-pub use kept::{History, Import, KeyEntry, Pin, Snapshot, Strength};
+pub use kept::{History, Import, KeyEntry, Past, Pin, Snapshot, Strength};
 pub use recheck::{Outcome, Recheck};
 
 use super::tile::MAX_LEAF;

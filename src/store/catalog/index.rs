@@ -1,6 +1,7 @@
 //! The key-value index under the catalog: sled in earnest, a map in memory for comparison.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use thiserror::Error;
@@ -18,6 +19,9 @@ pub(super) enum Table {
     Recheck = b'k',
     FirstDeclared = b'f',
     Snapshot = b's',
+    SnapshotTime = b't',
+    SnapshotIndex = b'i',
+    Past = b'P',
     Revision = b'r',
     DeclaredChecksum = b'c',
     Archive = b'a',
@@ -58,6 +62,22 @@ pub(super) trait Index: Send + Sync {
         prefix: &[u8],
         each: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), IndexError>;
+
+    /// The last of a table's entries whose keys start with `prefix` and are at most `key`, which
+    /// starts with it too.
+    fn last_up_to(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<Item>, IndexError>;
+    /// The first of a table's entries whose keys start with `prefix` and are greater than `key`.
+    fn first_after(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<Item>, IndexError>;
 
     /// The same as a list.
     fn scan(&self, table: Table, prefix: &[u8]) -> Result<Vec<Item>, IndexError> {
@@ -122,6 +142,30 @@ impl Index for SledIndex {
         }
         Ok(())
     }
+
+    fn last_up_to(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<Item>, IndexError> {
+        let range = whole_key(table, prefix)..=whole_key(table, key);
+        let last = self.0.range(range).next_back().transpose()?;
+        Ok(last.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
+    }
+
+    fn first_after(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<Item>, IndexError> {
+        let start = whole_key(table, prefix);
+        let after = (Bound::Excluded(whole_key(table, key)), Bound::Unbounded);
+        let first = self.0.range::<Vec<u8>, _>(after).next().transpose()?;
+        let first = first.filter(|(key, _)| key.starts_with(&start));
+        Ok(first.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
+    }
 }
 
 /// The index in memory: what a catalog falls back to when its directory can't be used at all.
@@ -157,6 +201,30 @@ impl Index for MemoryIndex {
         found.for_each(|(key, value)| each(&key[1..], value));
         Ok(())
     }
+
+    fn last_up_to(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<Item>, IndexError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let last = map.range(whole_key(table, prefix)..=whole_key(table, key)).next_back();
+        Ok(last.map(|(key, value)| (key[1..].to_vec(), value.clone())))
+    }
+
+    fn first_after(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        key: &[u8],
+    ) -> Result<Option<Item>, IndexError> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let start = whole_key(table, prefix);
+        let first = map.range((Bound::Excluded(whole_key(table, key)), Bound::Unbounded)).next();
+        let first = first.filter(|(key, _)| key.starts_with(&start));
+        Ok(first.map(|(key, value)| (key[1..].to_vec(), value.clone())))
+    }
 }
 
 /// The index while there is none: it fails, so that no one takes what it does not know for what
@@ -173,6 +241,14 @@ impl Index for FailingIndex {
     }
 
     fn visit(&self, _: Table, _: &[u8], _: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError> {
+        Err(self.0.clone())
+    }
+
+    fn last_up_to(&self, _: Table, _: &[u8], _: &[u8]) -> Result<Option<Item>, IndexError> {
+        Err(self.0.clone())
+    }
+
+    fn first_after(&self, _: Table, _: &[u8], _: &[u8]) -> Result<Option<Item>, IndexError> {
         Err(self.0.clone())
     }
 }
@@ -225,6 +301,16 @@ mod tests {
                         sled.get(table, prefix).unwrap(),
                         memory.get(table, prefix).unwrap()
                     );
+                    for key in [prefix.to_vec(), [prefix, &[2]].concat()] {
+                        prop_assert_eq!(
+                            sled.last_up_to(table, prefix, &key).unwrap(),
+                            memory.last_up_to(table, prefix, &key).unwrap()
+                        );
+                        prop_assert_eq!(
+                            sled.first_after(table, prefix, &key).unwrap(),
+                            memory.first_after(table, prefix, &key).unwrap()
+                        );
+                    }
                 }
             }
         }

@@ -9,6 +9,7 @@ mod divergences;
 mod first_declared;
 mod index;
 mod rechecks;
+mod timeline;
 
 pub use declared::DeclaredArchive;
 pub use divergences::MAX_DIVERGENCES;
@@ -16,6 +17,7 @@ pub(in crate::store) use divergences::divergence_key;
 pub use first_declared::FirstDeclared;
 pub use index::IndexError;
 pub use rechecks::{Last, Rechecks, Subject};
+pub use timeline::Before;
 
 use super::layout::Layout;
 use crate::digest::Sha256;
@@ -27,6 +29,7 @@ use rechecks::Rows;
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use timeline::Timeline;
 
 /// The index over ledger and store.
 pub struct Catalog {
@@ -95,7 +98,7 @@ impl Catalog {
     ///
     /// # Errors
     /// When the index fails.
-    pub(super) fn ledger_size(&self) -> Result<u64, IndexError> {
+    pub fn ledger_size(&self) -> Result<u64, IndexError> {
         self.number(META_SIZE)
     }
 
@@ -122,6 +125,7 @@ impl Catalog {
         let mut pins = number_at(&*index, META_PINS)?;
         let mut divergences = Counts::of(&*index)?;
         let mut rechecks = Rows::default();
+        let mut timeline = Timeline::default();
         for (number, entry) in (known..).zip(new) {
             match entry {
                 Entry::Pin(pin) => {
@@ -133,16 +137,7 @@ impl Catalog {
                     changes.push(divergences.take_in(number, divergence));
                 }
                 Entry::Snapshot(snapshot) => {
-                    let value = number.to_be_bytes().into_iter().chain(snapshot_value(snapshot));
-                    let key = snapshot.repository.as_bytes();
-                    changes.push(put(Table::Snapshot, key, value.collect()));
-                    if let Some(revision) = &snapshot.revision {
-                        let key = revision_key(&snapshot.repository, revision);
-                        let is_first = index.get(Table::Revision, &key)?.is_none();
-                        if is_first && seen.insert((Table::Revision, key.clone())) {
-                            changes.push(put(Table::Revision, &key, number.to_be_bytes().into()));
-                        }
-                    }
+                    timeline.take_in(&*index, number, snapshot, &mut changes)?;
                 }
                 Entry::Decision(decision) => {
                     changes.extend(divergences.decide(&*index, number, decision)?);
@@ -193,7 +188,8 @@ impl Catalog {
         self.number(META_PINS)
     }
 
-    /// A repository's newest snapshot and its ledger index.
+    /// A repository's newest snapshot and its ledger index; one that was brought in from
+    /// upstream's history is none.
     ///
     /// # Errors
     /// When the index fails.
@@ -365,7 +361,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "7";
+const FORMAT: &str = "8";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use url::Url;
 
 /// Fetches one commit's files.
@@ -33,6 +33,18 @@ pub(super) struct GitSource {
     version: OnceCell<()>,
     /// One fetch at a time: they share the local repository.
     turn: Mutex<()>,
+    /// The same for the one that has the history.
+    history_turn: Mutex<()>,
+}
+
+/// The local repositories, each in a directory of its own, so that a long fetch of history keeps
+/// no refresh waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Local {
+    /// Whole states, without history.
+    States,
+    /// All commits, without files.
+    History,
 }
 
 /// What the URL's fragment asks for.
@@ -63,6 +75,7 @@ impl GitSource {
             directory: directory.to_owned(),
             version: OnceCell::new(),
             turn: Mutex::default(),
+            history_turn: Mutex::default(),
         })
     }
 
@@ -73,12 +86,12 @@ impl GitSource {
 
     pub(super) async fn fetch(&self, known: Option<&Revision>) -> Result<Fetched, RepositoryError> {
         let _turn = self.turn.lock().await;
-        let (git, remote) = self.prepare().await?;
+        let (git, remote) = self.prepare(Local::States).await?;
         let (name, commit) = self.find(&git, &remote).await?;
         if known.is_some_and(|known| known.as_str() == commit) {
             return Ok(Fetched::Unchanged);
         }
-        let outcome = self.take(&git, &remote, &name).await;
+        let outcome = self.take(&git, &remote, &name, LOCAL_REFERENCE).await;
         if outcome.is_err() {
             // Whatever is wrong with the local repository, the next fetch starts without it.
             let _ = tokio::fs::remove_dir_all(git.repository()).await;
@@ -86,27 +99,43 @@ impl GitSource {
         outcome
     }
 
+    /// The files of a commit.
+    pub(super) async fn fetch_commit(&self, commit: &str) -> Result<Fetched, RepositoryError> {
+        let _turn = self.turn.lock().await;
+        let (git, remote) = self.prepare(Local::States).await?;
+        self.take(&git, &remote, commit, PAST_REFERENCE).await
+    }
+
+    /// Waits until nobody else uses the repository that has the history.
+    pub(super) async fn history_turn(&self) -> MutexGuard<'_, ()> {
+        self.history_turn.lock().await
+    }
+
     /// Sets up the directory and says what git needs to know.
-    async fn prepare(&self) -> Result<(Git, String), RepositoryError> {
+    pub(super) async fn prepare(&self, local: Local) -> Result<(Git, String), RepositoryError> {
         if self.reach.is_offline && !self.is_local() {
             return Err(RepositoryError::Offline { url: self.url.clone() });
         }
-        let home = self.directory.join("home");
+        let (directory, worn_size) = match local {
+            Local::States => (self.directory.clone(), WORN_SIZE),
+            // It is fetched once.
+            Local::History => (self.directory.join("history"), MAX_DISK),
+        };
+        let home = directory.join("home");
         tokio::fs::create_dir_all(&home).await.map_err(RepositoryError::file(&home))?;
         let (settings, remote) = match self.remote.scheme() {
-            "https" => self.settings_for_https().await?,
+            "https" => self.settings_for_https(&directory).await?,
             _ => (settings(&[("protocol.file.allow", "always")]), self.remote.to_string()),
         };
         // What git starts for a local repository only listens to the global configuration. The
         // repository may belong to someone else: the configuration names it all the same.
-        let global_config = self.write("gitconfig", "[safe]\n\tdirectory = *\n").await?;
-        let (url, directory) = (self.url.clone(), self.directory.clone());
-        let git = Git { url, directory, global_config, settings };
+        let global_config = write(&directory, "gitconfig", GLOBAL_CONFIG).await?;
+        let git = Git { url: self.url.clone(), directory, global_config, settings };
         if self.remote.scheme() == "https" {
             self.version.get_or_try_init(|| check_version(&git)).await?;
         }
         let repository = git.repository();
-        if is_worn(&repository) {
+        if is_worn(&repository, worn_size) {
             tokio::fs::remove_dir_all(&repository)
                 .await
                 .map_err(RepositoryError::file(&repository))?;
@@ -119,7 +148,10 @@ impl GitSource {
 
     /// The address that git has to dial, in the form that it understands, and all else that
     /// the `[upstream]` section says.
-    async fn settings_for_https(&self) -> Result<(Vec<(String, String)>, String), RepositoryError> {
+    async fn settings_for_https(
+        &self,
+        directory: &Path,
+    ) -> Result<(Vec<(String, String)>, String), RepositoryError> {
         let seconds = self.reach.timeout.as_secs().max(1).to_string();
         let mut settings = settings(&[
             ("protocol.https.allow", "always"),
@@ -129,7 +161,7 @@ impl GitSource {
         ]);
         let mut set = |key: &str, value: String| settings.push((key.to_owned(), value));
         if let Some(pem) = self.reach.trust.to_pem() {
-            let bundle = self.write("authorities.pem", &pem).await?;
+            let bundle = write(directory, "authorities.pem", &pem).await?;
             set("http.sslCAInfo", bundle.display().to_string());
         }
         let authorization = basic_authorization(self.url.expose());
@@ -176,12 +208,6 @@ impl GitSource {
         RepositoryError::Resolve { url: self.url.clone(), source }
     }
 
-    async fn write(&self, name: &str, content: &str) -> Result<PathBuf, RepositoryError> {
-        let path = self.directory.join(name);
-        tokio::fs::write(&path, content).await.map_err(RepositoryError::file(&path))?;
-        Ok(path)
-    }
-
     /// The name under which to fetch, and the commit that it stands for now.
     async fn find(&self, git: &Git, remote: &str) -> Result<(String, String), RepositoryError> {
         let names = match &self.reference {
@@ -213,9 +239,15 @@ impl GitSource {
         })
     }
 
-    /// Fetches what `name` stands for and reads its files.
-    async fn take(&self, git: &Git, remote: &str, name: &str) -> Result<Fetched, RepositoryError> {
-        let refspec = format!("+{name}:{LOCAL_REFERENCE}");
+    /// Fetches what `name` stands for, to be called `reference` here, and reads its files.
+    async fn take(
+        &self,
+        git: &Git,
+        remote: &str,
+        name: &str,
+        reference: &str,
+    ) -> Result<Fetched, RepositoryError> {
+        let refspec = format!("+{name}:{reference}");
         let arguments = [
             "--quiet",
             "--depth=1",
@@ -228,7 +260,7 @@ impl GitSource {
             &refspec,
         ];
         git.run("fetch", &arguments, Vec::new(), FETCH).await?;
-        let commit = format!("{LOCAL_REFERENCE}^{{commit}}");
+        let commit = format!("{reference}^{{commit}}");
         let commit = git.run("rev-parse", &["--verify", &commit], Vec::new(), LOCAL).await?;
         let commit = String::from_utf8_lossy(&commit).trim().to_owned();
         let failed = |step| {
@@ -315,22 +347,31 @@ async fn check_version(git: &Git) -> Result<(), RepositoryError> {
     Ok(())
 }
 
+async fn write(directory: &Path, name: &str, content: &str) -> Result<PathBuf, RepositoryError> {
+    let path = directory.join(name);
+    tokio::fs::write(&path, content).await.map_err(RepositoryError::file(&path))?;
+    Ok(path)
+}
+
 /// Whether the local repository has gathered so much that a fresh one is cheaper.
-fn is_worn(repository: &Path) -> bool {
+fn is_worn(repository: &Path, worn_size: u64) -> bool {
     let packs = repository.join("objects/pack");
     let files = std::fs::read_dir(&packs).map_or(0, Iterator::count);
-    files > WORN_FILES || size_of(&packs) > WORN_SIZE
+    files > WORN_FILES || size_of(&packs) > worn_size
 }
 
 const LOCAL_REFERENCE: &str = "refs/opam-keep/head";
+const PAST_REFERENCE: &str = "refs/opam-keep/past";
+/// What git starts for a repository on this machine gives its commits without their files.
+const GLOBAL_CONFIG: &str = "[safe]\n\tdirectory = *\n[uploadpack]\n\tallowFilter = true\n";
 /// What a command that only works on local files may use.
-const LOCAL: Bounds = Bounds {
+pub(super) const LOCAL: Bounds = Bounds {
     time: Duration::from_secs(120),
     // Each file comes with its path or its object's name.
     output: MAX_SIZE + MAX_FILES as u64 * 80,
     disk: MAX_DISK,
 };
-const FETCH: Bounds =
+pub(super) const FETCH: Bounds =
     Bounds { time: Duration::from_secs(15 * 60), output: 1 << 20, disk: MAX_DISK };
 /// The largest known repository takes about 10 MB, with its whole history about 150 MB.
 const MAX_DISK: u64 = 2 << 30;

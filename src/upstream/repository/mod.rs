@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod files;
 mod git;
+mod git_history;
 mod git_program;
 mod git_tree;
 mod http;
@@ -20,6 +21,7 @@ mod watch;
 pub use directory::read as read_directory;
 pub use error::RepositoryError;
 pub use files::{FileKind, RawFile};
+pub use git_history::{GitHistory, PastCommit};
 pub use local_git::{Commit, FileChange, LocalGit, LocalGitError, ObjectName, Objects};
 pub use watch::Watch;
 
@@ -122,6 +124,14 @@ impl RepositorySource {
             Kind::Http(_) => false,
             Kind::Git(source) => source.is_local(),
             Kind::Directory(_) => true,
+        }
+    }
+
+    /// What was there before, where that can be known: in git.
+    pub fn history(&self) -> Option<GitHistory<'_>> {
+        match &self.0 {
+            Kind::Git(source) => Some(GitHistory::new(source)),
+            Kind::Http(_) | Kind::Directory(_) => None,
         }
     }
 

@@ -57,12 +57,37 @@ impl Checkout {
         self.git(&["rev-parse", "HEAD"]).ok().trim().to_owned()
     }
 
+    /// The same as [`Checkout::publish`] at a time of long ago, or whenever.
+    pub fn publish_at(&self, repo: &Repo, time: &str) -> String {
+        repo.write(&self.directory);
+        self.commit_at("Change packages", time)
+    }
+
+    /// The same as [`Checkout::commit`] at a time.
+    pub fn commit_at(&self, message: &str, time: &str) -> String {
+        self.git(&["add", "--all"]).ok();
+        let commit = ["commit", "--quiet", "--allow-empty", "--message", message];
+        self.git_at(&commit, time).ok();
+        self.git(&["rev-parse", "HEAD"]).ok().trim().to_owned()
+    }
+
+    /// Runs git in it, which takes this time for the present.
+    pub fn git_at(&self, arguments: &[&str], time: &str) -> Run {
+        let mut git = self.command(arguments);
+        git.env("GIT_COMMITTER_DATE", time).env("GIT_AUTHOR_DATE", time);
+        run(&mut git, Duration::from_secs(60))
+    }
+
     /// Runs git in it.
     pub fn git(&self, arguments: &[&str]) -> Run {
+        run(&mut self.command(arguments), Duration::from_secs(60))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut git = Command::new("git");
         git.args(["-c", "user.name=world", "-c", "user.email=world@example.org"]);
         git.args(["-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"]);
         git.args(arguments).current_dir(&self.directory);
-        run(&mut git, Duration::from_secs(60))
+        git
     }
 }

@@ -95,6 +95,11 @@ impl Keep {
         self.server = None;
     }
 
+    /// Whether the server runs.
+    pub fn is_running(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// The server's process id.
     pub fn pid(&mut self) -> i32 {
         self.server().child.id().try_into().expect("a pid fits")

@@ -1,0 +1,164 @@
+//! `snapshots`: the states of the repositories that can be gone back to, and how they differ.
+
+use super::output::say;
+use super::{Context, Failure, audit, output};
+use crate::keeper::audit::compare;
+use crate::keeper::snapshots::{self, Admitted};
+use crate::keeper::verify;
+use crate::ledger::entry::{Past, Snapshot};
+use crate::server;
+use crate::store::blobs::Blobs;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// What `snapshots` can be told.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List them, the newest last, as without a command
+    List(Which),
+    /// Tell all of one, and how to use it
+    Show {
+        /// Its number in the list, its index in the ledger
+        #[arg(value_parser = number)]
+        snapshot: u64,
+    },
+    /// Tell which versions the second one adds, removes or edits
+    Diff {
+        /// The number of the state before
+        #[arg(value_parser = number)]
+        old: u64,
+        /// The number of the state after
+        #[arg(value_parser = number)]
+        new: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// Only those of this repository
+    #[arg(long, value_name = "NAME")]
+    repository: Option<String>,
+    /// Only the last so many of them
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    last: Option<usize>,
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "a snapshot is named by its number, which opam-keep snapshots lists")
+}
+
+pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        None => list(context, &arguments.which),
+        Some(Command::List(which)) => list(context, which),
+        Some(Command::Show { snapshot }) => show(context, *snapshot),
+        Some(Command::Diff { old, new }) => diff(context, *old, *new),
+    }
+}
+
+fn list(context: &Context, which: &Which) -> Result<ExitCode, Failure> {
+    let mut admitted = read(context)?;
+    if let Some(name) = &which.repository {
+        admitted.retain(|it| it.snapshot.repository == *name);
+    }
+    let left_out = which.last.map_or(0, |last| admitted.len().saturating_sub(last));
+    let admitted = &admitted[left_out..];
+    if context.json {
+        admitted.iter().for_each(output::json);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if admitted.is_empty() {
+        match &which.repository {
+            Some(name) => say!("no snapshot of {name} was admitted yet"),
+            None => say!("no snapshot was admitted yet"),
+        }
+    }
+    for Admitted { entry, snapshot } in admitted {
+        let Snapshot { at, repository, revision, versions, past, .. } = snapshot;
+        let versions = output::count(*versions, "version", "versions");
+        let revision: String = revision.iter().flat_map(|it| it.chars().take(SHORT)).collect();
+        let how = past.map_or("served".to_owned(), |Past { since, .. }| format!("past, {since}"));
+        say!("{entry:>7}  {at}  {repository}  {versions}  {revision:<SHORT$}  {how}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(context: &Context, entry: u64) -> Result<ExitCode, Failure> {
+    let Admitted { snapshot, .. } = find(&read(context)?, entry)?;
+    let url = server::public_url(&context.config.server, None);
+    let when = match &snapshot.past {
+        Some(Past { since, .. }) => since.to_string(),
+        None => (entry + 1).to_string(),
+    };
+    let url = format!("{url}/at/{when}/{}", snapshot.repository);
+    if context.json {
+        output::json(&json!({ "entry": entry, "snapshot": snapshot, "url": url }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{0}Snapshot {entry}{0:#} of repository {1}", output::HEADING, snapshot.repository);
+    say!("  upstream     {}", snapshot.upstream);
+    if let Some(revision) = &snapshot.revision {
+        say!("  revision     {revision}");
+    }
+    match &snapshot.past {
+        None => say!("  admitted     {}", snapshot.at),
+        Some(Past { since, until }) => {
+            say!("  brought in   {}, from upstream's history", snapshot.at);
+            say!("  stands for   {since} until {until}");
+        }
+    }
+    say!("  versions     {}, {}", snapshot.versions, snapshot.mode);
+    say!("  files        {}", context.layout()?.blob(&snapshot.files).display());
+    say!("  served       {}", context.layout()?.blob(&snapshot.admitted).display());
+    say!("\nTo build with it:  opam repository set-url default {url}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn diff(context: &Context, old: u64, new: u64) -> Result<ExitCode, Failure> {
+    let admitted = read(context)?;
+    let (old, new) = (find(&admitted, old)?, find(&admitted, new)?);
+    let blobs = Blobs::at(context.layout()?);
+    let tree = |it: &Admitted| {
+        let failed = |error| Failure::Failed(format!("snapshot {}: {error}", it.entry));
+        snapshots::tree(&blobs, &it.snapshot).map_err(failed)
+    };
+    let repository = &new.snapshot.repository;
+    let compared = compare(&tree(&old)?, &tree(&new)?, &context.config.policy, repository);
+    match context.json {
+        true => compared.edits.iter().for_each(output::json),
+        false => audit::print_comparison(&compared),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(context: &Context) -> Result<Vec<Admitted>, Failure> {
+    let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
+    snapshots::all(&reader).map_err(Failure::failed)
+}
+
+fn find(admitted: &[Admitted], entry: u64) -> Result<Admitted, Failure> {
+    let found = admitted.iter().find(|it| it.entry == entry).cloned();
+    found.ok_or_else(|| {
+        let what = "is no snapshot: opam-keep snapshots lists them";
+        Failure::Usage(format!("ledger entry {entry} {what}"))
+    })
+}
+
+/// How much of a revision tells it from others.
+const SHORT: usize = 12;
+
+const AFTER_HELP: &str = "\
+A snapshot is \"served\" when it was what clients got from its time on, and \"past\" when it was \
+brought in from upstream's history for the time that follows.
+
+A build with the packages of a day:  opam repository set-url default URL/at/2026-05-20/";

@@ -1,0 +1,138 @@
+//! One state of an upstream: read and validated, and made ready for the ledger.
+//!
+//! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
+
+use super::admit::Admission;
+use super::file_list::FileList;
+use super::refresh::RefreshError;
+use super::repository::read_list;
+use super::review::{self, ReviewedEdit};
+use super::served::Served;
+use crate::config::Mode;
+use crate::digest::Sha256;
+use crate::ledger::entry::Snapshot;
+use crate::opam::{Tree, TreeLimits};
+use crate::store::Store;
+use crate::upstream::repository::{Fetched, Revision};
+use bytes::Bytes;
+
+/// One state of an upstream, read and not judged yet.
+pub(super) struct State {
+    pub tree: Tree,
+    pub files: FileList,
+    /// Upstream's own index, when that is what is served.
+    pub index: Option<Bytes>,
+    pub revision: Revision,
+}
+
+/// What is served of a state.
+pub(super) enum Verdict {
+    /// All of it but these versions, which stay as they are.
+    AllBut(Vec<ReviewedEdit>),
+    /// Nothing; what is served stays.
+    Nothing,
+}
+
+impl State {
+    /// Reads what was fetched; `None` when nothing was.
+    pub(super) fn read(fetched: Fetched, mode: Mode) -> Result<Option<Self>, RefreshError> {
+        let refused = |error: &dyn std::fmt::Display| RefreshError::Refused(error.to_string());
+        let (tree, index, revision) = match fetched {
+            Fetched::Unchanged => return Ok(None),
+            Fetched::Index { bytes, revision } => {
+                let tree = Tree::from_index(&bytes, &TreeLimits::default());
+                (tree.map_err(|error| refused(&error))?, Some(bytes), revision)
+            }
+            Fetched::Files { files, revision } => {
+                (super::raw_files::tree(files).map_err(|error| refused(&error))?, None, revision)
+            }
+        };
+        let files = tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
+        let index = index.filter(|_| mode == Mode::Verbatim);
+        Ok(Some(Self { tree, files, index, revision }))
+    }
+}
+
+/// A snapshot whose blobs are kept, ready for the ledger.
+pub(super) struct Prepared {
+    pub admission: Admission,
+    /// Without time and place.
+    pub snapshot: Snapshot,
+    /// Whether it is another one than what is served.
+    pub is_new: bool,
+}
+
+/// Builds what is served of a state, and keeps its blobs.
+pub(super) fn prepare(
+    state: &State,
+    verdict: Verdict,
+    previous: Option<&Served>,
+    store: &Store,
+) -> Result<Prepared, RefreshError> {
+    let blobs = store.blobs();
+    let mut revision = Some(state.revision.to_string());
+    let (tree, index) = match (verdict, previous) {
+        (Verdict::Nothing, Some(served)) => {
+            let list = read_list(store, &served.snapshot.admitted)?;
+            let index = served.snapshot.index.map(|_| served.index.clone());
+            revision.clone_from(&served.snapshot.revision);
+            (Some(review::as_served(&list, blobs)?), index)
+        }
+        (Verdict::AllBut(held), _) if !held.is_empty() => {
+            (Some(review::with_held(&state.tree, &held, blobs)?), state.index.clone())
+        }
+        (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
+    };
+    let admission =
+        Admission::of(&state.tree, tree.as_ref().unwrap_or(&state.tree), index.clone())?;
+    let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
+    let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
+    let index_name = index.as_ref().map(|index| Sha256::of(index));
+    let is_new = previous.is_none_or(|served| {
+        served.snapshot.files != files_name
+            || served.snapshot.admitted != admitted_name
+            || served.snapshot.index != index_name
+    });
+    let mut departed_name = None;
+    if is_new {
+        if let Some(served) = previous {
+            let before = read_list(store, &served.snapshot.admitted)?;
+            let gone = review::departed(&departed(store, served)?, &before, &admission.admitted);
+            if !gone.0.is_empty() {
+                departed_name = Some(blobs.put(&gone.to_bytes())?);
+            }
+        }
+        let contents = admission.files.0.values().zip(state.tree.files());
+        let lists = [
+            (Sha256::of(&admission.repo), &admission.repo[..]),
+            (files_name, &files[..]),
+            (admitted_name, &admitted[..]),
+        ];
+        let kept = contents
+            .map(|(name, (_, bytes))| (*name, &bytes[..]))
+            .chain(lists)
+            .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
+        blobs.put_all(kept)?;
+    }
+    let snapshot = Snapshot {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        repository: String::new(),
+        upstream: String::new(),
+        revision,
+        mode: String::new(),
+        files: files_name,
+        admitted: admitted_name,
+        departed: departed_name,
+        index: index_name,
+        versions: admission.versions,
+        import: None,
+        past: None,
+    };
+    Ok(Prepared { admission, snapshot, is_new })
+}
+
+/// The files of versions that were served once and are no more.
+pub(super) fn departed(store: &Store, served: &Served) -> Result<FileList, RefreshError> {
+    let departed = served.snapshot.departed.map(|name| read_list(store, &name));
+    Ok(departed.transpose()?.unwrap_or_default())
+}
