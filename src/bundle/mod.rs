@@ -25,7 +25,7 @@ mod writer;
 
 pub use manifest::{Extent, Manifest};
 pub use member::{Member, MemberPath};
-pub use reader::BundleReader;
+pub use reader::{BundleReader, Leaf};
 pub use writer::BundleWriter;
 
 use crate::digest::Sha256;

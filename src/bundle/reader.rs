@@ -13,6 +13,9 @@ use crate::ledger::note::Verifier;
 use crate::ledger::tile::decode_bundle;
 use std::io::Read;
 
+/// A ledger entry's bytes, after its index.
+pub type Leaf = (u64, Vec<u8>);
+
 /// A bundle that is being read; signature, head and list hold already.
 pub struct BundleReader<R> {
     source: R,
@@ -97,7 +100,7 @@ impl<R: Read> BundleReader<R> {
     ///
     /// # Errors
     /// When they are damaged, or not those that come next.
-    pub fn read_entries(&mut self) -> Result<Option<Vec<(u64, Vec<u8>)>>, BundleError> {
+    pub fn read_entries(&mut self) -> Result<Option<Vec<Leaf>>, BundleError> {
         let Some(Member { path: MemberPath::Entries(index), size, .. }) = self.left().first()
         else {
             return Ok(None);

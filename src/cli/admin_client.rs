@@ -1,7 +1,7 @@
 //! Talks to the server that owns the store, over its admin socket.
 
-use super::Failure;
 use super::offers::Offer;
+use super::{Failure, file_chunks};
 use crate::keeper::offered::Taken;
 use crate::server::admin::KEY_HEADER;
 use crate::store::layout::Layout;
@@ -16,12 +16,13 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 /// All at once, or as it is read.
-type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>>;
+type Body = Either<Full<Bytes>, ReadBody>;
+type ReadBody = StreamBody<BoxStream<'static, io::Result<Frame<Bytes>>>>;
 
 /// Asks the running server, or returns `None` when none runs on the store.
 pub(super) fn ask<T: DeserializeOwned>(
@@ -56,13 +57,9 @@ pub(super) fn send_bytes<T: DeserializeOwned>(
 pub(super) fn send_file(layout: &Layout, offer: &Offer) -> Result<Taken, Failure> {
     block_on(async {
         let (origin, chunks) = offer.open().map_err(Failure::failed)?;
-        let bytes = futures_util::stream::unfold(chunks, |mut chunks| async {
-            let chunk = chunks.recv().await?;
-            Some((chunk.map(Frame::data).map_err(io::Error::other), chunks))
-        });
         let request = Request::put(format!("/offers/{}", offer.checksum))
             .header(CONTENT_LOCATION, origin.as_str())
-            .body(Either::Right(StreamBody::new(bytes.boxed())))
+            .body(Either::Right(body_of(chunks)))
             .map_err(Failure::failed)?;
         let nobody = || did_not_answer(layout, "it has stopped");
         let answer = exchange(layout, request).await?.ok_or_else(nobody)?;
@@ -74,33 +71,15 @@ pub(super) fn send_file(layout: &Layout, offer: &Offer) -> Result<Taken, Failure
 /// Hands over a bundle as it is read; `None` when no server runs on the store.
 pub(super) fn send_bundle<T: DeserializeOwned>(
     layout: &Layout,
-    mut file: File,
+    file: File,
     key: &str,
     advance: impl Fn(u64) + Send + 'static,
 ) -> Result<Option<T>, Failure> {
-    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
     block_on(async {
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut chunk = vec![0; CHUNK];
-                let read = file.read(&mut chunk).map(|length| {
-                    chunk.truncate(length);
-                    advance(length as u64);
-                    Frame::data(Bytes::from(chunk))
-                });
-                let is_last =
-                    read.as_ref().map_or(true, |it| it.data_ref().is_none_or(Bytes::is_empty));
-                if is_last && read.is_ok() || sender.blocking_send(read).is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        let bytes = futures_util::stream::unfold(chunks, |mut chunks| async {
-            Some((chunks.recv().await?, chunks))
-        });
+        let chunks = file_chunks::chunks(file, advance);
         let request = Request::put("/bundle")
             .header(KEY_HEADER, key)
-            .body(Either::Right(StreamBody::new(bytes.boxed())))
+            .body(Either::Right(body_of(chunks)))
             .map_err(Failure::failed)?;
         let Some(answer) = exchange(layout, request).await? else { return Ok(None) };
         let body = whole(layout, answer).await?;
@@ -149,6 +128,14 @@ fn send<T: DeserializeOwned>(
         let body = whole(layout, answer).await?;
         serde_json::from_slice(&body).map(Some).map_err(|error| did_not_answer(layout, error))
     })
+}
+
+fn body_of(chunks: mpsc::Receiver<io::Result<Bytes>>) -> ReadBody {
+    let frames = futures_util::stream::unfold(chunks, |mut chunks| async {
+        let chunk = chunks.recv().await?;
+        Some((chunk.map(Frame::data), chunks))
+    });
+    StreamBody::new(frames.boxed())
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -219,6 +206,4 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused)
 }
 
-const CHUNK: usize = 256 << 10;
-const CHUNKS_AHEAD: usize = 4;
 const MAX_ANSWER: usize = 64 << 20;

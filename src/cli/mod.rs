@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod divergences;
 mod export;
+mod file_chunks;
 mod history;
 mod import;
 mod import_bundle;

@@ -1,10 +1,10 @@
 //! Archives in a directory, as opam lays out its caches: `<kind>/<first two digits>/<digits>`.
 
-use crate::keeper::offered::OfferError;
+use super::file_chunks;
 use crate::opam::{Checksum, ChecksumKind};
 use bytes::Bytes;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use url::Url;
@@ -23,9 +23,6 @@ pub(super) struct Offer {
     pub checksum: Checksum,
     pub path: PathBuf,
 }
-
-/// The bytes of a file on their way.
-pub(super) type Chunks = mpsc::Receiver<Result<Bytes, OfferError>>;
 
 impl Offers {
     /// Lists a directory; files that are named otherwise than opam does are no archives.
@@ -86,29 +83,14 @@ impl Offer {
     ///
     /// # Errors
     /// When it can't be opened.
-    pub(super) fn open(&self) -> io::Result<(Url, Chunks)> {
-        let mut file = File::open(&self.path)?;
-        let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut chunk = vec![0; CHUNK];
-                let read = file.read(&mut chunk).map_err(OfferError::from).map(|length| {
-                    chunk.truncate(length);
-                    Bytes::from(chunk)
-                });
-                let is_last = read.as_ref().map_or(true, Bytes::is_empty);
-                let is_wanted = is_last && read.is_ok() || sender.blocking_send(read).is_ok();
-                if is_last || !is_wanted {
-                    return;
-                }
-            }
-        });
-        Ok((origin(&self.path)?, chunks))
+    pub(super) fn open(&self) -> io::Result<(Url, mpsc::Receiver<io::Result<Bytes>>)> {
+        let file = File::open(&self.path)?;
+        Ok((origin(&self.path)?, file_chunks::chunks(file, |_| {})))
     }
 }
 
 /// A file as a URL.
-pub(super) fn origin(path: &Path) -> io::Result<Url> {
+fn origin(path: &Path) -> io::Result<Url> {
     Url::from_file_path(path).map_err(|()| io::Error::other("it has no absolute path"))
 }
 
@@ -129,6 +111,3 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     paths.sort_unstable();
     Ok(paths)
 }
-
-const CHUNK: usize = 256 << 10;
-const CHUNKS_AHEAD: usize = 4;

@@ -33,8 +33,8 @@ pub mod selector;
 mod served;
 pub mod snapshots;
 mod sources;
-pub mod sync;
 mod state;
+pub mod sync;
 pub mod verify;
 
 pub use admit::AdmitError;

@@ -59,9 +59,9 @@ pub enum OfferError {
     /// There are more than an archive may have.
     #[error("it is longer than upstream.max_archive_size")]
     TooLarge,
-    /// They stopped coming.
-    #[error("it did not come to its end")]
-    Truncated,
+    /// They can't be read to their end.
+    #[error("it can't be read: {0}")]
+    Unread(io::Error),
     /// The policy, or the store, does not let them in.
     #[error("{0}")]
     NotPinned(Missing),
@@ -112,7 +112,7 @@ impl Keeper {
         self: &Arc<Self>,
         checksum: Checksum,
         origin: Url,
-        chunks: mpsc::Receiver<Result<Bytes, OfferError>>,
+        chunks: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<Taken, OfferError> {
         let declared = self.declared_anywhere(&checksum)?;
         if declared.is_empty() {
@@ -156,7 +156,7 @@ impl Keeper {
 
     async fn write(
         &self,
-        mut chunks: mpsc::Receiver<Result<Bytes, OfferError>>,
+        mut chunks: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<crate::store::blobs::Hashed, OfferError> {
         let store = self.store.clone();
         let writer = blocking(move || store.blobs().writer()).await??;
@@ -165,7 +165,7 @@ impl Keeper {
         let hashing = tokio::task::spawn_blocking(move || hash_all(writer, inbox, &written));
         let mut size = 0;
         while let Some(chunk) = chunks.recv().await {
-            let chunk = chunk?;
+            let chunk = chunk.map_err(OfferError::Unread)?;
             size += chunk.len() as u64;
             if size > self.max_archive_size {
                 return Err(OfferError::TooLarge);

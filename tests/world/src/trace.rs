@@ -51,9 +51,8 @@ impl Trace {
         let traces = paths.filter(|path| path.extension().is_some_and(|it| it == "trace"));
         let lines = traces.flat_map(|path| {
             let trace = std::fs::read(path).expect("a trace can be read");
-            let lines =
-                String::from_utf8_lossy(&trace).lines().map(str::to_owned).collect::<Vec<_>>();
-            lines
+            let text = String::from_utf8_lossy(&trace).into_owned();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
         });
         lines.filter(|line| wanted(line)).collect()
     }

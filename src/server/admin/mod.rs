@@ -3,21 +3,21 @@
 //! HTTP/1.1 with JSON over a Unix socket in the data directory, mode 0600: whoever may connect
 //! owns the files anyway.
 
+mod intake;
+
+pub use intake::{KEY_HEADER, SyncLine, Syncing};
+
 use super::status;
 use crate::clock::Clock;
 use crate::digest::Sha256;
 use crate::keeper::divergences::DecideError;
 use crate::keeper::first_said::{self, FirstSaid, SeedError};
-use crate::keeper::offered::OfferError;
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
-use crate::keeper::selector::{SelectError, Selector};
-use crate::keeper::sync::{Plan, Synced};
 use crate::keeper::{Keeper, Refreshed};
 use crate::ledger::entry::Action;
-use crate::opam::Checksum;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::channel::{self, Channel, Sender};
 use http_body_util::{BodyExt as _, Collected, Either, Full, Limited};
 use hyper::body::Incoming;
@@ -31,9 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 /// What became of one repository's refresh.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,27 +69,6 @@ pub enum Rechecked {
     Checked(Checked),
     /// Why nothing can be said of one.
     Failed(CheckError),
-}
-
-/// What is to be synced.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Syncing {
-    /// Which archives.
-    pub selector: Selector,
-    /// Whether only the plan is wanted.
-    pub is_dry: bool,
-    /// The one cache to ask, in place of every archive's own sources.
-    pub cache: Option<Url>,
-}
-
-/// One line of the answer to [`Syncing`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SyncLine {
-    /// The first one.
-    Plan(Plan),
-    /// What happens then.
-    Event(Synced),
 }
 
 /// Where in the ledger is what a history first said.
@@ -184,19 +161,13 @@ async fn respond(
             Err(refusal) => refusal,
         },
         (&Method::POST, ["recheck"]) => recheck(request, keeper).await,
-        (&Method::POST, ["sync"]) => sync(request, keeper).await,
-        (&Method::POST, ["offers"]) => match read_up_to(MAX_SELECTOR, request).await {
-            Ok(offered) => match keeper.interest(offered).await {
-                Ok(interest) => json(StatusCode::OK, &interest),
-                Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-            },
-            Err(refusal) => refusal,
-        },
-        (&Method::PUT, ["bundle"]) => import(request, keeper).await,
+        (&Method::POST, ["sync"]) => intake::sync(request, keeper).await,
+        (&Method::POST, ["offers"]) => intake::interest(request, keeper).await,
         (&Method::PUT, ["offers", checksum]) => match checksum.parse() {
-            Ok(checksum) => take_offered(request, checksum, keeper).await,
+            Ok(checksum) => intake::offer(request, checksum, keeper).await,
             Err(_) => json(StatusCode::NOT_FOUND, &"an offer is named by its checksum"),
         },
+        (&Method::PUT, ["bundle"]) => intake::bundle(request, keeper).await,
         _ => json(StatusCode::NOT_FOUND, &"this server knows no such command; is it older?"),
     }
 }
@@ -240,103 +211,6 @@ async fn recheck(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<B
         }
     });
     Response::new(Either::Right(body))
-}
-
-async fn sync(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
-    let Syncing { selector, is_dry, cache } = match read_up_to(MAX_SELECTOR, request).await {
-        Ok(syncing) => syncing,
-        Err(refusal) => return refusal,
-    };
-    let (plan, archives) = match keeper.plan_sync(selector).await {
-        Ok(planned) => planned,
-        Err(error @ SelectError::NoRepository(_)) => {
-            return json(StatusCode::NOT_FOUND, &error.to_string());
-        }
-        Err(error) => return json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    };
-    let (mut lines, body) = Channel::new(LINES_AHEAD);
-    let keeper = Arc::clone(keeper);
-    tokio::spawn(async move {
-        let told = tell(&mut lines, &SyncLine::Plan(plan)).await;
-        let mut listening = told.is_ok() && !is_dry;
-        let mut events = keeper.sync(if listening { archives } else { Vec::new() }, cache);
-        while listening && let Some(event) = events.next().await {
-            // Whoever asked may have gone; then nothing more is begun.
-            listening = tell(&mut lines, &SyncLine::Event(event)).await.is_ok();
-        }
-    });
-    Response::new(Either::Right(body))
-}
-
-/// Takes an archive whose bytes are the body, as found at the `Content-Location`.
-async fn take_offered(
-    request: Request<Incoming>,
-    checksum: Checksum,
-    keeper: &Arc<Keeper>,
-) -> Response<Body> {
-    let origin = request.headers().get(header::CONTENT_LOCATION);
-    let origin = origin.and_then(|url| url.to_str().ok()).and_then(|url| url.parse().ok());
-    let Some(origin) = origin else {
-        return json(StatusCode::BAD_REQUEST, &"an offer says where it was found");
-    };
-    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
-    let mut body = request.into_body();
-    tokio::spawn(async move {
-        while let Some(frame) = body.frame().await {
-            let chunk = frame.map_err(|_| OfferError::Truncated);
-            let chunk = chunk.map(|frame| frame.into_data().unwrap_or_default());
-            let is_over = chunk.is_err();
-            if sender.send(chunk).await.is_err() || is_over {
-                return;
-            }
-        }
-    });
-    match keeper.take_offered(checksum, origin, chunks).await {
-        Ok(taken) => json(StatusCode::OK, &taken),
-        Err(error) => json(StatusCode::CONFLICT, &error.to_string()),
-    }
-}
-
-/// Takes in a bundle, which is the body.
-async fn import(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
-    let key = request.headers().get(KEY_HEADER).and_then(|key| key.to_str().ok());
-    let Some(Ok(key)) = key.map(str::parse) else {
-        return json(StatusCode::BAD_REQUEST, &"a bundle comes with the key that signed it");
-    };
-    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
-    let mut body = request.into_body();
-    tokio::spawn(async move {
-        while let Some(frame) = body.frame().await {
-            let chunk = frame.map(|frame| frame.into_data().unwrap_or_default());
-            if sender.send(chunk.map_err(io::Error::other)).await.is_err() {
-                return;
-            }
-        }
-    });
-    match keeper.import(ChunkReader { chunks, chunk: Bytes::new() }, key, |_| {}).await {
-        Ok(imported) => json(StatusCode::OK, &imported),
-        Err(error) => json(StatusCode::CONFLICT, &error.to_string()),
-    }
-}
-
-/// A body that blocking code reads.
-struct ChunkReader {
-    chunks: mpsc::Receiver<io::Result<Bytes>>,
-    chunk: Bytes,
-}
-
-impl io::Read for ChunkReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.chunks.blocking_recv() {
-                Some(chunk) => self.chunk = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.chunk.len());
-        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
-        Ok(length)
-    }
 }
 
 async fn seed(
@@ -406,15 +280,9 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     response
 }
 
-/// Names the public key that signed a bundle.
-pub const KEY_HEADER: &str = "x-opam-keep-key";
-/// How many chunks of an offer wait to be written.
-const CHUNKS_AHEAD: usize = 4;
 /// How many lines wait for a reader.
 const LINES_AHEAD: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest decision, in bytes; the reason has to fit into a ledger entry.
 const MAX_BODY: usize = 16 << 10;
-/// Longest selector, in bytes: more names than there are versions.
-const MAX_SELECTOR: usize = 8 << 20;
 const HEADER_PATIENCE: Duration = Duration::from_secs(10);
