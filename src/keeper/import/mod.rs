@@ -4,38 +4,27 @@
 //! hashes, and that the other ledger only grew since its last bundle. Blobs may be kept before
 //! that, as each is what its name says; one that was interrupted goes on by being taken in again.
 
-use super::file_list::FileList;
+mod contents;
+
+pub use contents::{Contents, Keep, read};
+
 use super::refresh::RefreshError;
 use super::repository::blocking;
 use super::{AdmitError, Keeper};
-use crate::bundle::{BundleError, BundleReader, Extent, Manifest, Member, MemberPath};
-use crate::digest::Sha256;
+use crate::bundle::BundleError;
 use crate::ledger::entry::{
     Divergence, DivergenceKind, Entry, EntryError, Import, Observed, Pin, Snapshot,
 };
 use crate::ledger::note::Verifier;
-use crate::store::blobs::Blobs;
 use crate::store::catalog::IndexError;
 use crate::store::log::{LogError, LogReader};
 use crate::store::{AppendError, Appended};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 use thiserror::Error;
-
-/// What a bundle has, once all of it was checked.
-pub struct Contents {
-    manifest: Manifest,
-    checkpoint: Vec<u8>,
-    /// What the other ledger pins, and is at hand here.
-    pins: Vec<Pin>,
-    /// The newest snapshot of each repository.
-    snapshots: Vec<Snapshot>,
-    /// How many of its archives were not selected.
-    left_out: u64,
-}
 
 /// What the last bundle of the same ledger ended with.
 #[derive(Clone, Debug)]
@@ -132,13 +121,6 @@ pub enum ImportError {
     Io(#[from] io::Error),
 }
 
-impl Contents {
-    /// The repositories that it has snapshots of.
-    pub fn repositories(&self) -> impl Iterator<Item = &str> {
-        self.snapshots.iter().map(|snapshot| snapshot.repository.as_str())
-    }
-}
-
 /// The last bundle that `key` signed, as our own ledger knows.
 ///
 /// # Errors
@@ -155,175 +137,6 @@ pub fn last_import(log: &LogReader, key: &Verifier) -> Result<Option<LastImport>
         }
     }
     Ok(last)
-}
-
-/// Reads all of a bundle and says what is in it. With `keep`, its blobs are kept on the way.
-/// Blocking; `tell` hears of every member's size.
-///
-/// # Errors
-/// Whatever is wrong with it; the ledger was not touched then.
-pub fn read(
-    source: impl Read,
-    key: &Verifier,
-    last: Option<&LastImport>,
-    blobs: &Blobs,
-    keep: Keep,
-    mut tell: impl FnMut(u64),
-) -> Result<Contents, ImportError> {
-    let mut bundle = BundleReader::open(source, key)?;
-    let manifest = bundle.manifest().clone();
-    let had = last.map_or(0, |last| last.import.size);
-    if manifest.from.size() > had {
-        return Err(ImportError::Gap { had, from: manifest.from.size() });
-    }
-    if manifest.size < had {
-        return Err(ImportError::Older { had, size: manifest.size });
-    }
-    bundle.watch(had);
-    let (mut pins, mut snapshots) = (Vec::new(), BTreeMap::new());
-    while let Some(leaves) = bundle.read_entries()? {
-        tell(leaves.iter().map(|(_, leaf)| leaf.len() as u64 + 2).sum());
-        for (index, leaf) in leaves {
-            let entry = Entry::from_leaf(&leaf);
-            match entry.map_err(|source| ImportError::Entry { index, source })? {
-                Entry::Pin(pin) => pins.push(pin),
-                Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
-                    drop(snapshots.insert(snapshot.repository.clone(), snapshot));
-                }
-                _ => {}
-            }
-        }
-    }
-    if let Some(last) = last
-        && bundle.watched() != Some(last.import.root)
-    {
-        return Err(ImportError::Rewritten { had, entry: last.entry });
-    }
-    let wanted: HashSet<Sha256> = snapshots.values().flat_map(lists_of).collect();
-    let mut kept = Kept { blobs, keep, wanted, lists: HashMap::new(), small: Vec::new(), held: 0 };
-    let mut brought = HashSet::new();
-    while let Some(member) = bundle.left().first().copied() {
-        if let MemberPath::Blob(name) = member.path {
-            brought.insert(name);
-        }
-        kept.read(&mut bundle, member)?;
-        tell(member.size);
-    }
-    let checkpoint = bundle.checkpoint().to_vec();
-    bundle.end()?;
-    kept.flush()?;
-    let is_here = |name: &Sha256| brought.contains(name) || blobs.size(name).is_ok();
-    let all = pins.len();
-    match manifest.extent {
-        Extent::All => {
-            if let Some(pin) = pins.iter().find(|pin| !is_here(&pin.sha256)) {
-                return Err(ImportError::Incomplete(format!("the archive {}", pin.sha256)));
-            }
-        }
-        Extent::Selected => pins.retain(|pin| is_here(&pin.sha256)),
-    }
-    for snapshot in snapshots.values() {
-        kept.check(snapshot, is_here)?;
-    }
-    let left_out = (all - pins.len()) as u64;
-    let snapshots = snapshots.into_values().collect();
-    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out })
-}
-
-/// Whether a bundle's blobs are kept as it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// The bundle is only checked.
-    Nothing,
-    /// They are kept.
-    Blobs,
-}
-
-/// The blobs of a bundle on their way into the store.
-struct Kept<'a> {
-    blobs: &'a Blobs,
-    keep: Keep,
-    /// The lists of files whose bytes are looked at.
-    wanted: HashSet<Sha256>,
-    lists: HashMap<Sha256, FileList>,
-    /// Small blobs wait, to be made durable together.
-    small: Vec<(Sha256, Vec<u8>)>,
-    held: u64,
-}
-
-impl Kept<'_> {
-    fn read<R: Read>(
-        &mut self,
-        bundle: &mut BundleReader<R>,
-        member: Member,
-    ) -> Result<(), ImportError> {
-        if member.size <= SMALL || self.wanted.contains(&member.sha256) {
-            if member.size > FileList::MAX_SIZE {
-                return Err(BundleError::TooLarge("a snapshot's list of files").into());
-            }
-            let mut bytes = Vec::new();
-            bundle.read(|chunk| {
-                bytes.extend_from_slice(chunk);
-                Ok(())
-            })?;
-            return self.take(member, bytes);
-        }
-        let mut writer = match self.keep {
-            Keep::Nothing => None,
-            Keep::Blobs => Some(self.blobs.writer()?),
-        };
-        bundle.read(|chunk| writer.as_mut().map_or(Ok(()), |writer| writer.write(chunk)))?;
-        if let Some(writer) = writer {
-            self.blobs.keep(writer.finish())?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, member: Member, bytes: Vec<u8>) -> Result<(), ImportError> {
-        if self.wanted.contains(&member.sha256) {
-            let list =
-                FileList::parse(&bytes).map_err(|error| BundleError::Form(error.to_string()));
-            self.lists.insert(member.sha256, list?);
-        }
-        if let (Keep::Blobs, MemberPath::Blob(name)) = (self.keep, member.path) {
-            self.held += member.size;
-            self.small.push((name, bytes));
-            if self.held > HELD {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.held = 0;
-        let small = std::mem::take(&mut self.small);
-        self.blobs.put_all(small.iter().map(|(name, bytes)| (*name, &bytes[..])))?;
-        Ok(())
-    }
-
-    /// Whether all that a snapshot names is here.
-    fn check(
-        &self,
-        snapshot: &Snapshot,
-        is_here: impl Fn(&Sha256) -> bool,
-    ) -> Result<(), ImportError> {
-        for name in lists_of(snapshot) {
-            let list = self.lists.get(&name);
-            let list = list.ok_or_else(|| ImportError::Incomplete(format!("the list {name}")))?;
-            if let Some((path, _)) = list.0.iter().find(|(_, name)| !is_here(name)) {
-                return Err(ImportError::Incomplete(format!("the file {path}")));
-            }
-        }
-        match snapshot.index.filter(|name| !is_here(name)) {
-            Some(name) => Err(ImportError::Incomplete(format!("the index {name}"))),
-            None => Ok(()),
-        }
-    }
-}
-
-fn lists_of(snapshot: &Snapshot) -> [Sha256; 2] {
-    [snapshot.files, snapshot.admitted]
 }
 
 impl Keeper {
@@ -474,9 +287,5 @@ impl From<AdmitError> for ImportError {
     }
 }
 
-/// Up to so many bytes, blobs are kept many at a time.
-const SMALL: u64 = 1 << 20;
-/// So many bytes of them wait at most.
-const HELD: u64 = 16 << 20;
 /// So many pins share the ledger's appends.
 const BATCH: usize = 512;

@@ -1,0 +1,204 @@
+//! All that a bundle has, read once from its beginning to its end.
+
+use super::{ImportError, LastImport};
+use crate::bundle::{BundleError, BundleReader, Extent, Manifest, Member, MemberPath};
+use crate::digest::Sha256;
+use crate::keeper::file_list::FileList;
+use crate::ledger::entry::{Entry, Pin, Snapshot};
+use crate::ledger::note::Verifier;
+use crate::store::blobs::Blobs;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Read};
+
+/// What a bundle has, once all of it was checked.
+pub struct Contents {
+    pub(super) manifest: Manifest,
+    pub(super) checkpoint: Vec<u8>,
+    /// What the other ledger pins, and is at hand here.
+    pub(super) pins: Vec<Pin>,
+    /// The newest snapshot of each repository.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// How many of its archives were not selected.
+    pub(super) left_out: u64,
+}
+
+/// Whether a bundle's blobs are kept as it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The bundle is only checked.
+    Nothing,
+    /// They are kept.
+    Blobs,
+}
+
+impl Contents {
+    /// The repositories that it has snapshots of.
+    pub fn repositories(&self) -> impl Iterator<Item = &str> {
+        self.snapshots.iter().map(|snapshot| snapshot.repository.as_str())
+    }
+}
+
+/// Reads all of a bundle and says what is in it. With `keep`, its blobs are kept on the way.
+/// Blocking; `tell` hears of every member's size.
+///
+/// # Errors
+/// Whatever is wrong with it; the ledger was not touched then.
+pub fn read(
+    source: impl Read,
+    key: &Verifier,
+    last: Option<&LastImport>,
+    blobs: &Blobs,
+    keep: Keep,
+    mut tell: impl FnMut(u64),
+) -> Result<Contents, ImportError> {
+    let mut bundle = BundleReader::open(source, key)?;
+    let manifest = bundle.manifest().clone();
+    let had = last.map_or(0, |last| last.import.size);
+    if manifest.from.size() > had {
+        return Err(ImportError::Gap { had, from: manifest.from.size() });
+    }
+    if manifest.size < had {
+        return Err(ImportError::Older { had, size: manifest.size });
+    }
+    bundle.watch(had);
+    let (mut pins, mut snapshots) = (Vec::new(), BTreeMap::new());
+    while let Some(leaves) = bundle.read_entries()? {
+        tell(leaves.iter().map(|(_, leaf)| leaf.len() as u64 + 2).sum());
+        for (index, leaf) in leaves {
+            let entry = Entry::from_leaf(&leaf);
+            match entry.map_err(|source| ImportError::Entry { index, source })? {
+                Entry::Pin(pin) => pins.push(pin),
+                Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
+                    drop(snapshots.insert(snapshot.repository.clone(), snapshot));
+                }
+                _ => {}
+            }
+        }
+    }
+    if let Some(last) = last
+        && bundle.watched() != Some(last.import.root)
+    {
+        return Err(ImportError::Rewritten { had, entry: last.entry });
+    }
+    let wanted: HashSet<Sha256> = snapshots.values().flat_map(lists_of).collect();
+    let mut kept = Kept { blobs, keep, wanted, lists: HashMap::new(), small: Vec::new(), held: 0 };
+    let mut brought = HashSet::new();
+    while let Some(member) = bundle.left().first().copied() {
+        if let MemberPath::Blob(name) = member.path {
+            brought.insert(name);
+        }
+        kept.read(&mut bundle, member)?;
+        tell(member.size);
+    }
+    let checkpoint = bundle.checkpoint().to_vec();
+    bundle.end()?;
+    kept.flush()?;
+    let is_here = |name: &Sha256| brought.contains(name) || blobs.size(name).is_ok();
+    let all = pins.len();
+    match manifest.extent {
+        Extent::All => {
+            if let Some(pin) = pins.iter().find(|pin| !is_here(&pin.sha256)) {
+                return Err(ImportError::Incomplete(format!("the archive {}", pin.sha256)));
+            }
+        }
+        Extent::Selected => pins.retain(|pin| is_here(&pin.sha256)),
+    }
+    for snapshot in snapshots.values() {
+        kept.check(snapshot, is_here)?;
+    }
+    let left_out = (all - pins.len()) as u64;
+    let snapshots = snapshots.into_values().collect();
+    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out })
+}
+
+/// The blobs of a bundle on their way into the store.
+struct Kept<'a> {
+    blobs: &'a Blobs,
+    keep: Keep,
+    /// The lists of files whose bytes are looked at.
+    wanted: HashSet<Sha256>,
+    lists: HashMap<Sha256, FileList>,
+    /// Small blobs wait, to be made durable together.
+    small: Vec<(Sha256, Vec<u8>)>,
+    held: u64,
+}
+
+impl Kept<'_> {
+    fn read<R: Read>(
+        &mut self,
+        bundle: &mut BundleReader<R>,
+        member: Member,
+    ) -> Result<(), ImportError> {
+        if member.size <= SMALL || self.wanted.contains(&member.sha256) {
+            if member.size > FileList::MAX_SIZE {
+                return Err(BundleError::TooLarge("a snapshot's list of files").into());
+            }
+            let mut bytes = Vec::new();
+            bundle.read(|chunk| {
+                bytes.extend_from_slice(chunk);
+                Ok(())
+            })?;
+            return self.take(member, bytes);
+        }
+        let mut writer = match self.keep {
+            Keep::Nothing => None,
+            Keep::Blobs => Some(self.blobs.writer()?),
+        };
+        bundle.read(|chunk| writer.as_mut().map_or(Ok(()), |writer| writer.write(chunk)))?;
+        if let Some(writer) = writer {
+            self.blobs.keep(writer.finish())?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, member: Member, bytes: Vec<u8>) -> Result<(), ImportError> {
+        if self.wanted.contains(&member.sha256) {
+            let list =
+                FileList::parse(&bytes).map_err(|error| BundleError::Form(error.to_string()));
+            self.lists.insert(member.sha256, list?);
+        }
+        if let (Keep::Blobs, MemberPath::Blob(name)) = (self.keep, member.path) {
+            self.held += member.size;
+            self.small.push((name, bytes));
+            if self.held > HELD {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.held = 0;
+        let small = std::mem::take(&mut self.small);
+        self.blobs.put_all(small.iter().map(|(name, bytes)| (*name, &bytes[..])))?;
+        Ok(())
+    }
+
+    /// Whether all that a snapshot names is here.
+    fn check(
+        &self,
+        snapshot: &Snapshot,
+        is_here: impl Fn(&Sha256) -> bool,
+    ) -> Result<(), ImportError> {
+        for name in lists_of(snapshot) {
+            let list = self.lists.get(&name);
+            let list = list.ok_or_else(|| ImportError::Incomplete(format!("the list {name}")))?;
+            if let Some((path, _)) = list.0.iter().find(|(_, name)| !is_here(name)) {
+                return Err(ImportError::Incomplete(format!("the file {path}")));
+            }
+        }
+        match snapshot.index.filter(|name| !is_here(name)) {
+            Some(name) => Err(ImportError::Incomplete(format!("the index {name}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lists_of(snapshot: &Snapshot) -> [Sha256; 2] {
+    [snapshot.files, snapshot.admitted]
+}
+
+/// Up to so many bytes, blobs are kept many at a time.
+const SMALL: u64 = 1 << 20;
+/// So many bytes of them wait at most.
+const HELD: u64 = 16 << 20;
