@@ -23,7 +23,9 @@ fn a_locked_project_gets_exactly_its_archives_and_a_second_run_asks_nobody() {
     let file = file.display().to_string();
 
     let said = keep.run(&["sync", "--from", &file]).ok();
-    let packages = LOCKED.map(|(name, version)| format!("{name}.{version}"));
+    let packages = LOCKED.iter().filter(|(_, version)| *version != "base");
+    let packages: Vec<String> =
+        packages.map(|(name, version)| format!("{name}.{version}")).collect();
     let mut expected: Vec<&str> = packages.iter().flat_map(|it| recorded.urls_of(it)).collect();
     expected.sort_unstable();
     expected.dedup();

@@ -17,7 +17,7 @@ impl Trace {
         let directory = tempfile::tempdir().expect("a directory can be made");
         let program = directory.path().join("traced");
         let script = format!(
-            "#!/bin/sh\nexec strace -D -f -qq -e trace=socket,connect,sendto,sendmsg,sendmmsg \
+            "#!/bin/sh\nexec strace -D -f --seccomp-bpf -qq -e trace=socket,connect,sendto,sendmsg,sendmmsg \
              -o {}/$$.trace {binary} \"$@\"\n",
             directory.path().display()
         );
