@@ -2,7 +2,7 @@
 
 use super::output::say;
 use super::selecting::{Selecting, Selection};
-use super::{Context, Failure, output};
+use super::{Context, Failure, export_static, output};
 use crate::keeper::export::{self, Export, Exported, Since, Step};
 use crate::keeper::verify;
 use crate::ledger::checkpoint::Checkpoint;
@@ -23,17 +23,36 @@ pub(super) struct Arguments {
     #[command(flatten)]
     selecting: Selecting,
     /// The bundle's file, which must not be there yet
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "into")]
+    out: Option<PathBuf>,
     /// Only what is new since then: a ledger size, as import prints it, or a file with a checkpoint
     #[arg(long, value_name = "SIZE|CHECKPOINT")]
     since: Option<String>,
+    /// Write the whole mirror as plain files instead, for any web server
+    #[arg(
+        long = "static",
+        value_name = "DIR",
+        conflicts_with_all = ["out", "since", "packages", "from", "all", "repository"]
+    )]
+    into: Option<PathBuf>,
+    /// Bring an earlier --static export up to date
+    #[arg(long, requires = "into")]
+    update: bool,
     /// Show no progress
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match (&arguments.into, &arguments.out) {
+        (Some(root), _) => export_static::run(context, root, arguments.update, arguments.quiet),
+        (None, Some(out)) => bundle(context, arguments, out),
+        // clap asks for one of them.
+        (None, None) => Err(Failure::Usage("say --out FILE or --static DIR".to_owned())),
+    }
+}
+
+fn bundle(context: &Context, arguments: &Arguments, out: &Path) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
     let log = verify::reader(&layout).map_err(Failure::Usage)?;
     let signer = keys::load(&layout).map_err(Failure::usage)?;
@@ -41,7 +60,6 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let since = since.transpose()?.unwrap_or(Since::Size(0));
     let Selection { selector, pinned } = arguments.selecting.read_or_all()?;
     let export = Export { since, repository: selector.repository, packages: selector.packages };
-    let out = &arguments.out;
     let bar = progress(arguments.quiet);
     let failed =
         |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", out.display()));
@@ -113,7 +131,11 @@ A bundle is one file, signed with the ledger's key: the ledger's entries, the re
 served now, and the archives that are pinned; of some packages only, when some are named. It is a tar \
 archive. On the other side:  opam-keep import FILE --key KEY
 
+--static writes the mirror as files, with the paths and bytes that the server gives: index.tar.gz, \
+repo and cache/. Files are hard links into the store where that is possible.
+
   opam-keep export --out farm.bundle
   opam-keep export --out farm.bundle --since 4711
-  opam-keep export --out project.bundle --from project.opam.locked";
+  opam-keep export --out project.bundle --from project.opam.locked
+  opam-keep export --static /srv/www/opam --update";
 const BUFFER: usize = 1 << 20;

@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod divergences;
 mod export;
+mod export_static;
 mod file_chunks;
 mod history;
 mod import;

@@ -34,6 +34,7 @@ mod served;
 pub mod snapshots;
 mod sources;
 mod state;
+pub mod static_files;
 pub mod sync;
 pub mod verify;
 

@@ -19,6 +19,7 @@ mod replay;
 mod room;
 #[cfg(test)]
 mod tests;
+pub mod tree_writer;
 mod writer;
 
 pub use writer::{AppendError, Appended};

@@ -25,6 +25,7 @@ mod requests;
 mod room;
 mod snapshots;
 mod sources;
+mod static_files;
 mod streams;
 mod sync;
 mod update;

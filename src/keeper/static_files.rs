@@ -1,0 +1,163 @@
+//! A mirror as plain files, for a web server that knows nothing of opam-keep.
+//!
+//! Paths and bytes are those that the server gives. It reads the ledger and the blobs as they are
+//! on disk, with or without a server; what is written is a pure function of them. Blocking.
+
+use super::admit::{self, AdmitError, Declarations};
+use super::file_list::{FileList, FileListError};
+use crate::digest::Sha256;
+use crate::ledger::entry::{Entry, Pin, Snapshot};
+use crate::opam::Checksum;
+use crate::store::blobs::{BlobError, Blobs};
+use crate::store::log::{LogError, LogReader};
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use thiserror::Error;
+
+/// Every file of a mirror, by its path.
+pub struct StaticFiles {
+    /// Archives, which are written before what names them.
+    pub archives: BTreeMap<String, Sha256>,
+    /// What names archives: `repo` and `index.tar.gz` of each repository, in the order in which
+    /// they are written.
+    pub metadata: Vec<(String, Bytes)>,
+    /// How many archives the repositories declare that are not kept.
+    pub missing: u64,
+}
+
+/// Why a mirror can't be written as files.
+#[derive(Debug, Error)]
+pub enum StaticError {
+    /// Nothing was ever admitted of a repository.
+    #[error("repository {0} has no snapshot yet: opam-keep refresh asks upstream for one")]
+    NoSnapshot(String),
+    /// The ledger can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A blob is missing or damaged.
+    #[error("{0}: opam-keep verify tells more")]
+    Blob(#[from] BlobError),
+    /// A list of files can't be read.
+    #[error(transparent)]
+    List(#[from] FileListError),
+    /// The metadata can't be read or written.
+    #[error(transparent)]
+    Metadata(#[from] AdmitError),
+}
+
+impl StaticFiles {
+    /// The files of these repositories, of which the first is at the root too.
+    ///
+    /// # Errors
+    /// When one of them can't be served.
+    pub fn of(log: &LogReader, blobs: &Blobs, names: &[&str]) -> Result<Self, StaticError> {
+        let kept = Kept::read(log)?;
+        let mut files = Self { archives: BTreeMap::new(), metadata: Vec::new(), missing: 0 };
+        for (checksum, blob) in &kept.by_checksum {
+            files.archives.insert(cache_path("", checksum), *blob);
+        }
+        // What a client takes for the sign that there is something new comes last.
+        for (place, name) in names.iter().enumerate().rev() {
+            let snapshot = kept.snapshots.get(*name);
+            let snapshot = snapshot.ok_or_else(|| StaticError::NoSnapshot((*name).to_owned()))?;
+            let list = blobs.read(&snapshot.admitted, FileList::MAX_SIZE)?;
+            let list = FileList::parse(&list)?;
+            let declarations = Declarations::of_list(blobs, &list)?;
+            let index = match &snapshot.index {
+                Some(index) => Bytes::from(blobs.read(index, MAX_INDEX)?),
+                None => admit::index_of_list(blobs, &list)?,
+            };
+            let repo = match list.0.get(&admit::repo_path()) {
+                Some(repo) => Bytes::from(blobs.read(repo, MAX_INDEX)?),
+                None => Bytes::new(),
+            };
+            let mut prefixes = vec![];
+            // One repository alone needs no second place, which an object store would double.
+            prefixes.extend((names.len() > 1).then(|| format!("{name}/")));
+            prefixes.extend((place == 0).then(String::new));
+            for prefix in prefixes {
+                files.add_archives(&prefix, &declarations, &kept);
+                files.metadata.push((format!("{prefix}repo"), repo.clone()));
+                files.metadata.push((format!("{prefix}index.tar.gz"), index.clone()));
+            }
+            let is_kept = |archive: &&_| kept.find(archive).is_some();
+            let archives = declarations.archives();
+            files.missing += (archives.len() - archives.iter().filter(is_kept).count()) as u64;
+        }
+        Ok(files)
+    }
+
+    /// Every path, with the SHA-256 of what is there.
+    pub fn names(&self) -> BTreeMap<String, Sha256> {
+        let metadata = self.metadata.iter().map(|(path, bytes)| (path.clone(), Sha256::of(bytes)));
+        let archives = self.archives.iter().map(|(path, name)| (path.clone(), *name));
+        archives.chain(metadata).collect()
+    }
+
+    /// What one repository declares, below its own place, as clients look for it there.
+    fn add_archives(&mut self, prefix: &str, declarations: &Declarations, kept: &Kept) {
+        for archive in declarations.archives() {
+            for checksum in &archive.checksums {
+                if let Some(blob) = kept.by_checksum.get(checksum) {
+                    self.archives.insert(cache_path(prefix, checksum), *blob);
+                }
+            }
+        }
+        for package in declarations.main().keys() {
+            let archive = declarations.main_of(package).filter(|it| it.checksums.is_empty());
+            if let Some(blob) = archive.and_then(|archive| kept.find(&archive)) {
+                self.archives.insert(format!("{prefix}archive/{package}"), blob);
+            }
+        }
+    }
+}
+
+/// What the ledger says is kept.
+struct Kept {
+    by_checksum: HashMap<Checksum, Sha256>,
+    by_url: HashMap<String, Sha256>,
+    snapshots: HashMap<String, Snapshot>,
+}
+
+impl Kept {
+    /// The first pin stands, by checksum and by URL, as in the catalog.
+    fn read(log: &LogReader) -> Result<Self, LogError> {
+        let mut kept =
+            Self { by_checksum: HashMap::new(), by_url: HashMap::new(), snapshots: HashMap::new() };
+        for entry in log.entries(0, log.size()?) {
+            match entry?.1 {
+                Entry::Pin(Pin { url, md5, sha256, sha512, .. }) => {
+                    for checksum in
+                        [Checksum::Md5(md5), Checksum::Sha256(sha256), Checksum::Sha512(sha512)]
+                    {
+                        kept.by_checksum.entry(checksum).or_insert(sha256);
+                    }
+                    kept.by_url.entry(url).or_insert(sha256);
+                }
+                Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
+                    kept.snapshots.insert(snapshot.repository.clone(), snapshot);
+                }
+                _ => {}
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The blob of a declared archive: the one that all its checksums lead to or, without any, the
+    /// first that one of its URLs was pinned to.
+    fn find(&self, archive: &crate::store::catalog::DeclaredArchive) -> Option<Sha256> {
+        let mut blobs = archive.checksums.iter().map(|checksum| self.by_checksum.get(checksum));
+        match blobs.next() {
+            Some(first) => blobs.all(|blob| blob == first).then_some(*first?),
+            None => archive.urls.iter().find_map(|url| self.by_url.get(url).copied()),
+        }
+    }
+}
+
+fn cache_path(prefix: &str, checksum: &Checksum) -> String {
+    let hex = checksum.hex();
+    format!("{prefix}cache/{}/{}/{hex}", checksum.kind(), &hex[..2])
+}
+
+/// Longest index that is read back, in bytes.
+const MAX_INDEX: u64 = 1 << 30;

@@ -1,0 +1,312 @@
+//! A directory of files that others serve, kept as it should be with the least change.
+//!
+//! Each file appears whole, under its name at once. `SHA256SUMS` lists them all, in the form that
+//! `sha256sum --check` reads: by it what was written before is known again, and only that is ever
+//! replaced or removed.
+
+use super::durable;
+use super::regular;
+use crate::digest::Sha256;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A directory that is being brought up to date.
+pub struct TreeWriter {
+    root: PathBuf,
+    /// Locked: two writers would each remove what the other one wrote.
+    _alone: File,
+    /// What was there, as the last run left it.
+    before: BTreeMap<String, Sha256>,
+    /// What shall be there.
+    now: BTreeMap<String, Sha256>,
+    /// Directories that are known to be none but directories.
+    directories: HashSet<PathBuf>,
+    /// Where the bytes of a blob were written, for other names of it.
+    written: HashMap<Sha256, PathBuf>,
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It was there.
+    Unchanged,
+    /// It is another name of a file that is there.
+    Linked,
+    /// Its bytes were written.
+    Copied,
+}
+
+/// Why a directory can't be written.
+#[derive(Debug, Error)]
+pub enum TreeError {
+    /// There is something that no earlier run wrote.
+    #[error("{0} is not empty, and has no SHA256SUMS of an earlier export: name another directory")]
+    Foreign(PathBuf),
+    /// It was written before, and nobody said that it may change.
+    #[error("{0} has an export already: --update brings it up to date")]
+    Present(PathBuf),
+    /// Another process writes to it.
+    #[error("another export writes to {0}: wait until it is done")]
+    Busy(PathBuf),
+    /// Something that is no directory is where one has to be.
+    #[error("{0} is no directory: remove it")]
+    NoDirectory(PathBuf),
+    /// The list of what was written is damaged.
+    #[error("{0} can't be read: remove the whole export and write it anew")]
+    Sums(PathBuf),
+    /// The file system fails.
+    #[error("{path}: {source}")]
+    Io {
+        /// On what.
+        path: PathBuf,
+        /// How.
+        source: io::Error,
+    },
+}
+
+impl TreeWriter {
+    /// Begins to write `files` below `root`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When there is something else, or an earlier export without `update`.
+    pub fn begin(
+        root: &Path,
+        update: bool,
+        files: BTreeMap<String, Sha256>,
+    ) -> Result<Self, TreeError> {
+        std::fs::create_dir_all(root).map_err(failed(root))?;
+        let alone = File::open(root).map_err(failed(root))?;
+        if flock(&alone, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(TreeError::Busy(root.to_owned()));
+        }
+        let sums = root.join(SUMS);
+        let before = match regular::open(&sums) {
+            Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
+            Ok(file) => read_sums(&sums, file)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut entries = std::fs::read_dir(root).map_err(failed(root))?;
+                if entries.next().is_some() {
+                    return Err(TreeError::Foreign(root.to_owned()));
+                }
+                BTreeMap::new()
+            }
+            Err(error) => return Err(failed(&sums)(error)),
+        };
+        let mut writer = Self {
+            root: root.to_owned(),
+            _alone: alone,
+            before,
+            now: files,
+            directories: HashSet::new(),
+            written: HashMap::new(),
+        };
+        // Whatever happens now, the next run knows what this one may have written.
+        let mut all = writer.before.clone();
+        all.extend(writer.now.iter().map(|(path, name)| (path.clone(), *name)));
+        writer.put(SUMS, &sums_of(&all))?;
+        Ok(writer)
+    }
+
+    /// Whether an earlier run wrote these bytes to `path`, and they are there as it left them.
+    ///
+    /// It doesn't read them: `sha256sum --check SHA256SUMS` does. Where the earlier run could link
+    /// to the blob's file, this is about that very file, which a healed blob is not any more.
+    pub fn is_current(&mut self, path: &str, blob: &Path) -> bool {
+        let Some(name) = self.now.get(path).copied() else { return true };
+        let target = self.root.join(path);
+        let (Ok(blob), Ok(found)) = (std::fs::metadata(blob), std::fs::symlink_metadata(&target))
+        else {
+            return false;
+        };
+        let is_as_left = self.before.get(path) == Some(&name)
+            && found.is_file()
+            && found.len() == blob.len()
+            && (found.nlink() == 1 || found.dev() != blob.dev() || found.ino() == blob.ino());
+        if is_as_left {
+            self.written.entry(name).or_insert(target);
+        }
+        is_as_left
+    }
+
+    /// Writes a file with the bytes of `blob`, which `path` names and which were checked.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn link(&mut self, path: &str, blob: &Path) -> Result<Written, TreeError> {
+        let Some(name) = self.now.get(path).copied() else { return Ok(Written::Unchanged) };
+        let target = self.root.join(path);
+        let directory = self.directory_of(&target)?;
+        let written = self.written.get(&name).cloned();
+        for source in [blob].into_iter().chain(written.iter().map(PathBuf::as_path)) {
+            if link(source, &target, &directory).is_ok() {
+                self.written.entry(name).or_insert(target);
+                return Ok(Written::Linked);
+            }
+        }
+        let copy = || -> io::Result<()> {
+            let mut temporary = temporary(&directory)?;
+            io::copy(&mut File::open(blob)?, &mut temporary)?;
+            temporary.persist(&target).map(drop).map_err(|error| error.error)
+        };
+        copy().map_err(failed(&target))?;
+        self.written.insert(name, target);
+        Ok(Written::Copied)
+    }
+
+    /// Leaves out what can't be written; what is there of it goes.
+    pub fn leave_out(&mut self, path: &str) {
+        if let Some(name) = self.now.remove(path) {
+            self.before.insert(path.to_owned(), name);
+        }
+    }
+
+    /// Writes a file with these bytes.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write(&mut self, path: &str, bytes: &[u8]) -> Result<Written, TreeError> {
+        let target = self.root.join(path);
+        let is_there = regular::open(&target).is_ok_and(|file| {
+            let mut found = Vec::new();
+            let read = file.take(bytes.len() as u64 + 1).read_to_end(&mut found);
+            read.is_ok() && found == bytes
+        });
+        if is_there {
+            return Ok(Written::Unchanged);
+        }
+        self.put(path, bytes)?;
+        Ok(Written::Copied)
+    }
+
+    /// Makes all that was written durable: before what names it is.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn sync(&self) -> Result<(), TreeError> {
+        durable::sync_file_system(&self.root).map_err(failed(&self.root))
+    }
+
+    /// Removes what an earlier run wrote and is not wanted any more, and says how many files.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn end(mut self) -> Result<u64, TreeError> {
+        let mut removed = 0;
+        for path in self.before.keys().filter(|path| !self.now.contains_key(*path)) {
+            let target = self.root.join(path);
+            let mut above = target.ancestors().skip(1).take_while(|it| *it != self.root);
+            if !above.all(|it| is_directory(it).unwrap_or(false)) {
+                continue;
+            }
+            match std::fs::remove_file(&target) {
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(&target)(error)),
+            }
+            // Those that others need are not empty.
+            for directory in target.ancestors().skip(1).take_while(|it| *it != self.root) {
+                if std::fs::remove_dir(directory).is_err() {
+                    break;
+                }
+            }
+        }
+        let sums = sums_of(&self.now);
+        self.put(SUMS, &sums)?;
+        self.sync()?;
+        Ok(removed)
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), TreeError> {
+        let target = self.root.join(path);
+        let directory = self.directory_of(&target)?;
+        let put = || -> io::Result<()> {
+            let mut temporary = temporary(&directory)?;
+            temporary.write_all(bytes)?;
+            temporary.persist(&target).map(drop).map_err(|error| error.error)
+        };
+        put().map_err(failed(&target))
+    }
+
+    /// The directory of a file below the root; no link leads out of it.
+    fn directory_of(&mut self, target: &Path) -> Result<PathBuf, TreeError> {
+        let directory = target.parent().unwrap_or(&self.root).to_owned();
+        let above: Vec<&Path> =
+            directory.ancestors().take_while(|it| !self.directories.contains(*it)).collect();
+        for directory in above.into_iter().rev().filter(|it| it.starts_with(&self.root)) {
+            match std::fs::create_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(directory)(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            // The root itself may be where a link leads.
+            if *directory != self.root && !is_directory(directory).map_err(failed(directory))? {
+                return Err(TreeError::NoDirectory(directory.to_owned()));
+            }
+            self.directories.insert(directory.to_owned());
+        }
+        Ok(directory)
+    }
+}
+
+/// Whether it is a directory, and no link to one.
+fn is_directory(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::symlink_metadata(path)?.is_dir())
+}
+
+/// Makes `target` another name of `source`, in place of what it was.
+fn link(source: &Path, target: &Path, directory: &Path) -> io::Result<()> {
+    let same = |one: &Path, other: &Path| -> io::Result<bool> {
+        let (one, other) = (std::fs::symlink_metadata(one)?, std::fs::symlink_metadata(other)?);
+        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+    };
+    // rename(2) leaves both names where they are the same file already.
+    if same(source, target).unwrap_or(false) {
+        return Ok(());
+    }
+    let place = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(directory)?;
+    let linked = place.path().join("file");
+    std::fs::hard_link(source, &linked)?;
+    std::fs::rename(&linked, target)
+}
+
+/// A file that any user of the machine may read once it has its name.
+fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mode = Permissions::from_mode(0o644);
+    tempfile::Builder::new().prefix(TEMPORARY).permissions(mode).tempfile_in(directory)
+}
+
+fn sums_of(files: &BTreeMap<String, Sha256>) -> Vec<u8> {
+    let lines = files.iter().map(|(path, name)| format!("{name}  {path}\n"));
+    lines.collect::<String>().into_bytes()
+}
+
+fn read_sums(path: &Path, file: File) -> Result<BTreeMap<String, Sha256>, TreeError> {
+    let damaged = || TreeError::Sums(path.to_owned());
+    let mut text = String::new();
+    file.take(MAX_SUMS).read_to_string(&mut text).map_err(|_| damaged())?;
+    let mut files = BTreeMap::new();
+    for line in text.lines() {
+        let (name, file) = line.split_once("  ").ok_or_else(damaged)?;
+        // It decides what is removed, so it names nothing outside.
+        let is_below = file.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let name = name.parse().ok().filter(|_| is_below).ok_or_else(damaged)?;
+        files.insert(file.to_owned(), name);
+    }
+    Ok(files)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
+    let path = path.to_owned();
+    move |source| TreeError::Io { path, source }
+}
+
+const SUMS: &str = "SHA256SUMS";
+const TEMPORARY: &str = ".opam-keep-";
+/// Longest list that is read, in bytes.
+const MAX_SUMS: u64 = 1 << 30;
