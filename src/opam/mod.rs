@@ -32,7 +32,10 @@ pub use index::{IndexError, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
 pub use repo_file::rewrite_repo_file;
-pub use source::{ArchiveSource, Role, SourceError, archive_sources, patches};
+pub use source::{
+    ArchiveSource, ExtraSources, Rewrite, Role, SourceError, archive_sources, patches, source_name,
+    strengthen,
+};
 pub use syntax::{OpamFile, SyntaxError};
 pub use tree::{Tree, TreeError, TreeLimits, find_versions};
 pub use wanted::{Wanted, WantedError};

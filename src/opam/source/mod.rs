@@ -1,7 +1,12 @@
 //! The archives that an opam file declares (`opamFile.ml`: `URLSyntax`, `OPAMSyntax`).
 
+mod rewrite;
+mod strengthen;
 #[cfg(test)]
 mod tests;
+
+pub use rewrite::{ExtraSources, Rewrite, source_name};
+pub use strengthen::strengthen;
 
 use super::checksum::DeclaredChecksums;
 use super::path::{PathError, RepoPath};
@@ -127,7 +132,7 @@ const MALFORMED_EXTRA_FILES: SourceError = SourceError::Malformed {
 
 fn section_source(role: Role, section: &Section) -> Result<ArchiveSource, SourceError> {
     let mut urls = Vec::new();
-    for field in SOURCE_FIELDS {
+    for field in ARCHIVE_FIELDS {
         add_urls(&mut urls, section, field)?;
     }
     // Without a `src` that is an archive, the mirrors are not archives either.
@@ -152,7 +157,7 @@ fn add_urls(
 
 /// The fields that name an archive's URL: today's, then the ones of old formats. `git`, `hg`,
 /// `darcs` and `local` name no archives.
-const SOURCE_FIELDS: [&str; 3] = ["src", "archive", "http"];
+const ARCHIVE_FIELDS: [&str; 3] = ["src", "archive", "http"];
 
 /// What the section's `checksum` declares; void where clients ignore it.
 pub(super) fn section_checksums(section: &Section) -> Result<DeclaredChecksums, SourceError> {

@@ -1,8 +1,9 @@
 //! Sources as files declare them, and names that lead out.
 
 use super::*;
-use crate::opam::Strength;
+use crate::digest::Digests;
 use crate::opam::tree::world;
+use crate::opam::{Checksum, Strength};
 
 fn sources(source: &str) -> Result<Vec<ArchiveSource>, SourceError> {
     archive_sources(&OpamFile::parse(source.as_bytes()).unwrap())
@@ -134,5 +135,128 @@ fn a_real_repository_declares_what_was_measured_in_it() {
         }
         println!("{name}: {main} main, {extra} extra, {mirrored} mirrored, {weak} weak");
         assert!(main > 17_000 && extra > 900 && mirrored > 480 && weak <= 10);
+    }
+}
+
+#[test]
+fn only_an_md5_that_holds_gains_stronger_checksums_behind_it() {
+    let digests = Digests::of(b"abc");
+    let (sha256, sha512) = (digests.sha256, digests.sha512);
+    let strong = format!("\"sha256={sha256}\"");
+    for (checksum, strengthened) in [
+        (format!("\"{MD5}\""), format!("[\"{MD5}\" {strong} \"sha512={sha512}\"]")),
+        (format!("[\"md5={MD5}\"]"), format!("[\"md5={MD5}\" {strong} \"sha512={sha512}\"]")),
+        (
+            format!("[\n    \"md5={MD5}\" # once\n  ]"),
+            format!("[\n    \"md5={MD5}\"\n    {strong}\n    \"sha512={sha512}\" # once\n  ]"),
+        ),
+    ] {
+        let opam = |checksum: &str| {
+            format!("# kept\nurl {{\n  src: \"https://a/b\"\n  checksum: {checksum}\n}}\n")
+        };
+        let file = OpamFile::parse(opam(&checksum).as_bytes()).unwrap();
+        let found = strengthen(&file, &digests).unwrap();
+        assert_eq!(String::from_utf8_lossy(&found), opam(&strengthened));
+        let found = OpamFile::parse(&found).unwrap();
+        assert_eq!(strengthen(&found, &digests), None, "once");
+        assert_eq!(strengthen(&file, &Digests::of(b"other")), None, "other bytes");
+    }
+    let left_alone = [
+        "",
+        "url { src: \"https://a\" }",
+        &format!("url {{ src: \"git+https://a\" checksum: \"{MD5}\" }}"),
+        &format!("url {{ src: \"https://a\" checksum: [\"{MD5}\" \"sha1=00\"] }}"),
+        &format!("extra-source \"a\" {{ src: \"https://a\" checksum: \"{MD5}\" }}"),
+    ];
+    for opam in left_alone {
+        assert_eq!(
+            strengthen(&OpamFile::parse(opam.as_bytes()).unwrap(), &digests),
+            None,
+            "{opam}"
+        );
+    }
+}
+
+#[test]
+fn a_rewritten_file_names_the_mirror_alone() {
+    let rewrite = Rewrite::new("https://keep/own");
+    let package = "a.1~rc+2".parse().unwrap();
+    let opam = format!(
+        "synopsis: \"kept\" # kept
+url {{
+  src: \"https://x.example/a-1.tbz?token\"
+  mirrors: [\"https://y.example/a.tbz\"]
+  checksum: \"md5={MD5}\"
+}}
+extra-source \"dir/a b.patch\" {{ src: \"https://z.example/p\" checksum: \"md5={MD5}\" }}
+extra-sources: [[\"http://a/b.patch\" \"{MD5}\"] [\"http://c/d\" {{\"e\"}} \"{MD5}\"]]
+"
+    );
+    let rewritten = rewrite.apply(&package, opam.as_bytes(), ExtraSources::Rewritten).unwrap();
+    let place = "https://keep/own/archive/a.1~rc+2";
+    let expected = format!(
+        "synopsis: \"kept\" # kept
+url {{
+  src: \"{place}/a-1.tbz\"
+  checksum: \"md5={MD5}\"
+}}
+extra-source \"dir/a b.patch\" {{ src: \"{place}/extra-source/dir/a%20b.patch\" checksum: \
+         \"md5={MD5}\" }}
+extra-sources: [[\"{place}/extra-source/b.patch\" \"{MD5}\"] [\"{place}/extra-source/e\" {{\"e\"}} \
+         \"{MD5}\"]]
+"
+    );
+    assert_eq!(String::from_utf8_lossy(&rewritten), expected);
+    let main_alone = rewrite.apply(&package, opam.as_bytes(), ExtraSources::AsDeclared).unwrap();
+    let main_alone = String::from_utf8_lossy(&main_alone).into_owned();
+    assert!(main_alone.contains(place) && main_alone.contains("https://z.example/p"));
+
+    let apply = |opam: &str| rewrite.apply(&package, opam.as_bytes(), ExtraSources::Rewritten);
+    let old = apply("url { archive: \"http://a/\" git: \"git://b\" src: \"git+https://c\" }");
+    let old = old.unwrap();
+    assert_eq!(String::from_utf8_lossy(&old), format!("url {{ archive: \"{place}/archive\"   }}"));
+    for opam in ["", "url {", "url { src: \"git+https://a\" mirrors: \"http://m\" }"] {
+        assert_eq!(apply(opam), None, "{opam}");
+    }
+}
+
+#[test]
+fn every_real_file_is_rewritten_and_strengthened_without_a_trace_left() {
+    let (rewrite, digests) = (Rewrite::new("https://keep"), Digests::of(b"abc"));
+    let strong = [Checksum::Sha256(digests.sha256), Checksum::Sha512(digests.sha512)];
+    for (name, tree) in world::snapshots() {
+        for (package, _) in tree.versions() {
+            let opam = tree.opam_file(package).unwrap();
+            let file = OpamFile::parse(opam).unwrap();
+            let before = archive_sources(&file).unwrap();
+            let Some(after) = rewrite.apply(package, opam, ExtraSources::Rewritten) else {
+                assert!(before.is_empty(), "{name}: {package}");
+                continue;
+            };
+            let file = OpamFile::parse(&after).unwrap();
+            let after = archive_sources(&file).unwrap();
+            assert_eq!(before.len(), after.len(), "{name}: {package}");
+            for (before, after) in before.iter().zip(&after) {
+                assert_eq!(before.role, after.role, "{name}: {package}");
+                assert_eq!(before.checksums, after.checksums, "{name}: {package}");
+                let start = format!("https://keep/archive/{}", source_name(package, &after.role));
+                assert!(after.urls.len() == 1 && after.urls[0].starts_with(&start), "{package}");
+            }
+            // As if only an md5 of these bytes were declared.
+            let Some(field) =
+                file.sections("url").next().and_then(|it| it.fields("checksum").next())
+            else {
+                continue;
+            };
+            let text = file.to_bytes();
+            let md5 = format!("[\n    \"md5={}\"\n  ]", digests.md5);
+            let weak =
+                [&text[..field.value.span.start], md5.as_bytes(), &text[field.value.span.end..]];
+            let weak = OpamFile::parse(&weak.concat()).unwrap();
+            let found = OpamFile::parse(&strengthen(&weak, &digests).unwrap()).unwrap();
+            let found = archive_sources(&found).unwrap();
+            let main = found.iter().find(|source| source.role == Role::Main).unwrap();
+            assert_eq!(main.checksums.as_slice()[1..], strong, "{name}: {package}");
+        }
     }
 }

@@ -43,7 +43,7 @@ impl OpamFile {
     }
 
     /// The file with the bytes of each span replaced; the spans come in order.
-    fn spliced<'a>(
+    pub(in crate::opam) fn spliced<'a>(
         &self,
         edits: impl IntoIterator<Item = (Span, &'a str)>,
     ) -> Result<Self, SyntaxError> {
@@ -59,7 +59,7 @@ impl OpamFile {
     }
 
     /// `span` with the rest of its lines, if nothing but blanks is there.
-    fn whole_lines(&self, span: Span) -> Span {
+    pub(in crate::opam) fn whole_lines(&self, span: Span) -> Span {
         let blank = |byte: &&u8| matches!(byte, b' ' | b'\t');
         let before = &self.source[..span.start];
         let after = &self.source[span.end..];
