@@ -7,9 +7,10 @@ use crate::keeper::export::{self, Export, Exported, Since, Step};
 use crate::keeper::verify;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::Verifier;
+use crate::safe_url::SafeUrl;
 use crate::store::blobs::Blobs;
 use crate::store::{durable, keys};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::io::BufWriter;
@@ -18,12 +19,12 @@ use std::process::ExitCode;
 
 /// What `export` can be told.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, group = ArgGroup::new("target").args(["out", "into"]).required(true))]
 pub(super) struct Arguments {
     #[command(flatten)]
     selecting: Selecting,
     /// The bundle's file, which must not be there yet
-    #[arg(long, value_name = "FILE", required_unless_present = "into")]
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Only what is new since then: a ledger size, as import prints it, or a file with a checkpoint
     #[arg(long, value_name = "SIZE|CHECKPOINT")]
@@ -32,20 +33,24 @@ pub(super) struct Arguments {
     #[arg(
         long = "static",
         value_name = "DIR",
-        conflicts_with_all = ["out", "since", "packages", "from", "all", "repository"]
+        conflicts_with_all = ["since", "packages", "from", "all", "repository"]
     )]
     into: Option<PathBuf>,
     /// Bring an earlier --static export up to date
     #[arg(long, requires = "into")]
-    update: bool,
+    pub(super) update: bool,
+    /// Where clients reach the --static files, in place of server.public_url, for sources that
+    /// are rewritten
+    #[arg(long, value_name = "URL", requires = "into")]
+    pub(super) url: Option<SafeUrl>,
     /// Show no progress
     #[arg(long, short)]
-    quiet: bool,
+    pub(super) quiet: bool,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     match (&arguments.into, &arguments.out) {
-        (Some(root), _) => export_static::run(context, root, arguments.update, arguments.quiet),
+        (Some(root), _) => export_static::run(context, root, arguments),
         (None, Some(out)) => bundle(context, arguments, out),
         // clap asks for one of them.
         (None, None) => Err(Failure::Usage("say --out FILE or --static DIR".to_owned())),

@@ -1,5 +1,6 @@
 //! `export --static`: the mirror as plain files.
 
+use super::export::Arguments;
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::digest::Sha256;
@@ -36,16 +37,16 @@ struct Done {
 pub(super) fn run(
     context: &Context,
     root: &Path,
-    update: bool,
-    quiet: bool,
+    arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
     let log = verify::reader(&layout).map_err(Failure::Usage)?;
     keep_apart(root, &layout)?;
-    let names: Vec<&str> = context.config.repository.iter().map(|it| it.name.as_str()).collect();
     let blobs = Blobs::at(layout.clone());
-    let files = StaticFiles::of(&log, &blobs, &names).map_err(Failure::failed)?;
-    let done = write(&files, &blobs, &layout, root, update, quiet);
+    let site = arguments.url.as_ref().map(ToString::to_string);
+    let files = StaticFiles::of(&log, &blobs, &context.config, site.as_deref());
+    let files = files.map_err(Failure::failed)?;
+    let done = write(&files, &blobs, &layout, root, arguments);
     let done = done.map_err(|error| match error {
         TreeError::Foreign(_) | TreeError::Present(_) => Failure::usage(error),
         _ => Failure::failed(error),
@@ -83,12 +84,11 @@ fn write(
     blobs: &Blobs,
     layout: &Layout,
     root: &Path,
-    update: bool,
-    quiet: bool,
+    arguments: &Arguments,
 ) -> Result<Done, TreeError> {
     let mut done = Done { missing: files.missing, ..Done::default() };
-    let mut tree = TreeWriter::begin(root, update, files.names())?;
-    let bar = progress(quiet, files.archives.len() as u64);
+    let mut tree = TreeWriter::begin(root, arguments.update, files.names())?;
+    let bar = progress(arguments.quiet, files.archives.len() as u64);
     for (path, name) in &files.archives {
         bar.inc(1);
         let blob = layout.blob(name);

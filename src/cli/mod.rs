@@ -89,7 +89,7 @@ enum Command {
     Refresh(refresh::Arguments),
     /// Fetch archives ahead of time: what a project needs, some packages, or all
     Sync(sync::Arguments),
-    /// Write what this mirror holds into one file, for a mirror without a network
+    /// Write what this mirror holds into one file for another mirror, or as files for any web server
     Export(export::Arguments),
     /// Take in what is at hand: a bundle, a directory of opam's, another mirror's cache
     Import(import::Arguments),

@@ -153,6 +153,19 @@ fn check(config: &Config) -> Result<(), Mistake> {
                 "mode = \"verbatim\" passes on an index.tar.gz, which only an https:// upstream has",
             ));
         }
+        if repository.rewrite_sources && repository.mode == Mode::Verbatim {
+            return Err(Mistake::at(
+                upstream.span(),
+                "mode = \"verbatim\" passes on upstream's bytes, so rewrite_sources can't be true",
+            ));
+        }
+        if repository.rewrite_sources && config.server.public_url.is_none() {
+            return Err(Mistake::at(
+                upstream.span(),
+                "rewrite_sources = true has sources point to where clients reach this mirror: set \
+                 server.public_url, such as \"https://opam.corp\"",
+            ));
+        }
     }
     let files = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
     for file in files.chain(&config.upstream.extra_ca) {
@@ -254,6 +267,7 @@ fn default_repository() -> Repository {
         upstream: toml::Spanned::new(0..0, upstream),
         refresh: super::default_refresh(),
         mode: super::Mode::Managed,
+        rewrite_sources: false,
     }
 }
 

@@ -106,6 +106,9 @@ pub struct Repository {
     /// Whether opam-keep writes the index or passes on upstream's own bytes.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether the sources in its opam files point here, so that clients never ask upstream.
+    #[serde(default)]
+    pub rewrite_sources: bool,
 }
 
 /// How a repository's index is served.

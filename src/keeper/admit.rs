@@ -3,19 +3,21 @@
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
 use super::file_list::FileList;
+use super::serving::{self, Indexes};
+use super::stronger::Stronger;
 use crate::config::Mode;
 use crate::digest::Sha256;
 use crate::opam::Checksum;
 use crate::opam::Package;
-use crate::opam::RepoPath;
-use crate::opam::Tree;
+use crate::opam::fits_index;
 use crate::opam::rewrite_repo_file;
 use crate::opam::syntax::OpamFile;
-use crate::opam::{Role, archive_sources};
-use crate::opam::{fits_index, write_index};
+use crate::opam::{RepoPath, Rewrite, Tree};
+use crate::opam::{archive_sources, source_name};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::catalog::DeclaredArchive;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use thiserror::Error;
 use url::Url;
@@ -26,8 +28,10 @@ pub(super) struct Admission {
     pub files: FileList,
     /// The files that are served.
     pub admitted: FileList,
-    /// The index that is served.
-    pub index: Bytes,
+    /// Those of them that gain checksums before they are served, as they are served.
+    pub strengthened: FileList,
+    /// The indexes that are served.
+    pub indexes: Indexes,
     /// The `repo` file that is served.
     pub repo: Bytes,
     /// Upstream's own `repo` file.
@@ -40,11 +44,22 @@ pub(super) struct Admission {
     pub refused: Vec<(String, String)>,
 }
 
+/// How a state is made into what is served.
+pub(super) struct Making<'a> {
+    /// What pins add to it.
+    pub stronger: &'a Stronger,
+    /// Whether versions that stay weak are left out.
+    pub refuses_weak: bool,
+    /// Where sources point.
+    pub rewrite: Option<&'a Rewrite>,
+}
+
 /// The archives of a set of opam files.
 #[derive(Default)]
 pub(super) struct Declarations {
     archives: BTreeMap<Sha256, DeclaredArchive>,
-    main: BTreeMap<String, Sha256>,
+    /// By what a mirror calls them.
+    named: BTreeMap<String, Sha256>,
 }
 
 /// Why a snapshot can't be built or rebuilt.
@@ -76,14 +91,22 @@ impl Admission {
         upstream: &Tree,
         tree: &Tree,
         upstream_index: Option<Bytes>,
+        making: &Making<'_>,
     ) -> Result<Self, AdmitError> {
+        let Making { stronger, refuses_weak, rewrite } = *making;
+        let refuses_weak = refuses_weak && upstream_index.is_none();
         let mut archives = Declarations::default();
         let mut refused = Vec::new();
         let mut refused_directories = HashSet::new();
         let mut versions = 0;
         for (package, directory) in tree.versions() {
             let name = package.to_string();
-            match add_version(tree, package, &name, &mut archives) {
+            let is_refused = refuses_weak && stronger.weak.contains(package);
+            let added = match is_refused {
+                true => Err(WEAK.to_owned()),
+                false => add_version(tree, package, &mut archives),
+            };
+            match added {
                 Err(reason) => {
                     refused.push((name, reason));
                     refused_directories.insert(directory.as_str());
@@ -101,7 +124,8 @@ impl Admission {
             return Ok(Self {
                 admitted,
                 files,
-                index,
+                strengthened: FileList::default(),
+                indexes: Indexes { index, for_old_clients: None },
                 repo: tree.repo_file().cloned().unwrap_or_default(),
                 upstream_repo,
                 archives,
@@ -116,14 +140,25 @@ impl Admission {
         admitted.0.retain(|path, _| served(path));
         let repo_path = repo_path();
         admitted.0.insert(repo_path.clone(), Sha256::of(&repo));
+        let mut strengthened = stronger.list();
+        strengthened.0.retain(|path, _| served(path));
         let packages = tree.files().filter(|(path, _)| **path != repo_path && served(path));
-        let index = write_index(
-            std::iter::once((&repo_path, &repo[..]))
-                .chain(packages.map(|(path, bytes)| (path, &bytes[..]))),
-        )
-        .map_err(|error| AdmitError::Index(error.to_string()))?;
-        let index = Bytes::from(index);
-        Ok(Self { files, admitted, index, repo, upstream_repo, archives, versions, refused })
+        let packages = packages.map(|(path, bytes)| {
+            (path, Cow::Borrowed(&stronger.files.get(path).unwrap_or(bytes)[..]))
+        });
+        let repo_file = std::iter::once((&repo_path, Cow::Borrowed(&repo[..])));
+        let indexes = serving::indexes(repo_file.chain(packages), rewrite)?;
+        Ok(Self {
+            files,
+            admitted,
+            strengthened,
+            indexes,
+            repo,
+            upstream_repo,
+            archives,
+            versions,
+            refused,
+        })
     }
 
     /// How the snapshot's index came to be, in the ledger's words.
@@ -136,16 +171,11 @@ impl Admission {
 }
 
 /// Takes in one version's archives, unless no client should see the version.
-fn add_version(
-    tree: &Tree,
-    package: &Package,
-    name: &str,
-    archives: &mut Declarations,
-) -> Result<(), String> {
+fn add_version(tree: &Tree, package: &Package, archives: &mut Declarations) -> Result<(), String> {
     if let Some((path, _)) = tree.version_files(package).find(|(path, _)| !fits_index(path)) {
         return Err(format!("the path \"{path}\" is too long for an index"));
     }
-    tree.opam_file(package).map_or(Ok(()), |opam| archives.add(name, opam))
+    tree.opam_file(package).map_or(Ok(()), |opam| archives.add(package, opam))
 }
 
 impl FromIterator<(RepoPath, Sha256)> for FileList {
@@ -161,8 +191,9 @@ impl Declarations {
     ///
     /// # Errors
     /// The reason why no client should see this version.
-    fn add(&mut self, package: &str, opam: &[u8]) -> Result<(), String> {
+    fn add(&mut self, package: &Package, opam: &[u8]) -> Result<(), String> {
         let Ok(file) = OpamFile::parse(opam) else { return Ok(()) };
+        let name = package.to_string();
         for source in archive_sources(&file).map_err(|error| error.to_string())? {
             let urls: Vec<String> = source.urls.iter().filter_map(|url| public_url(url)).collect();
             if urls.is_empty() {
@@ -171,14 +202,12 @@ impl Declarations {
             let checksums = source.checksums.as_slice().to_vec();
             let archive = DeclaredArchive { packages: Vec::new(), urls, checksums };
             let id = archive.id();
-            if source.role == Role::Main {
-                self.main.insert(package.to_owned(), id);
-            }
+            self.named.entry(source_name(package, &source.role)).or_insert(id);
             let packages = &mut self.archives.entry(id).or_insert(archive).packages;
             if packages.len() < DeclaredArchive::MAX_PACKAGES
-                && packages.last().is_none_or(|last| last != package)
+                && packages.last().is_none_or(|last| *last != name)
             {
-                packages.push(package.to_owned());
+                packages.push(name.clone());
             }
         }
         Ok(())
@@ -192,9 +221,8 @@ impl Declarations {
         let mut declarations = Self::default();
         for (path, name) in &list.0 {
             if let Some(package) = package_of(path) {
-                let bytes = blobs.read(name, MAX_FILE_SIZE)?;
                 // It was admitted, so there is no reason to refuse it now.
-                let _ = declarations.add(&package.to_string(), &bytes);
+                let _ = declarations.add(&package, &read_file(blobs, name)?);
             }
         }
         Ok(declarations)
@@ -204,8 +232,9 @@ impl Declarations {
         self.archives.values().cloned().collect()
     }
 
-    pub(super) fn main(&self) -> &BTreeMap<String, Sha256> {
-        &self.main
+    /// The archives by what a mirror calls them, see [`source_name`].
+    pub(super) fn named(&self) -> &BTreeMap<String, Sha256> {
+        &self.named
     }
 
     /// The archives that are declared under a checksum.
@@ -214,9 +243,9 @@ impl Declarations {
         found.take(MAX_SAME).cloned().collect()
     }
 
-    /// The main archive of a package, given as `name.version`.
-    pub(super) fn main_of(&self, package: &str) -> Option<DeclaredArchive> {
-        self.archives.get(self.main.get(package)?).cloned()
+    /// The archive of a name.
+    pub(super) fn of_name(&self, name: &str) -> Option<DeclaredArchive> {
+        self.archives.get(self.named.get(name)?).cloned()
     }
 
     /// About how many bytes of memory they take.
@@ -226,22 +255,13 @@ impl Declarations {
             texts.sum::<usize>() + it.checksums.len() * size_of::<Checksum>() + TEXT_OVERHEAD
         };
         let archives: usize = self.archives.values().map(texts).sum();
-        archives + self.main.keys().map(|name| name.len() + 2 * TEXT_OVERHEAD).sum::<usize>()
+        archives + self.named.keys().map(|name| name.len() + 2 * TEXT_OVERHEAD).sum::<usize>()
     }
 }
 
-/// Builds a served index again from the blobs of an admitted snapshot.
-///
-/// # Errors
-/// When a blob is missing or damaged.
-pub(super) fn index_of_list(blobs: &Blobs, list: &FileList) -> Result<Bytes, AdmitError> {
-    let mut files = Vec::with_capacity(list.0.len());
-    for (path, name) in &list.0 {
-        files.push((path, blobs.read(name, MAX_FILE_SIZE)?));
-    }
-    write_index(files.iter().map(|(path, bytes)| (*path, &bytes[..])))
-        .map(Bytes::from)
-        .map_err(|error| AdmitError::Index(error.to_string()))
+/// Reads one file of a snapshot.
+pub(super) fn read_file(blobs: &Blobs, name: &Sha256) -> Result<Vec<u8>, BlobError> {
+    blobs.read(name, MAX_FILE_SIZE)
 }
 
 /// Where the `repo` file lies.
@@ -262,6 +282,8 @@ pub(super) fn public_url(url: &str) -> Option<String> {
     matches!(url.expose().scheme(), "http" | "https").then(|| url.public().to_string())
 }
 
+/// Why a version is left out by policy.
+const WEAK: &str = "policy.weak_checksum: only an md5 vouches for it, and no pin confirms that";
 /// Most archives of one checksum that are looked at.
 const MAX_SAME: usize = 64;
 /// About what a text takes in memory beside its bytes.

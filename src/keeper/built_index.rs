@@ -1,46 +1,88 @@
 //! Indexes as they were last built, so that a start need not build them again.
 
 use super::served::Served;
+use super::serving::Indexes;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
+use crate::opam::Rewrite;
 use crate::store::{Store, durable};
 use bytes::Bytes;
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::ffi::OsString;
 
-/// A built index names its state and its own hash, so that a damaged or stale one is not found.
-fn path(store: &Store, name: &str, served: &Served) -> PathBuf {
-    let file = format!("{name} {} {}.tar.gz", served.snapshot.admitted, served.index_name);
-    store.layout().built_indexes().join(file)
+/// What built indexes follow from; each names it and its own hash, so that a damaged or stale one
+/// is not found.
+pub(super) struct Recipe<'a> {
+    repository: &'a str,
+    id: Sha256,
+    /// Whether there is one for old clients too.
+    is_rewritten: bool,
 }
 
-/// Keeps the index of what is served, in place of older ones.
-pub(super) fn keep(store: &Store, name: &str, served: &Served) {
-    let path = path(store, name, served);
-    if served.snapshot.index.is_some() || path.exists() {
+impl<'a> Recipe<'a> {
+    pub(super) fn new(repository: &'a str, snapshot: &Snapshot, rewrite: Option<&Rewrite>) -> Self {
+        let strengthened = snapshot.strengthened.map(|list| list.to_string()).unwrap_or_default();
+        let base = rewrite.map_or("", Rewrite::base);
+        let text = format!("{}\n{strengthened}\n{base}\n", snapshot.admitted);
+        Self { repository, id: Sha256::of(text.as_bytes()), is_rewritten: rewrite.is_some() }
+    }
+
+    fn prefix(&self, which: &str) -> String {
+        format!("{} {} {which} ", self.repository, self.id)
+    }
+}
+
+/// Keeps the indexes of what is served, in place of older ones of the same repository.
+pub(super) fn keep(store: &Store, recipe: &Recipe<'_>, served: &Served) {
+    if served.snapshot.index.is_some() {
         return;
     }
     let directory = store.layout().built_indexes();
+    let of_old_clients = served.index_for_old_clients.as_ref();
+    let files: HashMap<OsString, &Bytes> = std::iter::once((INDEX, &served.index))
+        .chain(of_old_clients.map(|index| (FOR_OLD_CLIENTS, index)))
+        .map(|(which, index)| {
+            let name = format!("{}{}.tar.gz", recipe.prefix(which), index.name);
+            (name.into(), &index.bytes)
+        })
+        .collect();
+    if files.keys().all(|name| directory.join(name).exists()) {
+        return;
+    }
     let others = std::fs::read_dir(&directory).into_iter().flatten().flatten();
-    let stale =
-        others.filter(|file| file.file_name().to_string_lossy().starts_with(&format!("{name} ")));
+    let ours = format!("{} ", recipe.repository);
+    let stale = others.filter(|file| {
+        let name = file.file_name();
+        name.to_string_lossy().starts_with(&ours) && !files.contains_key(&name)
+    });
     for file in stale {
         // A stale index is never read; removing it only saves space.
         let _ = std::fs::remove_file(file.path());
     }
-    let kept = std::fs::create_dir_all(&directory)
-        .and_then(|()| durable::write(&path, &served.index, 0o600));
+    let kept = std::fs::create_dir_all(&directory).and_then(|()| {
+        let mut files = files.iter();
+        files.try_for_each(|(name, index)| durable::write(&directory.join(name), index, 0o600))
+    });
     if let Err(error) = kept {
         tracing::warn!(%error, "the next start will build the index anew");
     }
 }
 
-/// The index of a snapshot, if it was kept and is sound.
-pub(super) fn find(store: &Store, name: &str, snapshot: &Snapshot) -> Option<Bytes> {
-    let prefix = format!("{name} {} ", snapshot.admitted);
+/// The indexes of a recipe, if they were kept and are sound.
+pub(super) fn find(store: &Store, recipe: &Recipe<'_>) -> Option<Indexes> {
+    let index = read(store, &recipe.prefix(INDEX))?;
+    let for_old_clients = match recipe.is_rewritten {
+        true => Some(read(store, &recipe.prefix(FOR_OLD_CLIENTS))?),
+        false => None,
+    };
+    Some(Indexes { index, for_old_clients })
+}
+
+fn read(store: &Store, prefix: &str) -> Option<Bytes> {
     let directory = std::fs::read_dir(store.layout().built_indexes()).ok()?;
     for file in directory.flatten() {
         let file_name = file.file_name().into_string().unwrap_or_default();
-        let hash = file_name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tar.gz"));
+        let hash = file_name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tar.gz"));
         if let Some(Ok(expected)) = hash.map(str::parse::<Sha256>) {
             let bytes = std::fs::read(file.path()).ok()?;
             return (Sha256::of(&bytes) == expected).then(|| Bytes::from(bytes));
@@ -48,3 +90,6 @@ pub(super) fn find(store: &Store, name: &str, snapshot: &Snapshot) -> Option<Byt
     }
     None
 }
+
+const INDEX: &str = "index";
+const FOR_OLD_CLIENTS: &str = "old";

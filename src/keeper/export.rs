@@ -274,9 +274,9 @@ fn metadata(
 ) -> Result<BTreeSet<Sha256>, ExportError> {
     let all = |snapshot: &Snapshot| -> Result<BTreeSet<Sha256>, ExportError> {
         let mut names = BTreeSet::new();
-        for list in [&snapshot.files, &snapshot.admitted] {
-            names.insert(*list);
-            names.extend(read_list(blobs, list)?.0.into_values());
+        for list in lists_of(snapshot) {
+            names.insert(list);
+            names.extend(read_list(blobs, &list)?.0.into_values());
         }
         names.extend(snapshot.index);
         Ok(names)
@@ -286,9 +286,14 @@ fn metadata(
         let had = all(before)?;
         names.retain(|name| !had.contains(name));
         // The lists say what there is, so they are always there.
-        names.extend([snapshot.files, snapshot.admitted]);
+        names.extend(lists_of(snapshot));
     }
     Ok(names)
+}
+
+/// The lists of files that a bundle with a snapshot has.
+pub(super) fn lists_of(snapshot: &Snapshot) -> impl Iterator<Item = Sha256> + use<> {
+    [snapshot.files, snapshot.admitted].into_iter().chain(snapshot.strengthened)
 }
 
 fn read_list(blobs: &Blobs, name: &Sha256) -> Result<FileList, ExportError> {

@@ -31,10 +31,12 @@ mod review;
 mod schedule;
 pub mod selector;
 mod served;
+mod serving;
 pub mod snapshots;
 mod sources;
 mod state;
 pub mod static_files;
+mod stronger;
 pub mod sync;
 pub mod verify;
 
@@ -64,6 +66,7 @@ use missing::NegativeCache;
 use past::PastStates;
 use recheck::Rechecking;
 use serde::{Deserialize, Serialize};
+use serving::Place;
 use sources::Asked;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,12 +172,14 @@ impl Keeper {
         let client = Client::new(&config.upstream)?;
         let alerts = Alerts::open(config, &store, &clock)?;
         let mut repositories = Vec::new();
-        for settings in &config.repository {
+        for (position, settings) in config.repository.iter().enumerate() {
+            let place = Place::of(config, position, None);
             let name = settings.name.to_string();
             let directory = store.layout().git().join(&name);
             let source = RepositorySource::new(settings, &client, &directory)
                 .map_err(|source| OpenError::Source { name, source })?;
-            repositories.push(Arc::new(Repository::open(settings.clone(), source, &store)));
+            let repository = Repository::open(settings.clone(), place, source, &store);
+            repositories.push(Arc::new(repository));
         }
         Ok(Arc::new(Self {
             client,
@@ -258,13 +263,13 @@ impl Keeper {
         self.answer(archives).await
     }
 
-    /// A package's main archive, for packages that no checksum leads to.
+    /// An archive by its name, see [`source_name`](crate::opam::source_name).
     ///
     /// Takes as long as the configured patience at most.
-    pub async fn main_archive(self: &Arc<Self>, scope: Scope<'_>, package: &str) -> Answer {
+    pub async fn named_archive(self: &Arc<Self>, scope: Scope<'_>, name: &str) -> Answer {
         let find = |repository: &Repository| {
             let archive =
-                self.store.lookup(|catalog| catalog.main_archive(repository.name(), package))?;
+                self.store.lookup(|catalog| catalog.named_archive(repository.name(), name))?;
             Ok(archive.into_iter().collect())
         };
         let archives = self.declared(scope, find).await;
@@ -360,7 +365,7 @@ impl Keeper {
             return Ok(decided);
         }
         for package in &packages {
-            match self.main_archive(Scope::Repository(&name), package).await {
+            match self.named_archive(Scope::Repository(&name), package).await {
                 Answer::Kept(kept) => decided.pinned.push(kept.entry),
                 // It has none.
                 Answer::Missing(Missing::Undeclared) => {}

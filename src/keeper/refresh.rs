@@ -1,14 +1,16 @@
 //! A refresh: what upstream has now, what of it is served, and what the ledger hears of it.
 
 use super::admit::{Admission, AdmitError};
-use super::built_index;
+use super::built_index::{self, Recipe};
 use super::file_list::FileList;
-use super::repository::{Repository, blocking, caches, declare, held, read_list};
+use super::repository::{Repository, blocking, caches, declare, held, read_list, strengthened};
 use super::review::{self, Review, ReviewedEdit};
 use super::served::Served;
+use super::serving::Place;
 use super::state::{Prepared, State, Verdict, departed, prepare};
+use super::stronger;
 use crate::clock::Clock;
-use crate::config::{Mode, Policy, Rule};
+use crate::config::{ChecksumPolicy, Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{
     Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
@@ -89,7 +91,11 @@ impl Repository {
         policy: &Arc<Policy>,
     ) -> Result<Refreshed, RefreshError> {
         let _alone = self.refreshing.lock().await;
-        let known = self.health().revision.filter(|_| self.served().is_some());
+        let known = match self.is_served_otherwise(store, policy).await? {
+            // Upstream's state would be made into something else by now.
+            true => None,
+            false => self.health().revision.filter(|_| self.served().is_some()),
+        };
         let result = self.fetch_and_admit(known, store, clock, policy).await;
         let now = clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +116,28 @@ impl Repository {
                 Err(error)
             }
         }
+    }
+
+    /// Whether something else would be served by now of upstream's state, because of pins or policy.
+    async fn is_served_otherwise(
+        &self,
+        store: &Store,
+        policy: &Policy,
+    ) -> Result<bool, RefreshError> {
+        let Some(served) = self.served().filter(|_| self.settings.mode == Mode::Managed) else {
+            return Ok(false);
+        };
+        let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
+        let (store, name) = (store.clone(), self.name().to_owned());
+        let found = blocking(move || -> Result<_, RefreshError> {
+            let strengthened = strengthened(&store, &served.snapshot)?;
+            Ok(stronger::served_otherwise(&store, &name, &strengthened, refuses_weak)?)
+        });
+        let found = found.await??;
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !found.is_subset(&looked_at);
+        *looked_at = found;
+        Ok(is_new)
     }
 
     /// Makes the next refresh look at upstream's state again, although it knows it.
@@ -134,8 +162,11 @@ impl Repository {
             None => Verdict::AllBut(Vec::new()),
         };
         let (previous, copy, shared) = (self.served(), store.clone(), Arc::clone(&state));
-        let prepared =
-            blocking(move || prepare(&shared, verdict, previous.as_deref(), &copy)).await??;
+        let (policy, rewrite) = (Arc::clone(policy), self.place.as_ref().map(Place::now));
+        let preparing = blocking(move || {
+            prepare(&shared, verdict, previous.as_deref(), &copy, &policy, rewrite.as_ref())
+        });
+        let prepared = preparing.await??;
         let Prepared { admission, mut snapshot, is_new } = prepared;
         let news = News {
             revision: state.revision.clone(),
@@ -293,17 +324,19 @@ impl Repository {
             Appended::PinnedOtherwise(kept) => kept.entry,
         };
         drop(admitting);
-        let Admission { index, repo, upstream_repo, archives, versions, refused, .. } = admission;
+        let Admission { indexes, repo, upstream_repo, archives, versions, refused, .. } = admission;
         for (package, reason) in &refused {
             tracing::warn!(repository = self.name(), package, reason, "version not served");
         }
         let caches = caches(&self.settings, upstream_repo.as_deref());
         let alone = self.declaring.lock().await;
         let (store, name) = (store.clone(), self.name().to_owned());
+        let rewrite = self.place.as_ref().map(Place::now);
         let served = blocking(move || -> Result<_, RefreshError> {
             declare(&store, &name, snapshot.admitted, &archives)?;
-            let served = Served::new(index, repo, snapshot, entry, caches);
-            built_index::keep(&store, &name, &served);
+            let served = Served::new(indexes, repo, snapshot, entry, caches);
+            let recipe = Recipe::new(&name, &served.snapshot, rewrite.as_ref());
+            built_index::keep(&store, &recipe, &served);
             Ok(served)
         });
         self.served.store(Some(Arc::new(served.await??)));

@@ -1,31 +1,38 @@
 //! One mirrored repository: what is served of it, and how its upstream has been doing.
 
 use super::admit::{self, Admission, AdmitError, Declarations};
-use super::built_index;
+use super::built_index::{self, Recipe};
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::review;
 use super::served::Served;
+use super::serving::{self, Indexes, Place};
 use super::sources;
 use crate::config;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
+use crate::opam::Rewrite;
 use crate::store::Store;
 use crate::upstream::repository::{RepositorySource, Revision, Watch};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
 /// A repository that is mirrored; lives as long as the keeper.
 pub struct Repository {
     pub(super) settings: config::Repository,
+    /// Where sources point, if they are rewritten.
+    pub(super) place: Option<Place>,
     pub(super) source: RepositorySource,
     pub(super) served: ArcSwapOption<Served>,
     pub(super) health: Mutex<Health>,
+    /// The archives for which the last refresh looked at upstream's state again, because what is
+    /// served of it would be made otherwise by now.
+    pub(super) looked_at: Mutex<BTreeSet<String>>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     pub(super) refreshing: tokio::sync::Mutex<()>,
     /// Held while the catalog learns what is declared, until that is served too.
@@ -62,17 +69,20 @@ impl Repository {
     /// repository from being served; the next refresh admits upstream's state anew.
     pub(super) fn open(
         settings: config::Repository,
+        place: Option<Place>,
         source: RepositorySource,
         store: &Store,
     ) -> Self {
         let repository = Self {
             served: ArcSwapOption::empty(),
             health: Mutex::default(),
+            looked_at: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             declaring: tokio::sync::Mutex::default(),
             admitting: tokio::sync::RwLock::default(),
             bringing_in: tokio::sync::Mutex::default(),
             settings,
+            place,
             source,
         };
         let health = match repository.take_up(store) {
@@ -159,15 +169,68 @@ impl Repository {
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.
-        let Loaded { served, refused, held } = load(name, &self.settings, store, entry, snapshot)?;
+        let Loaded { served, refused, held } = self.load(store, entry, snapshot)?;
         let declared = store.lookup(|catalog| catalog.declared_state(name))?;
         if declared != Some(served.snapshot.admitted) {
             declare_again(store, name, &served.snapshot)?;
         }
-        // What is held may have been accepted since, so upstream's state is looked at again.
-        let revision = self.revision_of(&served.snapshot).filter(|_| held.is_empty());
+        // What is held may have been accepted since, and what was refused may be allowed, so
+        // upstream's state is looked at again.
+        let revision = self.revision_of(&served.snapshot);
+        let revision = revision.filter(|_| held.is_empty() && refused.is_empty());
         self.served.store(Some(Arc::new(served)));
         Ok(Health { revision, refused, held, ..Health::default() })
+    }
+
+    /// Reads what is served of a snapshot from the store.
+    fn load(&self, store: &Store, entry: u64, snapshot: Snapshot) -> Result<Loaded, RefreshError> {
+        let admitted = read_list(store, &snapshot.admitted)?;
+        let files = read_list(store, &snapshot.files)?;
+        let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
+        let refused = refused.filter_map(admit::package_of).map(|package| {
+            (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
+        });
+        let refused: Vec<(String, String)> = refused.collect();
+        let held = held(&admitted, &files, &refused);
+        let rewrite = self.place.as_ref().map(Place::now);
+        let served = self.read_back(store, entry, snapshot, &admitted, &files, rewrite.as_ref())?;
+        let recipe = Recipe::new(self.name(), &served.snapshot, rewrite.as_ref());
+        built_index::keep(store, &recipe, &served);
+        Ok(Loaded { served, refused, held })
+    }
+
+    /// What is served of a snapshot, given its lists: to the byte what was served when it was
+    /// admitted.
+    pub(super) fn read_back(
+        &self,
+        store: &Store,
+        entry: u64,
+        snapshot: Snapshot,
+        admitted: &FileList,
+        files: &FileList,
+        rewrite: Option<&Rewrite>,
+    ) -> Result<Served, RefreshError> {
+        let blobs = store.blobs();
+        let read_repo = |list: &FileList| -> Result<Option<Bytes>, RefreshError> {
+            let repo = list.0.get(&admit::repo_path()).map(|name| blobs.read(name, MAX_REPO_FILE));
+            Ok(repo.transpose().map_err(AdmitError::from)?.map(Bytes::from))
+        };
+        let repo = read_repo(admitted)?.unwrap_or_default();
+        let upstream_repo = read_repo(files)?;
+        let recipe = Recipe::new(self.name(), &snapshot, rewrite);
+        let indexes = match (&snapshot.index, built_index::find(store, &recipe)) {
+            (Some(index), _) => {
+                let index = blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?;
+                Indexes { index: index.into(), for_old_clients: None }
+            }
+            (None, Some(built)) => built,
+            (None, None) => {
+                let strengthened = strengthened(store, &snapshot)?;
+                serving::indexes_of_lists(blobs, admitted, &strengthened, rewrite)?
+            }
+        };
+        let caches = caches(&self.settings, upstream_repo.as_deref());
+        Ok(Served::new(indexes, repo, snapshot, entry, caches))
     }
 
     /// What upstream calls the state that is served, if it came from there in this very way.
@@ -185,8 +248,8 @@ pub(super) fn declare(
     state: Sha256,
     declarations: &Declarations,
 ) -> Result<(), RefreshError> {
-    let (archives, main) = (declarations.archives(), declarations.main());
-    Ok(store.lookup(|catalog| catalog.declare(name, state, &archives, main))?)
+    let (archives, named) = (declarations.archives(), declarations.named());
+    Ok(store.lookup(|catalog| catalog.declare(name, state, &archives, named))?)
 }
 
 /// The same, from the files of an admitted snapshot.
@@ -203,51 +266,10 @@ struct Loaded {
     held: Vec<String>,
 }
 
-/// Reads what is served of a snapshot from the store.
-fn load(
-    name: &str,
-    settings: &config::Repository,
-    store: &Store,
-    entry: u64,
-    snapshot: Snapshot,
-) -> Result<Loaded, RefreshError> {
-    let admitted = read_list(store, &snapshot.admitted)?;
-    let files = read_list(store, &snapshot.files)?;
-    let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
-    let refused = refused.filter_map(admit::package_of).map(|package| {
-        (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
-    });
-    let refused: Vec<(String, String)> = refused.collect();
-    let held = held(&admitted, &files, &refused);
-    let served = read_back(name, settings, store, entry, snapshot, &admitted, &files)?;
-    built_index::keep(store, name, &served);
-    Ok(Loaded { served, refused, held })
-}
-
-/// What is served of a snapshot, given its lists: to the byte what was served when it was admitted.
-pub(super) fn read_back(
-    name: &str,
-    settings: &config::Repository,
-    store: &Store,
-    entry: u64,
-    snapshot: Snapshot,
-    admitted: &FileList,
-    files: &FileList,
-) -> Result<Served, RefreshError> {
-    let blobs = store.blobs();
-    let read_repo = |list: &FileList| -> Result<Option<Bytes>, RefreshError> {
-        let repo = list.0.get(&admit::repo_path()).map(|name| blobs.read(name, MAX_REPO_FILE));
-        Ok(repo.transpose().map_err(AdmitError::from)?.map(Bytes::from))
-    };
-    let repo = read_repo(admitted)?.unwrap_or_default();
-    let upstream_repo = read_repo(files)?;
-    let index = match (&snapshot.index, built_index::find(store, name, &snapshot)) {
-        (Some(index), _) => Bytes::from(blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?),
-        (None, Some(built)) => built,
-        (None, None) => admit::index_of_list(blobs, admitted)?,
-    };
-    let caches = caches(settings, upstream_repo.as_deref());
-    Ok(Served::new(index, repo, snapshot, entry, caches))
+/// The opam files that gain checksums before they are served.
+pub(super) fn strengthened(store: &Store, snapshot: &Snapshot) -> Result<FileList, RefreshError> {
+    let list = snapshot.strengthened.map(|name| read_list(store, &name));
+    Ok(list.transpose()?.unwrap_or_default())
 }
 
 /// The versions that are served otherwise than upstream has them, and not because no client should

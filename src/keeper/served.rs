@@ -1,5 +1,6 @@
 //! What clients get of a repository.
 
+use super::serving::Indexes;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
 use bytes::Bytes;
@@ -8,9 +9,9 @@ use url::Url;
 /// What clients get of a repository; never changes, only gets replaced as a whole.
 pub struct Served {
     /// `index.tar.gz`.
-    pub index: Bytes,
-    /// The SHA-256 of the index.
-    pub index_name: Sha256,
+    pub index: ServedIndex,
+    /// The one for opam 2.1 and older, where sources are rewritten.
+    pub index_for_old_clients: Option<ServedIndex>,
     /// The `repo` file.
     pub repo: Bytes,
     /// The SHA-256 of the `repo` file.
@@ -23,15 +24,37 @@ pub struct Served {
     pub caches: Vec<Url>,
 }
 
+/// An index and its hash.
+pub struct ServedIndex {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Their SHA-256.
+    pub name: Sha256,
+}
+
+impl From<Bytes> for ServedIndex {
+    fn from(bytes: Bytes) -> Self {
+        Self { name: Sha256::of(&bytes), bytes }
+    }
+}
+
 impl Served {
     pub(super) fn new(
-        index: Bytes,
+        indexes: Indexes,
         repo: Bytes,
         snapshot: Snapshot,
         entry: u64,
         caches: Vec<Url>,
     ) -> Self {
-        let (index_name, repo_name) = (Sha256::of(&index), Sha256::of(&repo));
-        Self { index, index_name, repo, repo_name, snapshot, entry, caches }
+        let Indexes { index, for_old_clients } = indexes;
+        Self {
+            index: index.into(),
+            index_for_old_clients: for_old_clients.map(ServedIndex::from),
+            repo_name: Sha256::of(&repo),
+            repo,
+            snapshot,
+            entry,
+            caches,
+        }
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
-use super::admit::Admission;
+use super::admit::{Admission, Making};
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::repository::read_list;
 use super::review::{self, ReviewedEdit};
 use super::served::Served;
-use crate::config::Mode;
+use super::stronger::Stronger;
+use crate::config::{ChecksumPolicy, Mode, Policy};
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
-use crate::opam::{Tree, TreeLimits};
+use crate::opam::{Rewrite, Tree, TreeLimits};
 use crate::store::Store;
 use crate::upstream::repository::{Fetched, Revision};
 use bytes::Bytes;
@@ -68,13 +69,15 @@ pub(super) fn prepare(
     verdict: Verdict,
     previous: Option<&Served>,
     store: &Store,
+    policy: &Policy,
+    rewrite: Option<&Rewrite>,
 ) -> Result<Prepared, RefreshError> {
     let blobs = store.blobs();
     let mut revision = Some(state.revision.to_string());
     let (tree, index) = match (verdict, previous) {
         (Verdict::Nothing, Some(served)) => {
             let list = read_list(store, &served.snapshot.admitted)?;
-            let index = served.snapshot.index.map(|_| served.index.clone());
+            let index = served.snapshot.index.map(|_| served.index.bytes.clone());
             revision.clone_from(&served.snapshot.revision);
             (Some(review::as_served(&list, blobs)?), index)
         }
@@ -83,14 +86,24 @@ pub(super) fn prepare(
         }
         (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
     };
-    let admission =
-        Admission::of(&state.tree, tree.as_ref().unwrap_or(&state.tree), index.clone())?;
+    let tree = tree.as_ref().unwrap_or(&state.tree);
+    let stronger = match index {
+        // What is signed is served as it is.
+        Some(_) => Stronger::default(),
+        None => Stronger::of(tree, store)?,
+    };
+    let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
+    let making = Making { stronger: &stronger, refuses_weak, rewrite };
+    let admission = Admission::of(&state.tree, tree, index.clone(), &making)?;
     let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
     let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
+    let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
+    let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
     let index_name = index.as_ref().map(|index| Sha256::of(index));
     let is_new = previous.is_none_or(|served| {
         served.snapshot.files != files_name
             || served.snapshot.admitted != admitted_name
+            || served.snapshot.strengthened != strengthened_name
             || served.snapshot.index != index_name
     });
     let mut departed_name = None;
@@ -111,6 +124,10 @@ pub(super) fn prepare(
         let kept = contents
             .map(|(name, (_, bytes))| (*name, &bytes[..]))
             .chain(lists)
+            .chain(stronger.files.values().map(|bytes| (Sha256::of(bytes), &bytes[..])))
+            .chain(
+                strengthened_name.iter().zip(&strengthened).map(|(name, list)| (*name, &list[..])),
+            )
             .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
         blobs.put_all(kept)?;
     }
@@ -122,6 +139,7 @@ pub(super) fn prepare(
         mode: String::new(),
         files: files_name,
         admitted: admitted_name,
+        strengthened: strengthened_name,
         departed: departed_name,
         index: index_name,
         versions: admission.versions,

@@ -5,9 +5,11 @@
 
 use super::admit::{self, AdmitError, Declarations};
 use super::file_list::{FileList, FileListError};
+use super::serving::{self, Indexes, Place};
+use crate::config::Config;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Entry, Pin, Snapshot};
-use crate::opam::Checksum;
+use crate::opam::{Checksum, Rewrite};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::log::{LogError, LogReader};
 use bytes::Bytes;
@@ -46,37 +48,52 @@ pub enum StaticError {
 }
 
 impl StaticFiles {
-    /// The files of these repositories, of which the first is at the root too.
+    /// The files of all repositories, of which the first is at the root too.
+    ///
+    /// `site` is where clients reach them; without it, rewritten sources point to the server.
     ///
     /// # Errors
     /// When one of them can't be served.
-    pub fn of(log: &LogReader, blobs: &Blobs, names: &[&str]) -> Result<Self, StaticError> {
+    pub fn of(
+        log: &LogReader,
+        blobs: &Blobs,
+        config: &Config,
+        site: Option<&str>,
+    ) -> Result<Self, StaticError> {
         let kept = Kept::read(log)?;
         let mut files = Self { archives: BTreeMap::new(), metadata: Vec::new(), missing: 0 };
         for (checksum, blob) in &kept.by_checksum {
             files.archives.insert(cache_path("", checksum), *blob);
         }
         // What a client takes for the sign that there is something new comes last.
-        for (place, name) in names.iter().enumerate().rev() {
-            let snapshot = kept.snapshots.get(*name);
-            let snapshot = snapshot.ok_or_else(|| StaticError::NoSnapshot((*name).to_owned()))?;
-            let list = blobs.read(&snapshot.admitted, FileList::MAX_SIZE)?;
-            let list = FileList::parse(&list)?;
+        for (position, repository) in config.repository.iter().enumerate().rev() {
+            let name = repository.name.as_str();
+            let snapshot = kept.snapshots.get(name);
+            let snapshot = snapshot.ok_or_else(|| StaticError::NoSnapshot(name.to_owned()))?;
+            let list = read_list(blobs, &snapshot.admitted)?;
             let declarations = Declarations::of_list(blobs, &list)?;
-            let index = match &snapshot.index {
-                Some(index) => Bytes::from(blobs.read(index, MAX_INDEX)?),
-                None => admit::index_of_list(blobs, &list)?,
+            let rewrite = Place::of(config, position, site).map(|place| place.now());
+            let Indexes { index, .. } = match &snapshot.index {
+                Some(index) => {
+                    let index = Bytes::from(blobs.read(index, MAX_INDEX)?);
+                    Indexes { index, for_old_clients: None }
+                }
+                None => {
+                    let strengthened = snapshot.strengthened.as_ref();
+                    let strengthened = strengthened.map(|name| read_list(blobs, name));
+                    let strengthened = strengthened.transpose()?.unwrap_or_default();
+                    serving::indexes_of_lists(blobs, &list, &strengthened, rewrite.as_ref())?
+                }
             };
             let repo = match list.0.get(&admit::repo_path()) {
                 Some(repo) => Bytes::from(blobs.read(repo, MAX_INDEX)?),
                 None => Bytes::new(),
             };
-            let mut prefixes = vec![];
             // One repository alone needs no second place, which an object store would double.
-            prefixes.extend((names.len() > 1).then(|| format!("{name}/")));
-            prefixes.extend((place == 0).then(String::new));
-            for prefix in prefixes {
-                files.add_archives(&prefix, &declarations, &kept);
+            let below = (config.repository.len() > 1).then(|| format!("{name}/"));
+            let root = (position == 0).then(String::new);
+            for prefix in below.into_iter().chain(root) {
+                files.add_archives(&prefix, &declarations, &kept, rewrite.is_some());
                 files.metadata.push((format!("{prefix}repo"), repo.clone()));
                 files.metadata.push((format!("{prefix}index.tar.gz"), index.clone()));
             }
@@ -95,7 +112,13 @@ impl StaticFiles {
     }
 
     /// What one repository declares, below its own place, as clients look for it there.
-    fn add_archives(&mut self, prefix: &str, declarations: &Declarations, kept: &Kept) {
+    fn add_archives(
+        &mut self,
+        prefix: &str,
+        declarations: &Declarations,
+        kept: &Kept,
+        is_rewritten: bool,
+    ) {
         for archive in declarations.archives() {
             for checksum in &archive.checksums {
                 if let Some(blob) = kept.by_checksum.get(checksum) {
@@ -103,10 +126,13 @@ impl StaticFiles {
                 }
             }
         }
-        for package in declarations.main().keys() {
-            let archive = declarations.main_of(package).filter(|it| it.checksums.is_empty());
-            if let Some(blob) = archive.and_then(|archive| kept.find(&archive)) {
-                self.archives.insert(format!("{prefix}archive/{package}"), blob);
+        // Only rewritten sources lead there.
+        for name in declarations.named().keys().filter(|_| is_rewritten) {
+            let Some(archive) = declarations.of_name(name) else { continue };
+            if let Some(blob) = kept.find(&archive) {
+                let url = archive.urls.first().map_or("", String::as_str);
+                let path = Rewrite::path(name, url);
+                self.archives.insert(format!("{prefix}{path}"), blob);
             }
         }
     }
@@ -152,6 +178,10 @@ impl Kept {
             None => archive.urls.iter().find_map(|url| self.by_url.get(url).copied()),
         }
     }
+}
+
+fn read_list(blobs: &Blobs, name: &Sha256) -> Result<FileList, StaticError> {
+    Ok(FileList::parse(&blobs.read(name, FileList::MAX_SIZE)?)?)
 }
 
 fn cache_path(prefix: &str, checksum: &Checksum) -> String {

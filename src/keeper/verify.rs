@@ -226,7 +226,8 @@ fn note(
             if snapshot.admitted != snapshot.files {
                 wanted.lists.push((index, snapshot.admitted));
             }
-            wanted.lists.extend(snapshot.departed.map(|departed| (index, departed)));
+            let others = [snapshot.strengthened, snapshot.departed];
+            wanted.lists.extend(others.into_iter().flatten().map(|list| (index, list)));
             if let Some(name) = snapshot.index {
                 wanted.blob(name, index, None);
             }

@@ -7,7 +7,6 @@ use super::hot::Hot;
 use crate::digest::Sha256;
 use crate::keeper::{Answer, Arrival, Missing, Progress, Scope, When};
 use crate::opam::Checksum;
-use crate::opam::Package;
 use crate::store::blobs::CheckedBlob;
 use crate::store::catalog::Kept;
 use bytes::Bytes;
@@ -39,19 +38,18 @@ pub(super) async fn by_checksum(
     }
 }
 
-/// Answers a request for a package's main archive, as declared now or at a point in the past.
-pub(super) async fn by_package(
+/// Answers a request for an archive by its name, as declared now or at a point in the past.
+pub(super) async fn by_name(
     server: &Server,
     when: Option<When>,
     scope: Scope<'_>,
-    package: &Package,
+    name: &str,
     request: &HeaderMap,
     version: Version,
 ) -> Response<Body> {
-    let package = package.to_string();
     let answer = match when {
-        None => server.keeper.main_archive(scope, &package).await,
-        Some(when) => server.keeper.past_main_archive(when, scope, &package).await,
+        None => server.keeper.named_archive(scope, name).await,
+        Some(when) => server.keeper.past_named_archive(when, scope, name).await,
     };
     match answer {
         Answer::Kept(kept) => from_store(server, None, kept, request).await,

@@ -24,6 +24,7 @@ pub mod tls;
 use crate::clock::Clock;
 use crate::config;
 use crate::keeper::{Keeper, Scope, When};
+use crate::opam::source_name;
 use access::{Asked, Logged};
 use body::Body;
 use bytes::Bytes;
@@ -258,8 +259,9 @@ impl Server {
             (Part::Archive(checksum), when) => {
                 archive::by_checksum(self, when, scope(name), checksum, headers, version).await
             }
-            (Part::MainArchive(package), when) => {
-                archive::by_package(self, when, scope(name), &package, headers, version).await
+            (Part::Source(package, role), when) => {
+                let archive = source_name(&package, &role);
+                archive::by_name(self, when, scope(name), &archive, headers, version).await
             }
         }
     }

@@ -6,7 +6,7 @@ use super::Server;
 use super::answer::{self, Content, Freshness};
 use super::archive::missing;
 use super::body::Body;
-use super::repository::{named, unknown};
+use super::repository::{index_of, named, unknown};
 use crate::keeper::{PastState, When};
 use http::Response;
 use http::header::HeaderMap;
@@ -18,12 +18,8 @@ pub(super) async fn index(
     name: Option<&str>,
     request: &HeaderMap,
 ) -> Response<Body> {
-    with_state(server, when, name, |state| {
-        let content = Content::Memory(state.served.index.clone());
-        let (name, kind) = (&state.served.index_name, "application/gzip");
-        answer::content(request, name, content, kind, Freshness::Immutable)
-    })
-    .await
+    let respond = |state: &PastState| index_of(&state.served, request, Freshness::Immutable);
+    with_state(server, when, name, respond).await
 }
 
 /// The `repo` file as it was served then.

@@ -10,11 +10,33 @@ use std::sync::Arc;
 
 /// `index.tar.gz` as opam fetches it.
 pub(super) fn index(server: &Server, name: Option<&str>, request: &HeaderMap) -> Response<Body> {
-    with_served(server, name, |served| {
-        let content = Content::Memory(served.index.clone());
-        let (name, kind) = (&served.index_name, "application/gzip");
-        answer::content(request, name, content, kind, Freshness::Revalidate)
-    })
+    with_served(server, name, |served| index_of(served, request, Freshness::Revalidate))
+}
+
+/// An index, as a client of its kind gets it.
+pub(super) fn index_of(
+    served: &Served,
+    request: &HeaderMap,
+    freshness: Freshness,
+) -> Response<Body> {
+    let old = served.index_for_old_clients.as_ref();
+    let index = old.filter(|_| is_old_opam(request)).unwrap_or(&served.index);
+    let content = Content::Memory(index.bytes.clone());
+    let mut response =
+        answer::content(request, &index.name, content, "application/gzip", freshness);
+    if old.is_some() {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("user-agent"));
+    }
+    response
+}
+
+/// Whether opam 2.1 or older asks; it says so as `opam/2.1.2`.
+fn is_old_opam(request: &HeaderMap) -> bool {
+    let agent = request.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let version = agent.and_then(|agent| agent.strip_prefix("opam/"));
+    let mut numbers = version.into_iter().flat_map(|version| version.split('.'));
+    let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    matches!((number(), number()), (Some(major), Some(minor)) if (major, minor) < (2, 2))
 }
 
 /// The `repo` file on its own.
@@ -52,6 +74,31 @@ fn with_served(
             let mut response = answer::message(StatusCode::SERVICE_UNAVAILABLE, text);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             response
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_opam_is_known_by_its_user_agent() {
+        for (agent, expected) in [
+            ("opam/2.1.2", true),
+            ("opam/2.0.10", true),
+            ("opam/1.2.2", true),
+            ("opam/2.2.0~beta1", false),
+            ("opam/2.6.0~beta1", false),
+            ("opam/2.10.0", false),
+            ("opam/3.0", false),
+            ("opam/x", false),
+            ("curl/7.88.1", false),
+            ("", false),
+        ] {
+            let mut request = HeaderMap::new();
+            request.insert(header::USER_AGENT, agent.parse().unwrap());
+            assert_eq!(is_old_opam(&request), expected, "{agent}");
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::keeper::{NotAPoint, When};
 use crate::ledger::tile::TilePath;
-use crate::opam::Package;
-use crate::opam::{Checksum, ChecksumKind};
+use crate::opam::{Checksum, ChecksumKind, Package, RepoPath, Role};
 use http::header::HOST;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
@@ -44,8 +43,8 @@ pub(super) enum Part {
     Repo,
     /// An archive by checksum.
     Archive(Checksum),
-    /// A package's main archive.
-    MainArchive(Package),
+    /// An archive by the package that it is for, and what it is to it.
+    Source(Package, Role),
 }
 
 /// A request that is refused, with what to tell the client.
@@ -130,11 +129,11 @@ fn parse_repository_path<'a>(
         ["index.tar.gz"] => of_all(Part::Index),
         ["repo"] => of_all(Part::Repo),
         ["cache", ref rest @ ..] => of_all(Part::Archive(parse_checksum(rest)?)),
-        ["archive", ref rest @ ..] => of_all(Part::MainArchive(parse_package(rest)?)),
+        ["archive", ref rest @ ..] => of_all(parse_source(rest)?),
         [name, "index.tar.gz"] => of_one(name, Part::Index),
         [name, "repo"] => of_one(name, Part::Repo),
         [name, "cache", ref rest @ ..] => of_one(name, Part::Archive(parse_checksum(rest)?)),
-        [name, "archive", ref rest @ ..] => of_one(name, Part::MainArchive(parse_package(rest)?)),
+        [name, "archive", ref rest @ ..] => of_one(name, parse_source(rest)?),
         _ => Err(Refusal::not_found("there is nothing here; / says what there is")),
     }
 }
@@ -168,15 +167,31 @@ fn parse_checksum(segments: &[&str]) -> Result<Checksum, Refusal> {
     Ok(checksum)
 }
 
-/// `<name.version>`, optionally followed by a file name that only clients care for.
-fn parse_package(segments: &[&str]) -> Result<Package, Refusal> {
-    let (&[package] | &[package, _]) = segments else {
-        return Err(Refusal::bad("a package's archive is asked for as archive/<name.version>"));
+/// `<name.version>`, optionally followed by a file name that only clients care for, or
+/// `<name.version>/extra-source/<path>`.
+fn parse_source(segments: &[&str]) -> Result<Part, Refusal> {
+    let (package, role) = match *segments {
+        [package] | [package, _] => (package, Role::Main),
+        [package, "extra-source", ref path @ ..] => (package, Role::Extra(parse_extra(path)?)),
+        _ => {
+            let sentence = "an archive is asked for as archive/<name.version>";
+            return Err(Refusal::bad(sentence));
+        }
     };
-    let package: Cow<'_, str> = percent_decode_str(package)
-        .decode_utf8()
-        .map_err(|_| Refusal::bad("a package's name and version are UTF-8"))?;
-    package.parse().map_err(|_| Refusal::bad("a package is written as name.version"))
+    let package = decoded(package)?.parse();
+    let package = package.map_err(|_| Refusal::bad("a package is written as name.version"))?;
+    Ok(Part::Source(package, role))
+}
+
+fn parse_extra(segments: &[&str]) -> Result<RepoPath, Refusal> {
+    let segments: Result<Vec<_>, Refusal> = segments.iter().map(|it| decoded(it)).collect();
+    let path = segments?.join("/").parse();
+    path.map_err(|_| Refusal::bad("an extra source is asked for by its path"))
+}
+
+fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
+    let decoded = percent_decode_str(segment).decode_utf8();
+    decoded.map_err(|_| Refusal::bad("names and versions are UTF-8"))
 }
 
 fn parse_tile<'a>(segments: &[&str]) -> Result<Target<'a>, Refusal> {
@@ -235,6 +250,7 @@ mod tests {
             format!("cache/sha256/ab/{hex}"),
             format!("default//cache/sha256/ab/{hex}"),
             "default/archive/hello.1.0".to_owned(),
+            "archive/hello.1.0/extra-source/a%20b/c.patch".to_owned(),
         ] {
             let now = get(&format!("/{path}")).unwrap();
             assert!(now.contains("when: None"), "{now}");
@@ -278,6 +294,11 @@ mod tests {
             ("/ledger/tile/0/0".to_owned(), 404),
             ("/ledger/../keys".to_owned(), 400),
             ("/nothing".to_owned(), 404),
+            ("/archive/hello".to_owned(), 400),
+            ("/archive/hello.1/a/b".to_owned(), 400),
+            ("/archive/hello.1/extra-source/%2e%2e/a".to_owned(), 400),
+            ("/archive/hello.1/extra-source/a%2f..%2fb".to_owned(), 400),
+            ("/archive/hello.1/extra-source/%ff".to_owned(), 400),
             (format!("/{}", "a".repeat(2_000)), 400),
             ("http://elsewhere.example/index.tar.gz".to_owned(), 400),
         ] {

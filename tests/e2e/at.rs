@@ -406,7 +406,7 @@ fn with_history_and(more: impl FnOnce(Mirror) -> Mirror) -> Option<(World, Check
     checkout.publish_at(&Repo::new([hello("2.0")]), "2022-01-01T12:00:00Z");
     world.publish(&Repo::new(["1.0", "1.1", "2.0"].map(hello)));
     let upstream = format!("git+file://{}", checkout.path());
-    let mut keep = start(&more(Mirror::of(&world)).of_repository("upstream", &upstream));
+    let mut keep = start(&more(Mirror::of(&world)).of_repository("upstream", upstream.as_str()));
     keep.index();
     Some((world, checkout, keep))
 }

@@ -281,7 +281,7 @@ fn from_git(repo: &Repo) -> Option<(World, Checkout, Keep)> {
     checkout.publish(repo);
     world.publish(repo);
     let upstream = format!("git+file://{}", checkout.path());
-    let mut keep = start(&Mirror::of(&world).of_repository("upstream", &upstream));
+    let mut keep = start(&Mirror::of(&world).of_repository("upstream", upstream.as_str()));
     keep.index();
     Some((world, checkout, keep))
 }

@@ -3,6 +3,7 @@
 use super::{ImportError, LastImport};
 use crate::bundle::{BundleError, BundleReader, Extent, Manifest, Member, MemberPath};
 use crate::digest::Sha256;
+use crate::keeper::export::lists_of;
 use crate::keeper::file_list::FileList;
 use crate::ledger::entry::{Entry, Pin, Snapshot};
 use crate::ledger::note::Verifier;
@@ -192,10 +193,6 @@ impl Kept<'_> {
             None => Ok(()),
         }
     }
-}
-
-fn lists_of(snapshot: &Snapshot) -> [Sha256; 2] {
-    [snapshot.files, snapshot.admitted]
 }
 
 /// Up to so many bytes, blobs are kept many at a time.

@@ -73,15 +73,15 @@ impl Keeper {
         }
     }
 
-    /// A package's main archive, as [`Keeper::main_archive`], for what was declared at a point in
+    /// An archive by its name, as [`Keeper::named_archive`], for what was declared at a point in
     /// the past.
-    pub async fn past_main_archive(
+    pub async fn past_named_archive(
         self: &Arc<Self>,
         when: When,
         scope: Scope<'_>,
-        package: &str,
+        name: &str,
     ) -> Answer {
-        self.past_declared(when, scope, |state| state.main_archive(package).into_iter().collect())
+        self.past_declared(when, scope, |state| state.named_archive(name).into_iter().collect())
             .await
     }
 

@@ -79,9 +79,12 @@ impl Keeper {
         };
         let fetched = history.fetch(&revision).await.map_err(upstream)?;
         let (mode, store) = (repository.settings().mode, self.store.clone());
+        let policy = Arc::clone(&self.policy);
         let prepared = blocking(move || {
             let Some(state) = State::read(fetched, mode)? else { return Ok(None) };
-            prepare(&state, Verdict::AllBut(Vec::new()), None, &store).map(Some)
+            let all = Verdict::AllBut(Vec::new());
+            // Its indexes are built where they are asked for.
+            prepare(&state, all, None, &store, &policy, None).map(Some)
         });
         let prepared = prepared.await.and_then(|prepared| prepared);
         let Some(prepared) = prepared.map_err(|error| missing(&error))? else {

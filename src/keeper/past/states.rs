@@ -4,7 +4,7 @@ use super::Standing;
 use crate::digest::Sha256;
 use crate::keeper::admit::{AdmitError, Declarations};
 use crate::keeper::refresh::RefreshError;
-use crate::keeper::repository::{blocking, read_back, read_list};
+use crate::keeper::repository::{blocking, read_list};
 use crate::keeper::{Keeper, Missing, Repository, Served};
 use crate::ledger::entry::{Entry, Snapshot};
 use crate::opam::Checksum;
@@ -54,14 +54,16 @@ impl PastState {
         self.declarations.with(checksum)
     }
 
-    /// The main archive of a package, given as `name.version`.
-    pub(super) fn main_archive(&self, package: &str) -> Option<DeclaredArchive> {
-        self.declarations.main_of(package)
+    /// The archive of a name, see [`source_name`](crate::opam::source_name).
+    pub(super) fn named_archive(&self, name: &str) -> Option<DeclaredArchive> {
+        self.declarations.of_name(name)
     }
 
     /// About how many bytes of memory it takes.
     fn weight(&self) -> usize {
-        self.served.index.len() + self.served.repo.len() + self.declarations.weight()
+        let Served { index, index_for_old_clients: old, repo, .. } = &self.served;
+        let indexes = index.bytes.len() + old.as_ref().map_or(0, |it| it.bytes.len());
+        indexes + repo.len() + self.declarations.weight()
     }
 }
 
@@ -216,9 +218,19 @@ fn read_state(
     let admitted = read_list(store, &snapshot.admitted)?;
     let declarations = Declarations::of_list(store.blobs(), &admitted)?;
     let files = read_list(store, &snapshot.files)?;
-    let (name, settings) = (repository.name(), repository.settings());
-    let served = read_back(name, settings, store, entry, snapshot, &admitted, &files)?;
+    let point = point(entry, &snapshot);
+    let rewrite = repository.place.as_ref().map(|place| place.at(&point));
+    let served =
+        repository.read_back(store, entry, snapshot, &admitted, &files, rewrite.as_ref())?;
     Ok(PastState { served, declarations })
+}
+
+/// One point in the past at which a snapshot stands, as it is written in a path.
+fn point(entry: u64, snapshot: &Snapshot) -> String {
+    match snapshot.past {
+        Some(past) => past.since.to_string().replace(':', "%3A"),
+        None => (entry + 1).to_string(),
+    }
 }
 
 /// The snapshot that a ledger entry is.

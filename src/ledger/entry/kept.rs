@@ -121,6 +121,10 @@ pub struct Snapshot {
     pub files: Sha256,
     /// The blob that lists the files that are served.
     pub admitted: Sha256,
+    /// The blob that lists the opam files that gain checksums before they are served, as they are
+    /// served; none if there are no such files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strengthened: Option<Sha256>,
     /// The blob that lists the files of versions that were served once and are no more, as they
     /// were served last; none if there are no such versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]

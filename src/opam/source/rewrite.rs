@@ -34,12 +34,6 @@ impl Rewrite {
         Self { base: format!("{}/", base.trim_end_matches('/')) }
     }
 
-    /// The same, for a place below this one.
-    #[must_use]
-    pub fn below(&self, path: &str) -> Self {
-        Self { base: format!("{}{path}/", self.base) }
-    }
-
     /// The place, which ends with `/`.
     pub fn base(&self) -> &str {
         &self.base
@@ -70,20 +64,16 @@ impl Rewrite {
         Some(file.spliced(edits).ok()?.to_bytes())
     }
 
-    /// The file name at the end of a main archive's URL.
-    pub fn file_name(url: &str) -> String {
-        let url = Url::parse(url).ok();
-        let last = url.as_ref().and_then(|url| url.path_segments()?.next_back());
-        let name = last.filter(|name| !name.is_empty() && name.len() <= MAX_FILE_NAME);
-        name.unwrap_or("archive").to_owned()
+    /// Where an archive of a name, see [`source_name`], is below the base; `was` is its URL.
+    pub fn path(name: &str, was: &str) -> String {
+        match name.contains('/') {
+            true => format!("archive/{name}"),
+            false => format!("archive/{name}/{}", file_name(was)),
+        }
     }
 
     fn url(&self, package: &Package, role: &Role, was: &str) -> String {
-        let name = source_name(package, role);
-        match role {
-            Role::Main => format!("{}archive/{name}/{}", self.base, Self::file_name(was)),
-            Role::Extra(_) => format!("{}archive/{name}", self.base),
-        }
+        format!("{}{}", self.base, Self::path(&source_name(package, role), was))
     }
 
     /// One field says where the archive is, and all others go.
@@ -145,6 +135,14 @@ pub fn source_name(package: &Package, role: &Role) -> String {
     let encoded = |part| utf8_percent_encode(part, &IN_A_SEGMENT).to_string();
     let path: Vec<String> = path.components().map(encoded).collect();
     format!("{package}/extra-source/{}", path.join("/"))
+}
+
+/// The file name at the end of a URL.
+fn file_name(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let last = url.as_ref().and_then(|url| url.path_segments()?.next_back());
+    let name = last.filter(|name| !name.is_empty() && name.len() <= MAX_FILE_NAME);
+    name.unwrap_or("archive").to_owned()
 }
 
 /// Every field that says where a source is to be had.

@@ -1,11 +1,11 @@
-//! Which archives the admitted metadata declares, found by checksum or by package.
+//! Which archives the admitted metadata declares, found by checksum or by name.
 
 use super::index::{Change, IndexError, Table};
 use super::{Catalog, checksum_key, put};
 use crate::digest::Sha256;
 use crate::opam::Checksum;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An archive as the admitted metadata of one repository declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,21 +52,44 @@ impl Catalog {
         self.archives(repository, Table::DeclaredChecksum, &checksum_key(checksum))
     }
 
-    /// The main archive of a package, given as `name.version`.
+    /// The archive of a name, such as `name.version` for a package's main one.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn main_archive(
+    pub fn named_archive(
         &self,
         repository: &str,
-        package: &str,
+        name: &str,
     ) -> Result<Option<DeclaredArchive>, IndexError> {
-        Ok(self.archives(repository, Table::Package, package.as_bytes())?.pop())
+        Ok(self.archives(repository, Table::Package, name.as_bytes())?.pop())
+    }
+
+    /// All archives by their names. Reads whole tables.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn named_archives(
+        &self,
+        repository: &str,
+    ) -> Result<Vec<(String, DeclaredArchive)>, IndexError> {
+        let (index, start) = (self.index(), key(repository, &[]));
+        let archives: HashMap<Vec<u8>, Vec<u8>> =
+            index.scan(Table::Archive, &start)?.into_iter().collect();
+        let mut named = Vec::new();
+        for (name, id) in index.scan(Table::Package, &start)? {
+            let name = name.get(start.len()..).and_then(|name| std::str::from_utf8(name).ok());
+            let archive = archives.get(&key(repository, &id));
+            let archive = archive.and_then(|value| serde_json::from_slice(value).ok());
+            if let Some((name, archive)) = name.zip(archive) {
+                named.push((name.to_owned(), archive));
+            }
+        }
+        Ok(named)
     }
 
     /// Replaces what `repository` declares; only what differs is written.
     ///
-    /// `main` maps packages to their main archives, all of which are in `archives` too.
+    /// `named` maps names to archives, all of which are in `archives` too.
     ///
     /// # Errors
     /// When the index fails.
@@ -75,7 +98,7 @@ impl Catalog {
         repository: &str,
         state: Sha256,
         archives: &[DeclaredArchive],
-        main: &BTreeMap<String, Sha256>,
+        named: &BTreeMap<String, Sha256>,
     ) -> Result<(), IndexError> {
         let mut wanted: BTreeMap<(Table, Vec<u8>), Vec<u8>> = BTreeMap::new();
         for archive in archives {
@@ -91,8 +114,8 @@ impl Catalog {
                 }
             }
         }
-        for (package, id) in main {
-            let key = key(repository, package.as_bytes());
+        for (name, id) in named {
+            let key = key(repository, name.as_bytes());
             wanted.insert((Table::Package, key), id.as_bytes().to_vec());
         }
         // One index throughout: another one that takes its place has other things unchanged.

@@ -361,7 +361,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "8";
+const FORMAT: &str = "9";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

@@ -232,6 +232,7 @@ mod tests {
             mode: "managed".to_owned(),
             files: list,
             admitted: list,
+            strengthened: None,
             departed: None,
             index: None,
             versions: 0,

@@ -56,7 +56,7 @@ impl Mirror {
     }
 
     /// Sets a key of the repository that was added last.
-    pub fn of_repository(mut self, key: &str, value: &str) -> Self {
+    pub fn of_repository(mut self, key: &str, value: impl Into<Value>) -> Self {
         let last = self.repositories().last_mut().and_then(Value::as_table_mut);
         last.expect("a repository was added").insert(key.to_owned(), value.into());
         self

@@ -1,0 +1,144 @@
+//! Versions whose archives upstream declares by md5 alone, and what pins add to them.
+//!
+//! Blocking: it reads the catalog and the ledger.
+
+use super::admit::package_of;
+use super::file_list::FileList;
+use super::refresh::RefreshError;
+use crate::digest::Digests;
+use crate::ledger::entry::{Entry, Pin};
+use crate::opam::{
+    ArchiveSource, Checksum, DeclaredChecksums, OpamFile, Package, RepoPath, Role, Strength, Tree,
+    archive_sources, strengthen,
+};
+use crate::store::Store;
+use crate::store::catalog::{Catalog, DeclaredArchive, IndexError, Kept};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// What pins make of a repository's weakly declared versions.
+#[derive(Default)]
+pub(super) struct Stronger {
+    /// The opam files that gain checksums, by path, with what they gain.
+    pub files: BTreeMap<RepoPath, Bytes>,
+    /// The versions that stay weak.
+    pub weak: BTreeSet<Package>,
+}
+
+/// A weakly declared version whose archive is pinned.
+struct Pinned {
+    entry: u64,
+    package: Package,
+    path: RepoPath,
+    file: OpamFile,
+}
+
+impl Stronger {
+    /// Looks up what a repository declares weakly.
+    pub(super) fn of(tree: &Tree, store: &Store) -> Result<Self, RefreshError> {
+        let mut stronger = Self::default();
+        let mut pinned = Vec::new();
+        for (package, directory) in tree.versions() {
+            let Some(file) = tree.opam_file(package).and_then(|it| OpamFile::parse(it).ok()) else {
+                continue;
+            };
+            let sources = archive_sources(&file).unwrap_or_default();
+            let is_weak = |source: &&ArchiveSource| source.checksums.strength() == Strength::Weak;
+            let Some(weak) = sources.iter().find(is_weak) else { continue };
+            stronger.weak.insert(package.clone());
+            let kept = match weak.role {
+                Role::Main => store.lookup(|catalog| kept(catalog, weak.checksums.as_slice()))?,
+                // What its extra sources declare stays, or older clients would rebuild it.
+                Role::Extra(_) => None,
+            };
+            let path = format!("{directory}/opam").parse().ok();
+            if let Some((Kept { entry, .. }, path)) = kept.zip(path) {
+                pinned.push(Pinned { entry, package: package.clone(), path, file });
+            }
+        }
+        stronger.add(pinned, store)?;
+        Ok(stronger)
+    }
+
+    /// Reads the pins, those of one bundle of entries together.
+    fn add(&mut self, mut pinned: Vec<Pinned>, store: &Store) -> Result<(), RefreshError> {
+        pinned.sort_by_key(|it| it.entry);
+        for near in pinned.chunk_by(|one, other| one.entry / BUNDLE == other.entry / BUNDLE) {
+            let [first, ..] = near else { continue };
+            let last = near.last().unwrap_or(first);
+            for entry in store.log().entries(first.entry, last.entry + 1) {
+                let (index, entry) =
+                    entry.map_err(|error| RefreshError::Store(error.to_string()))?;
+                let Entry::Pin(Pin { md5, sha256, sha512, size, .. }) = entry else { continue };
+                let digests = Digests { md5, sha256, sha512, size };
+                for Pinned { package, path, file, .. } in near.iter().filter(|it| it.entry == index)
+                {
+                    if let Some(bytes) = strengthen(file, &digests) {
+                        if is_strong(&bytes) {
+                            self.weak.remove(package);
+                        }
+                        self.files.insert(path.clone(), bytes);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The list of the files that gain checksums.
+    pub(super) fn list(&self) -> FileList {
+        self.files
+            .iter()
+            .map(|(path, bytes)| (path.clone(), crate::digest::Sha256::of(bytes)))
+            .collect()
+    }
+}
+
+/// What is served and would be served otherwise by now: archives that gain checksums and, where
+/// weak ones are refused, those that do not.
+pub(super) fn served_otherwise(
+    store: &Store,
+    repository: &str,
+    strengthened: &FileList,
+    refuses_weak: bool,
+) -> Result<BTreeSet<String>, IndexError> {
+    let strong: HashSet<String> =
+        strengthened.0.keys().filter_map(package_of).map(|it| it.to_string()).collect();
+    store.lookup(|catalog| {
+        let mut otherwise = BTreeSet::new();
+        for (name, DeclaredArchive { checksums, .. }) in catalog.named_archives(repository)? {
+            let strength = DeclaredChecksums::new(checksums.clone()).strength();
+            if strength != Strength::Weak || strong.contains(&name) {
+                continue;
+            }
+            // The name of an extra source has a slash; it never gains any.
+            if refuses_weak || (!name.contains('/') && kept(catalog, &checksums)?.is_some()) {
+                otherwise.insert(name);
+            }
+        }
+        Ok(otherwise)
+    })
+}
+
+/// The pin that all these checksums lead to.
+fn kept(catalog: &Catalog, checksums: &[Checksum]) -> Result<Option<Kept>, IndexError> {
+    let mut found: Option<Kept> = None;
+    for checksum in checksums {
+        match (catalog.kept(checksum)?, found) {
+            (Some(kept), Some(first)) if kept.sha256 != first.sha256 => return Ok(None),
+            (Some(kept), _) => found = Some(kept),
+            (None, _) => return Ok(None),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a strong checksum vouches for all archives of an opam file.
+fn is_strong(opam: &[u8]) -> bool {
+    let sources = OpamFile::parse(opam).ok().and_then(|file| archive_sources(&file).ok());
+    let is_weak = |source: &ArchiveSource| source.checksums.strength() == Strength::Weak;
+    sources.is_some_and(|sources| !sources.iter().any(is_weak))
+}
+
+/// Entries that lie together in one file of the ledger.
+const BUNDLE: u64 = 256;
