@@ -39,6 +39,9 @@ pub(super) struct Arguments {
     /// Bring an earlier --static export up to date
     #[arg(long, requires = "into")]
     pub(super) update: bool,
+    /// With --static: the repository file by file as well, below packages/, as dune reads it
+    #[arg(long, requires = "into")]
+    pub(super) unpacked: bool,
     /// Where clients reach the --static files, in place of server.public_url, for sources that
     /// are rewritten
     #[arg(long, value_name = "URL", requires = "into")]

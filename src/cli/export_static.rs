@@ -4,7 +4,7 @@ use super::export::Arguments;
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::digest::Sha256;
-use crate::keeper::static_files::StaticFiles;
+use crate::keeper::static_files::{StaticFiles, What};
 use crate::keeper::verify;
 use crate::store::blobs::Blobs;
 use crate::store::layout::Layout;
@@ -44,7 +44,8 @@ pub(super) fn run(
     keep_apart(root, &layout)?;
     let blobs = Blobs::at(layout.clone());
     let site = arguments.url.as_ref().map(ToString::to_string);
-    let files = StaticFiles::of(&log, &blobs, &context.config, site.as_deref());
+    let what = What { site, unpacked: arguments.unpacked };
+    let files = StaticFiles::of(&log, &blobs, &context.config, &what);
     let files = files.map_err(Failure::failed)?;
     let done = write(&files, &blobs, &layout, root, arguments);
     let done = done.map_err(|error| match error {

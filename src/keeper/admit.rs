@@ -142,12 +142,11 @@ impl Admission {
         admitted.0.insert(repo_path.clone(), Sha256::of(&repo));
         let mut strengthened = stronger.list();
         strengthened.0.retain(|path, _| served(path));
+        let bytes_of = |path, bytes| Cow::Borrowed(&stronger.files.get(path).unwrap_or(bytes)[..]);
         let packages = tree.files().filter(|(path, _)| **path != repo_path && served(path));
-        let packages = packages.map(|(path, bytes)| {
-            (path, Cow::Borrowed(&stronger.files.get(path).unwrap_or(bytes)[..]))
-        });
+        let packages = packages.map(|(path, bytes)| (path, bytes_of(path, bytes)));
         let repo_file = std::iter::once((&repo_path, Cow::Borrowed(&repo[..])));
-        let indexes = serving::indexes(repo_file.chain(packages), rewrite)?;
+        let indexes = serving::indexes(&repo_file.chain(packages).collect::<Vec<_>>(), rewrite)?;
         Ok(Self {
             files,
             admitted,

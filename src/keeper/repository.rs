@@ -226,7 +226,8 @@ impl Repository {
             (None, Some(built)) => built,
             (None, None) => {
                 let strengthened = strengthened(store, &snapshot)?;
-                serving::indexes_of_lists(blobs, admitted, &strengthened, rewrite)?
+                let files = serving::read_files(blobs, admitted, &strengthened)?;
+                serving::indexes(&files, rewrite)?
             }
         };
         let caches = caches(&self.settings, upstream_repo.as_deref());

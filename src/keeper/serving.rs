@@ -56,58 +56,52 @@ impl Place {
     }
 }
 
-/// Builds what clients get of these files, given with stronger checksums already.
-pub(super) fn indexes<'a>(
-    files: impl Iterator<Item = (&'a RepoPath, Cow<'a, [u8]>)>,
+/// A file of a repository.
+pub(super) type File<'a> = (&'a RepoPath, Cow<'a, [u8]>);
+
+/// Builds the indexes of these files, given with stronger checksums already.
+pub(super) fn indexes(
+    files: &[File<'_>],
     rewrite: Option<&Rewrite>,
 ) -> Result<Indexes, AdmitError> {
-    let written = |files: &[(&RepoPath, Cow<'_, [u8]>)]| {
+    let written = |extra| {
+        let files = as_served(files, rewrite, extra);
         let index = write_index(files.iter().map(|(path, bytes)| (*path, &bytes[..])));
         index.map(Bytes::from).map_err(|error| AdmitError::Index(error.to_string()))
     };
-    let mut files: Vec<(&RepoPath, Cow<'_, [u8]>)> = files.collect();
-    let Some(rewrite) = rewrite else {
-        return Ok(Indexes { index: written(&files)?, for_old_clients: None });
-    };
-    let mut old = Vec::new();
-    for (place, (path, bytes)) in files.iter_mut().enumerate() {
-        let Some(package) = package_of(path) else { continue };
-        let rewritten = |extra| rewrite.apply(&package, bytes, extra).map(Vec::from);
-        let (new, as_declared) =
-            (rewritten(ExtraSources::Rewritten), rewritten(ExtraSources::AsDeclared));
-        if new != as_declared {
-            old.push((place, as_declared.unwrap_or_else(|| bytes.to_vec())));
-        }
-        if let Some(new) = new {
-            *bytes = Cow::Owned(new);
-        }
-    }
-    let index = written(&files)?;
-    if old.is_empty() {
-        return Ok(Indexes { for_old_clients: Some(index.clone()), index });
-    }
-    for (place, bytes) in old {
-        if let Some((_, file)) = files.get_mut(place) {
-            *file = Cow::Owned(bytes);
-        }
-    }
-    Ok(Indexes { index, for_old_clients: Some(written(&files)?) })
+    let index = written(ExtraSources::Rewritten)?;
+    let for_old_clients = rewrite.map(|_| written(ExtraSources::AsDeclared)).transpose()?;
+    Ok(Indexes { index, for_old_clients })
 }
 
-/// The same, from the blobs of an admitted snapshot.
+/// These files with sources that point where they should.
+pub(super) fn as_served<'a>(
+    files: &'a [File<'a>],
+    rewrite: Option<&Rewrite>,
+    extra: ExtraSources,
+) -> Vec<File<'a>> {
+    let served = |(path, bytes): &'a File<'a>| {
+        let rewritten = rewrite.zip(package_of(path));
+        let rewritten =
+            rewritten.and_then(|(rewrite, package)| rewrite.apply(&package, bytes, extra));
+        let bytes = rewritten.map_or(Cow::Borrowed(&bytes[..]), |it| Cow::Owned(it.into()));
+        (*path, bytes)
+    };
+    files.iter().map(served).collect()
+}
+
+/// The files of an admitted snapshot, with stronger checksums.
 ///
 /// # Errors
 /// When a blob is missing or damaged.
-pub(super) fn indexes_of_lists(
+pub(super) fn read_files<'a>(
     blobs: &Blobs,
-    admitted: &FileList,
+    admitted: &'a FileList,
     strengthened: &FileList,
-    rewrite: Option<&Rewrite>,
-) -> Result<Indexes, AdmitError> {
-    let mut files = Vec::with_capacity(admitted.0.len());
-    for (path, name) in &admitted.0 {
+) -> Result<Vec<File<'a>>, AdmitError> {
+    let read = |(path, name)| {
         let name = strengthened.0.get(path).unwrap_or(name);
-        files.push((path, Cow::Owned(read_file(blobs, name)?)));
-    }
-    indexes(files.into_iter(), rewrite)
+        Ok((path, Cow::Owned(read_file(blobs, name)?)))
+    };
+    admitted.0.iter().map(read).collect()
 }

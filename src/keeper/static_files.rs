@@ -5,14 +5,15 @@
 
 use super::admit::{self, AdmitError, Declarations};
 use super::file_list::{FileList, FileListError};
-use super::serving::{self, Indexes, Place};
+use super::serving::{self, File, Place};
 use crate::config::Config;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Entry, Pin, Snapshot};
-use crate::opam::{Checksum, Rewrite};
+use crate::opam::{Checksum, ExtraSources, Rewrite};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::log::{LogError, LogReader};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
@@ -20,11 +21,20 @@ use thiserror::Error;
 pub struct StaticFiles {
     /// Archives, which are written before what names them.
     pub archives: BTreeMap<String, Sha256>,
-    /// What names archives: `repo` and `index.tar.gz` of each repository, in the order in which
-    /// they are written.
+    /// What names archives, in the order in which it is written; an index comes after all that it
+    /// is about.
     pub metadata: Vec<(String, Bytes)>,
     /// How many archives the repositories declare that are not kept.
     pub missing: u64,
+}
+
+/// What is to be written.
+#[derive(Clone, Debug, Default)]
+pub struct What {
+    /// Where clients reach the files; without it, rewritten sources point to the server.
+    pub site: Option<String>,
+    /// Whether the repositories are written file by file as well, as dune reads them.
+    pub unpacked: bool,
 }
 
 /// Why a mirror can't be written as files.
@@ -50,15 +60,13 @@ pub enum StaticError {
 impl StaticFiles {
     /// The files of all repositories, of which the first is at the root too.
     ///
-    /// `site` is where clients reach them; without it, rewritten sources point to the server.
-    ///
     /// # Errors
     /// When one of them can't be served.
     pub fn of(
         log: &LogReader,
         blobs: &Blobs,
         config: &Config,
-        site: Option<&str>,
+        what: &What,
     ) -> Result<Self, StaticError> {
         let kept = Kept::read(log)?;
         let mut files = Self { archives: BTreeMap::new(), metadata: Vec::new(), missing: 0 };
@@ -72,18 +80,14 @@ impl StaticFiles {
             let snapshot = snapshot.ok_or_else(|| StaticError::NoSnapshot(name.to_owned()))?;
             let list = read_list(blobs, &snapshot.admitted)?;
             let declarations = Declarations::of_list(blobs, &list)?;
-            let rewrite = Place::of(config, position, site).map(|place| place.now());
-            let Indexes { index, .. } = match &snapshot.index {
-                Some(index) => {
-                    let index = Bytes::from(blobs.read(index, MAX_INDEX)?);
-                    Indexes { index, for_old_clients: None }
-                }
-                None => {
-                    let strengthened = snapshot.strengthened.as_ref();
-                    let strengthened = strengthened.map(|name| read_list(blobs, name));
-                    let strengthened = strengthened.transpose()?.unwrap_or_default();
-                    serving::indexes_of_lists(blobs, &list, &strengthened, rewrite.as_ref())?
-                }
+            let rewrite =
+                Place::of(config, position, what.site.as_deref()).map(|place| place.now());
+            let strengthened = snapshot.strengthened.as_ref().map(|name| read_list(blobs, name));
+            let metadata =
+                serving::read_files(blobs, &list, &strengthened.transpose()?.unwrap_or_default())?;
+            let index = match &snapshot.index {
+                Some(index) => Bytes::from(blobs.read(index, MAX_INDEX)?),
+                None => serving::indexes(&metadata, rewrite.as_ref())?.index,
             };
             let repo = match list.0.get(&admit::repo_path()) {
                 Some(repo) => Bytes::from(blobs.read(repo, MAX_INDEX)?),
@@ -94,6 +98,9 @@ impl StaticFiles {
             let root = (position == 0).then(String::new);
             for prefix in below.into_iter().chain(root) {
                 files.add_archives(&prefix, &declarations, &kept, rewrite.is_some());
+                if what.unpacked {
+                    files.add_packages(&prefix, &metadata, rewrite.as_ref());
+                }
                 files.metadata.push((format!("{prefix}repo"), repo.clone()));
                 files.metadata.push((format!("{prefix}index.tar.gz"), index.clone()));
             }
@@ -109,6 +116,16 @@ impl StaticFiles {
         let metadata = self.metadata.iter().map(|(path, bytes)| (path.clone(), Sha256::of(bytes)));
         let archives = self.archives.iter().map(|(path, name)| (path.clone(), *name));
         archives.chain(metadata).collect()
+    }
+
+    /// A repository file by file, as its index has it.
+    fn add_packages(&mut self, prefix: &str, files: &[File<'_>], rewrite: Option<&Rewrite>) {
+        for (path, bytes) in serving::as_served(files, rewrite, ExtraSources::Rewritten) {
+            // The index has no empty files either.
+            if path.as_str().starts_with("packages/") && !bytes.is_empty() {
+                self.metadata.push((format!("{prefix}{path}"), bytes.into_owned().into()));
+            }
+        }
     }
 
     /// What one repository declares, below its own place, as clients look for it there.
@@ -131,7 +148,9 @@ impl StaticFiles {
             let Some(archive) = declarations.of_name(name) else { continue };
             if let Some(blob) = kept.find(&archive) {
                 let url = archive.urls.first().map_or("", String::as_str);
+                // A web server decodes the paths that it is asked for.
                 let path = Rewrite::path(name, url);
+                let path = percent_decode_str(&path).decode_utf8_lossy();
                 self.archives.insert(format!("{prefix}{path}"), blob);
             }
         }

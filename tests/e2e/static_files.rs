@@ -4,7 +4,9 @@ use crate::{BINARY, skip};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
-use world::{Keep, Kind, Mirror, Nginx, Opam, Package, Recorded, Repo, Version, World, installed};
+use world::{
+    Index, Keep, Kind, Mirror, Nginx, Opam, Package, Recorded, Repo, Version, World, installed,
+};
 
 #[test]
 fn real_opam_installs_from_nginx_with_everything_else_dead() {
@@ -55,11 +57,10 @@ fn files_are_byte_for_byte_what_the_server_gives() {
 
     let (with, without) = (keep.path("with"), keep.path("without"));
     keep.run(&["export", "--static", &text(&with)]).ok();
-    let mut paths: Vec<String> =
-        ["/index.tar.gz", "/repo", "/archive/bare.1", "/own/index.tar.gz", "/own/repo"]
-            .map(str::to_owned)
-            .into();
-    paths.extend(["/default/index.tar.gz", "/default/repo"].map(str::to_owned));
+    let mut paths: Vec<String> = ["index.tar.gz", "repo"]
+        .iter()
+        .flat_map(|file| ["/", "/own/", "/default/"].map(|at| format!("{at}{file}")))
+        .collect();
     for kind in [Kind::Md5, Kind::Sha256, Kind::Sha512] {
         paths.extend([&weak, &bare, &own].map(|package| package.cache_path(kind)));
     }
@@ -84,6 +85,52 @@ fn files_are_byte_for_byte_what_the_server_gives() {
         .current_dir(&with)
         .status();
     assert!(sums.expect("sha256sum runs").success());
+}
+
+#[test]
+fn rewritten_sources_lead_to_files_that_are_there() {
+    let bare = Package::bare("bare", "1").archive("https://b.example/bare.tgz", &[]);
+    let patched = Package::new("patched", "1").extra_source(
+        "dir/a b.txt",
+        "https://p.example/more.txt",
+        b"more",
+        &[Kind::Sha256],
+    );
+    let world = World::start();
+    world.publish(&Repo::new([bare, patched]));
+    let mirror = Mirror::of(&world)
+        .set("server.public_url", "https://keep.example")
+        .of_repository("rewrite_sources", true);
+    let mut keep = stopped(&mirror);
+    keep.restart();
+    keep.index();
+    keep.run(&["sync", "--all"]).ok();
+    let served = keep.index_at("/index.tar.gz");
+
+    let root = keep.path("www");
+    keep.run(&["export", "--unpacked", "--static", &text(&root)]).ok();
+    let index = std::fs::read(root.join("index.tar.gz")).expect("it is there");
+    assert!(index == served);
+    let index = Index::read(&index);
+    for package in ["bare.1", "patched.1"] {
+        let opam = index.opam(package).expect("it is there");
+        let name = package.split_once('.').expect("a version").0;
+        let file = root.join(format!("packages/{name}/{package}/opam"));
+        assert!(std::fs::read_to_string(file).is_ok_and(|file| file == opam), "{package}");
+        let sources: Vec<&str> = opam.split("src: \"https://keep.example/").skip(1).collect();
+        assert_eq!(sources.len(), if name == "bare" { 1 } else { 2 });
+        for source in sources {
+            let path = source.split('"').next().expect("a string ends").replace("%20", " ");
+            // A web server decodes the path that it is asked for.
+            assert!(root.join(&path).exists(), "{path}");
+        }
+    }
+    let elsewhere = keep.path("elsewhere");
+    let url = ["--url", "http://files.example/opam/", "--static", &text(&elsewhere)];
+    keep.run(&[["export"].as_slice(), &url].concat()).ok();
+    let index = Index::read(&std::fs::read(elsewhere.join("index.tar.gz")).expect("it is there"));
+    let opam = index.opam("bare.1").expect("it is there");
+    assert!(opam.contains("\"http://files.example/opam/archive/bare.1/bare.tgz\""), "{opam}");
 }
 
 #[test]

@@ -137,12 +137,16 @@ pub fn source_name(package: &Package, role: &Role) -> String {
     format!("{package}/extra-source/{}", path.join("/"))
 }
 
-/// The file name at the end of a URL.
+/// The file name at the end of a URL, with nothing in it that means anything in a path.
 fn file_name(url: &str) -> String {
     let url = Url::parse(url).ok();
     let last = url.as_ref().and_then(|url| url.path_segments()?.next_back());
-    let name = last.filter(|name| !name.is_empty() && name.len() <= MAX_FILE_NAME);
-    name.unwrap_or("archive").to_owned()
+    let last = last.filter(|name| !name.is_empty() && name.len() <= MAX_FILE_NAME);
+    let plain = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' | '+' | '~' => c,
+        _ => '_',
+    };
+    last.unwrap_or("archive").chars().map(plain).collect()
 }
 
 /// Every field that says where a source is to be had.

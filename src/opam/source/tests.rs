@@ -215,6 +215,10 @@ extra-sources: [[\"{place}/extra-source/b.patch\" \"{MD5}\"] [\"{place}/extra-so
     let old = apply("url { archive: \"http://a/\" git: \"git://b\" src: \"git+https://c\" }");
     let old = old.unwrap();
     assert_eq!(String::from_utf8_lossy(&old), format!("url {{ archive: \"{place}/archive\"   }}"));
+    for (name, kept) in [("..%2f..%2fetc", ".._2f.._2fetc"), ("a%00b.tgz", "a_00b.tgz")] {
+        let found = apply(&format!("url {{ src: \"http://a/{name}\" }}")).unwrap();
+        assert_eq!(String::from_utf8_lossy(&found), format!("url {{ src: \"{place}/{kept}\" }}"));
+    }
     for opam in ["", "url {", "url { src: \"git+https://a\" mirrors: \"http://m\" }"] {
         assert_eq!(apply(opam), None, "{opam}");
     }

@@ -1,6 +1,8 @@
 //! Real opam clients, each with a root and a home of its own.
 
+use crate::network::Network;
 use crate::run::{Run, run};
+use crate::trace::Trace;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +26,8 @@ pub struct Opam {
     program: PathBuf,
     ca: PathBuf,
     home: TempDir,
+    /// The network namespace that it runs in.
+    network: Option<String>,
 }
 
 impl Version {
@@ -52,7 +56,7 @@ impl Opam {
     /// A fresh client that trusts `ca`, a PEM file; `None` where that version is not at hand.
     pub fn fresh(version: Version, ca: PathBuf) -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory can be made");
-        Some(Self { program: version.find()?, ca, home })
+        Some(Self { program: version.find()?, ca, home, network: None })
     }
 
     /// Makes every host resolve to `address`, whatever the port: a client of the world itself.
@@ -60,6 +64,18 @@ impl Opam {
         let rule = format!("connect-to = \"::{address}\"\nnoproxy = \"*\"\n");
         std::fs::write(self.home.path().join(".curlrc"), rule).expect("a file can be written");
         self
+    }
+
+    /// Runs it in a network of its own, with a trace of every socket.
+    pub fn inside(mut self, network: &Network, trace: &Trace) -> Self {
+        self.program = trace.program().to_owned();
+        self.network = Some(network.name().to_owned());
+        self
+    }
+
+    /// Its program, for a trace.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// `opam init` from `repository`, without a switch.
@@ -78,7 +94,14 @@ impl Opam {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.network {
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -98,6 +121,10 @@ impl Opam {
             .env("https_proxy", NOWHERE)
             .env("no_proxy", "localhost,127.0.0.1")
             .current_dir(self.home.path());
+        if self.network.is_some() {
+            // There it can't reach anything else, and the trace shows what it tries.
+            command.env_remove("http_proxy").env_remove("https_proxy");
+        }
         command
     }
 
