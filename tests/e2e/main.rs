@@ -11,6 +11,7 @@ mod config;
 mod connections;
 mod crash;
 mod divergences;
+mod dune;
 mod history;
 mod hold;
 mod import;
