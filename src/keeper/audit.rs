@@ -1,9 +1,17 @@
 //! Two states of a repository compared, or one looked over, by the policy for published versions:
 //! what a pull request should hear before a mirror does.
 
-use super::raw_files;
+use super::admit::{AdmitError, package_of, read_file};
+use super::file_list::FileList;
+use super::{raw_files, review, snapshots};
 use crate::config::{Policy, Rule};
-use crate::opam::{self, Change, Edit, Finding, Package, Tree, TreeLimits};
+use crate::ledger::entry::Snapshot;
+use crate::opam::{
+    self, Change, Checksum, Edit, Finding, OpamFile, Package, Role, Tree, TreeLimits,
+    archive_sources,
+};
+use crate::store::blobs::Blobs;
+use crate::store::log::LogReader;
 use crate::upstream::repository::{LocalGit, read_directory};
 use serde::Serialize;
 use std::fmt;
@@ -95,6 +103,71 @@ impl fmt::Display for Gutted {
 /// Everything that is wrong with one state.
 pub fn look_over(tree: &Tree) -> Vec<Finding> {
     opam::findings(tree)
+}
+
+/// A repository as it is served.
+pub struct ServedState {
+    /// Its files.
+    pub tree: Tree,
+    /// The versions whose checksums are not upstream's alone.
+    pub strengthened: Vec<Strengthened>,
+}
+
+/// A version that upstream declares by md5 alone, and that is served with its pin's checksums too.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename = "strengthened")]
+pub struct Strengthened {
+    /// The version.
+    pub package: Package,
+    /// What upstream declares.
+    pub declared: Vec<Checksum>,
+    /// What was added.
+    pub added: Vec<Checksum>,
+}
+
+/// Reads a repository as it is served now.
+///
+/// # Errors
+/// One sentence.
+pub fn read_served(
+    log: &LogReader,
+    blobs: &Blobs,
+    repository: &str,
+) -> Result<ServedState, String> {
+    let all = snapshots::all(log).map_err(|error| error.to_string())?;
+    let is_current =
+        |snapshot: &Snapshot| snapshot.repository == repository && snapshot.past.is_none();
+    let found = all.into_iter().map(|it| it.snapshot).rfind(is_current);
+    let snapshot = found.ok_or_else(|| {
+        format!("repository {repository} has no snapshot yet: opam-keep refresh asks for one")
+    })?;
+    as_served(blobs, &snapshot).map_err(|error| error.to_string())
+}
+
+fn as_served(blobs: &Blobs, snapshot: &Snapshot) -> Result<ServedState, AdmitError> {
+    let read_list = |name| -> Result<FileList, AdmitError> {
+        Ok(FileList::parse(&blobs.read(name, FileList::MAX_SIZE)?)?)
+    };
+    let mut files = read_list(&snapshot.admitted)?;
+    let overlaid = snapshot.strengthened.as_ref().map(read_list).transpose()?.unwrap_or_default();
+    let mut strengthened = Vec::new();
+    for (path, name) in overlaid.0 {
+        let Some(package) = package_of(&path) else { continue };
+        let before = files.0.insert(path, name);
+        let declared = before.map(|before| read_file(blobs, &before)).transpose()?;
+        let declared = declared.map(|opam| main_checksums(&opam)).unwrap_or_default();
+        let mut added = main_checksums(&read_file(blobs, &name)?);
+        added.retain(|checksum| !declared.contains(checksum));
+        strengthened.push(Strengthened { package, declared, added });
+    }
+    Ok(ServedState { tree: review::as_served(&files, blobs)?, strengthened })
+}
+
+fn main_checksums(opam: &[u8]) -> Vec<Checksum> {
+    let file = OpamFile::parse(opam).ok();
+    let sources = file.and_then(|file| archive_sources(&file).ok()).unwrap_or_default();
+    let main = sources.into_iter().find(|source| source.role == Role::Main);
+    main.map(|source| source.checksums.as_slice().to_vec()).unwrap_or_default()
 }
 
 /// Reads a repository as a commit has it.

@@ -52,6 +52,13 @@ fn only_what_a_pin_confirms_gains_checksums_and_the_first_stays_first() {
     assert_eq!(first["admitted"], second["admitted"], "what was admitted is the same");
     assert!(first.get("strengthened").is_none() && second["strengthened"].is_string());
     assert_eq!(ledger.of_kind("divergence").count(), 0, "no edit of upstream's");
+    let audit = keep.run(&["audit"]);
+    let [md5, sha256, sha512] = strong_checksums(&weak());
+    let strengthened = format!("weak.1: strengthened: {md5} and {sha256} {sha512}");
+    assert!(audit.stdout.contains(&strengthened), "{}", audit.said());
+    assert!(audit.stdout.contains("unpinned.1: weak-checksum"), "{}", audit.stdout);
+    assert!(audit.stdout.ends_with("; 2 versions were strengthened\n"), "{}", audit.stdout);
+    assert_eq!(audit.code, 1, "some are weak");
     keep.refresh().ok();
     assert_eq!(keep.ledger().of_kind("snapshot").count(), 2, "once");
     // What was served before is served for that point.

@@ -6,8 +6,10 @@ mod states;
 use super::output::say;
 use super::{Context, Failure, output, repository};
 use crate::config::Rule;
-use crate::keeper::audit::{self, Audited, Comparison};
-use crate::opam::{Change, Finding};
+use crate::keeper::audit::{self, Audited, Comparison, ServedState, Strengthened};
+use crate::keeper::verify;
+use crate::opam::{Change, Checksum, Finding};
+use crate::store::blobs::Blobs;
 use annotations::Annotation;
 use clap::{Args, ValueEnum};
 use states::States;
@@ -19,13 +21,13 @@ use std::process::ExitCode;
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// The state before, or the only one: a directory or an index.tar.gz; with --git, a revision,
-    /// A..B, or A...B for what B did since it left A
+    /// A..B, or A...B for what B did since it left A; without any, what this mirror serves
     #[arg(value_name = "OLD|REVISIONS")]
-    old: PathBuf,
+    old: Option<PathBuf>,
     /// The state after; without one, the first is looked over for what is wrong with it
     new: Option<PathBuf>,
     /// The clone that has the revisions
-    #[arg(long, value_name = "DIR", conflicts_with = "new")]
+    #[arg(long, value_name = "DIR", conflicts_with = "new", requires = "old")]
     git: Option<PathBuf>,
     /// The repository whose rules in [policy] hold; without it the only one that is configured
     #[arg(long, value_name = "NAME")]
@@ -46,8 +48,17 @@ enum Format {
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let repository = repository::of_policy(context, arguments.repository.as_deref())?;
-    let states = States::read(&arguments.old, arguments.new.as_deref(), arguments.git.as_deref());
+    let asked = arguments.repository.as_deref();
+    let (repository, states) = match &arguments.old {
+        Some(old) => {
+            let (new, git) = (arguments.new.as_deref(), arguments.git.as_deref());
+            (repository::of_policy(context, asked)?, States::read(old, new, git))
+        }
+        None => {
+            let name = repository::of_store(context, asked)?;
+            (name, read_served(context, name).map(States::Served))
+        }
+    };
     let states = states.map_err(Failure::Usage)?;
     let is_fine = match &states {
         States::Two(old, new) => {
@@ -68,11 +79,18 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             }
             compared.is_let_through()
         }
-        States::One(tree) => {
+        States::One(tree) | States::Served(ServedState { tree, .. }) => {
             let findings = audit::look_over(tree);
+            let strengthened = match &states {
+                States::Served(served) => served.strengthened.as_slice(),
+                States::One(_) | States::Two(..) => &[],
+            };
             match (context.json, arguments.format) {
-                (true, _) => findings.iter().for_each(output::json),
-                (false, Format::Text) => print_findings(&findings),
+                (true, _) => {
+                    strengthened.iter().for_each(output::json);
+                    findings.iter().for_each(output::json);
+                }
+                (false, Format::Text) => print_findings(&findings, strengthened),
                 (false, format) => {
                     let annotations = findings.iter().map(|it| Annotation::of_finding(it, &states));
                     annotate(format, &annotations.collect::<Vec<_>>());
@@ -113,11 +131,30 @@ pub(super) fn print_comparison(compared: &Comparison) {
     }
 }
 
-fn print_findings(findings: &[Finding]) {
+fn read_served(context: &Context, repository: &str) -> Result<ServedState, String> {
+    let layout = context.layout().map_err(|failure| failure.to_string())?;
+    let log = verify::reader(&layout)?;
+    audit::read_served(&log, &Blobs::at(layout), repository)
+}
+
+fn print_findings(findings: &[Finding], strengthened: &[Strengthened]) {
+    let said = |checksums: &[Checksum]| -> String {
+        checksums.iter().map(Checksum::to_string).collect::<Vec<_>>().join(" ")
+    };
+    for Strengthened { package, declared, added } in strengthened {
+        say!("{package}: strengthened: {} and {}", said(declared), said(added));
+    }
     for Finding { package, kind, detail } in findings {
         say!("{package}: {kind}: {detail}");
     }
-    say!("{}", output::count(findings.len() as u64, "finding", "findings"));
+    let findings = output::count(findings.len() as u64, "finding", "findings");
+    match strengthened.len() as u64 {
+        0 => say!("{findings}"),
+        count => {
+            let versions = output::count(count, "version was", "versions were");
+            say!("{findings}; {versions} strengthened");
+        }
+    }
 }
 
 /// The changes as lines of a diff; what the policy lets through is named and not spelt out.

@@ -1,6 +1,6 @@
 //! The states of a repository that are audited, and where they come from.
 
-use crate::keeper::audit;
+use crate::keeper::audit::{self, ServedState};
 use crate::opam::{Package, Tree};
 use crate::upstream::repository::LocalGit;
 use std::path::Path;
@@ -9,6 +9,8 @@ use std::path::Path;
 pub(super) enum States {
     /// One state, looked over.
     One(Tree),
+    /// What is served, looked over.
+    Served(ServedState),
     /// Two of them, compared.
     Two(Tree, Tree),
 }
@@ -56,7 +58,7 @@ impl States {
     /// Where the opam file of a version lies, or lay if it is gone.
     pub(super) fn file_of(&self, package: &Package) -> String {
         let directory = match self {
-            Self::One(tree) => tree.directory(package),
+            Self::One(tree) | Self::Served(ServedState { tree, .. }) => tree.directory(package),
             Self::Two(old, new) => new.directory(package).or_else(|| old.directory(package)),
         };
         directory.map_or_else(|| "repo".to_owned(), |directory| format!("{directory}/opam"))
