@@ -127,14 +127,25 @@ fn print(status: &Status) {
         }
         if !repository.held.is_empty() {
             let held = output::count(repository.held.len() as u64, "version", "versions");
-            let some: Vec<&str> = repository.held.iter().take(8).map(String::as_str).collect();
-            let more = if repository.held.len() > some.len() { " …" } else { "" };
-            say!("  {bad}held{bad:#}       {held} as admitted before: {}{more}", some.join(" "));
+            let some = some_of(repository.held.iter().map(String::as_str));
+            say!("  {bad}held{bad:#}       {held} as admitted before: {some}");
         }
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (package, reason) in &repository.refused {
-            say!("  {bad}left out{bad:#}   {package}: {reason}");
+            by_reason.entry(reason).or_default().push(package);
+        }
+        for (reason, packages) in by_reason {
+            let count = output::count(packages.len() as u64, "version", "versions");
+            let some = some_of(packages.into_iter());
+            say!("  {bad}left out{bad:#}   {count} ({reason}): {some}");
         }
     }
+}
+
+/// The first few of many; --json has them all.
+fn some_of<'a>(packages: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = if packages.len() > MAX_NAMED { " …" } else { "" };
+    format!("{}{more}", packages.take(MAX_NAMED).collect::<Vec<_>>().join(" "))
 }
 
 fn print_rechecks(rechecks: &RecheckStatus) {
@@ -155,3 +166,6 @@ fn print_rechecks(rechecks: &RecheckStatus) {
         say!("             {bad}behind{bad:#}: one is due since {since}; raise recheck.bandwidth");
     }
 }
+
+/// Most versions of one kind that are named.
+const MAX_NAMED: usize = 8;

@@ -325,8 +325,11 @@ impl Repository {
         };
         drop(admitting);
         let Admission { indexes, repo, upstream_repo, archives, versions, refused, .. } = admission;
-        for (package, reason) in &refused {
+        for (package, reason) in refused.iter().take(MAX_NAMED) {
             tracing::warn!(repository = self.name(), package, reason, "version not served");
+        }
+        if let Some(more) = refused.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+            tracing::warn!(repository = self.name(), more, "versions not served: see status");
         }
         let caches = caches(&self.settings, upstream_repo.as_deref());
         let alone = self.declaring.lock().await;
@@ -370,3 +373,6 @@ fn told(edit: &ReviewedEdit) -> String {
     }
     text
 }
+
+/// Most versions of one snapshot that the log names.
+const MAX_NAMED: usize = 16;
