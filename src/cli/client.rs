@@ -1,5 +1,6 @@
 //! `client`: what to paste so that opam uses this mirror.
 
+use super::ci::Ci;
 use super::commands::{Mirror, Recipe};
 use super::output::say;
 use super::{Context, Failure, output};
@@ -19,6 +20,9 @@ pub(super) struct Arguments {
     /// Where clients reach the mirror, in place of server.public_url
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// What to paste into a CI service, a Dockerfile or a dune project instead
+    #[arg(long, value_enum, value_name = "WHERE")]
+    ci: Option<Ci>,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -34,12 +38,16 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     };
     let fingerprint = ca.as_deref().and_then(fingerprint);
     let mirror = Mirror { url: &url, repository: repository(context), ca: ca.as_deref() };
+    let recipes = match arguments.ci {
+        Some(ci) => ci.recipes(&mirror),
+        None => mirror.all(),
+    };
     if context.json {
         output::json(&json!({
             "url": url,
             "ca": ca,
             "ca_sha256": fingerprint,
-            "recipes": mirror.all(),
+            "recipes": recipes,
         }));
         return Ok(ExitCode::SUCCESS);
     }
@@ -52,7 +60,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             None => say!("# {} is made at the first start.\n", ca.display()),
         }
     }
-    mirror.all().iter().for_each(print);
+    recipes.iter().for_each(print);
+    if arguments.ci.is_none() {
+        say!("# What to paste into CI:  opam-keep client --ci github|gitlab|docker|dune");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,11 +73,13 @@ pub(super) fn greet(context: &Context, url: &str, self_made: bool, layout: &Layo
     let mirror = Mirror { url, repository: repository(context), ca: ca.as_deref() };
     say!("{}opam-keep{:#} serves {url}\n", output::GOOD, output::GOOD);
     mirror.first_steps().iter().for_each(print);
-    say!("# More, for CI and containers:  opam-keep client\n");
+    say!(
+        "# More:  opam-keep client; for CI and containers:  opam-keep client --ci github|gitlab|docker|dune\n"
+    );
 }
 
 fn print(recipe: &Recipe) {
-    say!("{}# {}{:#}", output::HEADING, recipe.title, output::HEADING);
+    say!("{}{} {}{:#}", output::HEADING, recipe.comment, recipe.title, output::HEADING);
     recipe.lines.iter().for_each(|line| say!("{line}"));
     say!();
 }

@@ -10,6 +10,9 @@ pub(super) struct Recipe {
     pub id: &'static str,
     /// What it is for.
     pub title: &'static str,
+    /// What starts a comment in the lines.
+    #[serde(skip)]
+    pub comment: &'static str,
     /// The lines to paste.
     pub lines: Vec<String>,
 }
@@ -51,14 +54,14 @@ impl Mirror<'_> {
         recipes
     }
 
-    /// Everything there is to paste.
+    /// Everything there is to paste, but for CI.
     pub(super) fn all(&self) -> Vec<Recipe> {
         let mut recipes = self.first_steps();
         if let Some(ca) = self.ca {
             let ca = quote(&ca.display().to_string());
             recipes.extend(trust(&ca));
         }
-        let (url, repository) = (self.url, self.repository_url());
+        let url = self.url;
         recipes.push(recipe(
             "archives-2.2",
             "Only archives, for a repository that comes from git; opam 2.2 and later",
@@ -74,38 +77,11 @@ impl Mirror<'_> {
             "A build with the packages of a day that is over, in UTC",
             [format!("opam repository set-url default {url}/at/YYYY-MM-DD/{}", self.repository)],
         ));
-        let mut github = vec![
-            "- uses: ocaml/setup-ocaml@v3".to_owned(),
-            "  with:".to_owned(),
-            "    ocaml-compiler: 5".to_owned(),
-            "    opam-repositories: |".to_owned(),
-            format!("      default: {repository}"),
-        ];
-        let mut gitlab = vec![
-            "before_script:".to_owned(),
-            format!("  - opam repository set-url default {repository}"),
-            "  - opam update".to_owned(),
-        ];
-        let mut docker = vec![format!("RUN opam repository set-url default {repository}")];
-        if let Some(ca) = self.ca {
-            let copy = format!("# opam-keep-ca.pem is a copy of {}", ca.display());
-            for lines in [&mut github, &mut gitlab, &mut docker] {
-                lines.insert(0, copy.clone());
-            }
-            github.push("  env:".to_owned());
-            github.push("    CURL_CA_BUNDLE: ${{ github.workspace }}/opam-keep-ca.pem".to_owned());
-            gitlab.insert(1, "variables:".to_owned());
-            gitlab.insert(2, "  CURL_CA_BUNDLE: $CI_PROJECT_DIR/opam-keep-ca.pem".to_owned());
-            docker.insert(1, "COPY opam-keep-ca.pem /etc/opam-keep-ca.pem".to_owned());
-            docker.insert(2, "ENV CURL_CA_BUNDLE=/etc/opam-keep-ca.pem".to_owned());
-        }
-        recipes.push(recipe("github", "GitHub Actions", github));
-        recipes.push(recipe("gitlab", "GitLab CI", gitlab));
-        recipes.push(recipe("docker", "Dockerfile", docker));
         recipes
     }
 
-    fn repository_url(&self) -> String {
+    /// Where clients reach the first repository.
+    pub(super) fn repository_url(&self) -> String {
         format!("{}/{}", self.url, self.repository)
     }
 }
@@ -145,11 +121,11 @@ fn recipe(
     title: &'static str,
     lines: impl IntoIterator<Item = String>,
 ) -> Recipe {
-    Recipe { id, title, lines: lines.into_iter().collect() }
+    Recipe { id, title, comment: "#", lines: lines.into_iter().collect() }
 }
 
 /// A word as a POSIX shell reads it back.
-fn quote(word: &str) -> String {
+pub(super) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),

@@ -7,6 +7,7 @@ mod admin_client;
 mod alerts;
 mod audit;
 mod check_config;
+mod ci;
 mod client;
 mod commands;
 mod divergences;
