@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use url::Url;
 
 /// What `client` can be told.
 #[derive(Debug, Args)]
@@ -32,6 +33,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => server::public_url(server, None),
     };
+    check(&url)?;
     let ca = match (&server.tls, server.listen.is_empty()) {
         (None, false) => Some(absolute(&tls::ca_path(&layout.tls()))),
         _ => None,
@@ -76,6 +78,19 @@ pub(super) fn greet(context: &Context, url: &str, self_made: bool, layout: &Layo
     say!(
         "# More:  opam-keep client; for CI and containers:  opam-keep client --ci github|gitlab|docker|dune\n"
     );
+}
+
+/// Shells, YAML and opam files all read such a URL as it is written, and opam can add a path to it.
+fn check(url: &str) -> Result<(), Failure> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~%:/@[]+".contains(c);
+    let is_web = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    match is_web && url.chars().all(plain) {
+        true => Ok(()),
+        false => Err(Failure::usage(
+            "the mirror's URL can't be pasted into commands: write --url or server.public_url as \
+             https://host/path, with letters, digits and -._~%/ alone",
+        )),
+    }
 }
 
 fn print(recipe: &Recipe) {

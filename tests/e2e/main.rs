@@ -7,6 +7,7 @@ mod alerts;
 mod at;
 mod audit;
 mod bundle;
+mod ci;
 mod config;
 mod connections;
 mod crash;

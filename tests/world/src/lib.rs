@@ -6,7 +6,7 @@
 //! ([`Lie`]), and it remembers every request ([`Request`]). [`MailServer`] takes mail for it.
 //!
 //! Around it stand the others: [`Keep`] runs the built binary on a store of its own, [`Opam`] is a
-//! real opam, [`Curl`], [`raw`] and [`http2`] are simpler clients. What goes wrong in here is the fault of
+//! real opam, [`Job`] a CI job with one, [`Curl`], [`raw`] and [`http2`] are simpler clients. What goes wrong in here is the fault of
 //! the test, so everything panics with a sentence instead of returning errors.
 
 pub mod http2;
@@ -19,6 +19,7 @@ mod checksum;
 mod curl;
 mod deadline;
 mod index;
+mod job;
 mod keep;
 mod ledger;
 mod lie;
@@ -44,6 +45,7 @@ pub use checksum::{Kind, hex};
 pub use curl::{Answer, Curl};
 pub use deadline::within;
 pub use index::Index;
+pub use job::Job;
 pub use keep::Keep;
 pub use ledger::{Ledger, evidence};
 pub use lie::Lie;

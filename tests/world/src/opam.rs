@@ -40,7 +40,8 @@ impl Version {
         }
     }
 
-    fn find(self) -> Option<PathBuf> {
+    /// Where it is, if it is at hand.
+    pub(crate) fn find(self) -> Option<PathBuf> {
         let directories = match self {
             Self::System => std::env::var_os("PATH"),
             Self::V2_3 | Self::V2_6 => std::env::var_os("OPAM_KEEP_CLIENTS")
