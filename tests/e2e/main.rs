@@ -1,5 +1,5 @@
 //! What opam-keep promises, asked of the built binary: real sockets, real TLS, real files, real
-//! opam. One module per area, one test per promise.
+//! opam. One module per area, one test per promise; `runners` is what the tests of `ci` run in.
 //!
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
@@ -26,6 +26,7 @@ mod recheck;
 mod requests;
 mod rewrite;
 mod room;
+mod runners;
 mod snapshots;
 mod sources;
 mod static_files;
