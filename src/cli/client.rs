@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use url::Url;
+use url::{Host, Url};
 
 /// What `client` can be told.
 #[derive(Debug, Args)]
@@ -62,6 +62,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             None => say!("# {} is made at the first start.\n", ca.display()),
         }
     }
+    if arguments.ci.is_some() && is_this_machine(&url) {
+        say!(
+            "# {url} is this machine alone. Others need --url https://HOST, or server.public_url.\n"
+        );
+    }
     recipes.iter().for_each(print);
     if arguments.ci.is_none() {
         say!("# What to paste into CI:  opam-keep client --ci github|gitlab|docker|dune");
@@ -90,6 +95,15 @@ fn check(url: &str) -> Result<(), Failure> {
             "the mirror's URL can't be pasted into commands: write --url or server.public_url as \
              https://host/path, with letters, digits and -._~%/ alone",
         )),
+    }
+}
+
+fn is_this_machine(url: &str) -> bool {
+    match Url::parse(url).ok().as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
