@@ -220,7 +220,8 @@ const DUNE: [Template; 2] = [
         comment: "#",
         needs_ca: false,
         text: r#"# dune asks no archive cache, only what packages name as their source. So that this is the mirror,
-# mirror.toml needs `rewrite_sources = true` below the [[repository]] with the name "@NAME@".
+# mirror.toml needs `rewrite_sources = true` below the [[repository]] with the name "@NAME@", and
+# server.public_url.
 ?# opam-keep-ca.pem is a copy of
 ?# @CA@
 ?bundle=$(mktemp)

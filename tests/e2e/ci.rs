@@ -106,6 +106,22 @@ fn the_part_for_gitlab_takes_archives_from_the_mirror_of_a_repository_that_names
 }
 
 #[test]
+fn the_part_for_gitlab_installs_the_packages_of_a_time_that_the_url_names() {
+    if !reads_yaml() {
+        skip!("no python3 with yaml");
+    }
+    let (world, mut keep) = mirror();
+    let past = format!("{}/at/{}", keep.url(), keep.ledger().len());
+    world.publish(&repo().with(Package::new("hello", "2.0")));
+    keep.refresh().ok();
+    assert!(keep.index().packages().contains(&"hello.2.0"), "the present has a newer one");
+    let Some(mut job) = Job::fresh(Version::System) else { skip!("no opam in PATH") };
+    let pasted = printed_for(&keep, &past, "gitlab", "gitlab");
+    run_gitlab(&mut job, &keep, &pasted).ok();
+    assert_installed(&job, &world);
+}
+
+#[test]
 fn the_part_for_a_dockerfile_installs_from_an_image_with_opam_through_the_mirror() {
     let (world, mut keep) = mirror();
     for version in VERSIONS {
@@ -200,7 +216,7 @@ fn what_is_printed_for_people_is_what_is_printed_for_programs() {
     let url = keep.url();
     for ci in ["github", "gitlab", "docker", "dune"] {
         let shown = keep.run(&["client", "--ci", ci, "--url", &url]).ok();
-        for recipe in recipes(&mut keep, ci) {
+        for recipe in recipes(&keep, &url, ci) {
             let lines = recipe["lines"].as_array().expect("a recipe has lines");
             let lines = lines.iter().map(text).collect::<Vec<_>>().join("\n");
             assert!(shown.contains(&lines), "{ci} lacks:\n{lines}\nin:\n{shown}");
@@ -240,16 +256,21 @@ fn mirror() -> (World, Keep) {
     (world, keep)
 }
 
-fn recipes(keep: &mut Keep, ci: &str) -> Vec<Value> {
-    let url = keep.url();
-    let said = keep.run(&["--json", "client", "--ci", ci, "--url", &url]).ok();
+fn recipes(keep: &Keep, url: &str, ci: &str) -> Vec<Value> {
+    let said = keep.run(&["--json", "client", "--ci", ci, "--url", url]).ok();
     let said: Value = serde_json::from_str(&said).expect("--json prints JSON");
     said["recipes"].as_array().expect("there are recipes").clone()
 }
 
 /// The lines of one recipe.
 fn printed(keep: &mut Keep, ci: &str, id: &str) -> String {
-    let recipes = recipes(keep, ci);
+    let url = keep.url();
+    printed_for(keep, &url, ci, id)
+}
+
+/// The same for clients that reach the mirror at `url`.
+fn printed_for(keep: &Keep, url: &str, ci: &str, id: &str) -> String {
+    let recipes = recipes(keep, url, ci);
     let recipe = recipes.iter().find(|recipe| recipe["id"] == id).expect("there is such a recipe");
     let lines = recipe["lines"].as_array().expect("a recipe has lines");
     lines.iter().map(|line| format!("{}\n", text(line))).collect()
