@@ -5,6 +5,7 @@ use crate::runners::{
 };
 use crate::{skip, start};
 use serde_json::Value;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use world::{Job, Keep, Mirror, Package, Repo, Version, World};
 
@@ -170,7 +171,7 @@ fn a_secret_of_a_docker_build_makes_its_curl_trust_the_mirror() {
 }
 
 #[test]
-fn dune_locks_a_project_with_the_mirrors_packages() {
+fn dune_locks_and_builds_a_project_with_what_the_mirror_has() {
     let job = Job::without_opam();
     let clients = std::env::var_os("OPAM_KEEP_CLIENTS").unwrap_or_default();
     let dune = Path::new(&clients).join("bin/dune-3.24");
@@ -178,7 +179,17 @@ fn dune_locks_a_project_with_the_mirrors_packages() {
         skip!("no dune-3.24 in OPAM_KEEP_CLIENTS/bin");
     }
     job.program("dune", &dune);
-    let (world, mut keep) = mirror();
+    let world = World::start();
+    world.publish(&repo());
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
+    let port = socket.expect("this machine has a free port").port();
+    let mut keep = start(
+        &Mirror::of(&world)
+            .set("server.listen", vec![format!("127.0.0.1:{port}")])
+            .set("server.public_url", format!("https://localhost:{port}"))
+            .of_repository("rewrite_sources", true),
+    );
+    keep.index();
     std::fs::remove_file(job.path("project/project.opam")).expect("a file can be removed");
     job.write(
         "project/dune-project",
@@ -187,7 +198,8 @@ fn dune_locks_a_project_with_the_mirrors_packages() {
     std::fs::copy(keep.ca(), job.path("project/opam-keep-ca.pem")).expect("a file can be copied");
     job.write("project/dune-workspace", &printed(&mut keep, "dune", "dune-workspace"));
     let lock = printed(&mut keep, "dune", "dune-lock");
-    job.script("sh", &lock).ok();
+    job.script("sh", &format!("{lock}dune build @pkg-install")).ok();
+    assert_eq!(world.count(Package::new("hello", "1.0").url()), 1, "it was built, from here");
     let locked = || {
         let names = std::fs::read_dir(job.path("project/dune.lock")).expect("there is a lock");
         let names = names.map(|entry| entry.expect("it can be read").file_name());
