@@ -12,7 +12,7 @@ use crate::opam::Package;
 use crate::opam::fits_index;
 use crate::opam::rewrite_repo_file;
 use crate::opam::syntax::OpamFile;
-use crate::opam::{RepoPath, Rewrite, Tree};
+use crate::opam::{ExtraSources, RepoPath, Rewrite, Tree};
 use crate::opam::{archive_sources, source_name};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::catalog::DeclaredArchive;
@@ -101,10 +101,12 @@ impl Admission {
         let mut versions = 0;
         for (package, directory) in tree.versions() {
             let name = package.to_string();
-            let is_refused = refuses_weak && stronger.weak.contains(package);
-            let added = match is_refused {
-                true => Err(WEAK.to_owned()),
-                false => add_version(tree, package, &mut archives),
+            let added = if refuses_weak && stronger.weak.contains(package) {
+                Err(WEAK.to_owned())
+            } else if rewrite.is_some_and(|rewrite| !is_rewritten(tree, package, rewrite)) {
+                Err(NOT_REWRITTEN.to_owned())
+            } else {
+                add_version(tree, package, &mut archives)
             };
             match added {
                 Err(reason) => {
@@ -175,6 +177,14 @@ fn add_version(tree: &Tree, package: &Package, archives: &mut Declarations) -> R
         return Err(format!("the path \"{path}\" is too long for an index"));
     }
     tree.opam_file(package).map_or(Ok(()), |opam| archives.add(package, opam))
+}
+
+/// Whether all that clients could take for a source of a version's leads to the mirror.
+fn is_rewritten(tree: &Tree, package: &Package, rewrite: &Rewrite) -> bool {
+    let readable = tree
+        .opam_file(package)
+        .is_none_or(|opam| rewrite.apply(package, opam, ExtraSources::Rewritten).is_ok());
+    readable && !tree.version_files(package).any(|(path, _)| serving::names_a_source(path))
 }
 
 impl FromIterator<(RepoPath, Sha256)> for FileList {
@@ -283,6 +293,7 @@ pub(super) fn public_url(url: &str) -> Option<String> {
 
 /// Why a version is left out by policy.
 const WEAK: &str = "policy.weak_checksum: only an md5 vouches for it, and no pin confirms that";
+const NOT_REWRITTEN: &str = "rewrite_sources: it can't be read, or has a file url of its own";
 /// Most archives of one checksum that are looked at.
 const MAX_SAME: usize = 64;
 /// About what a text takes in memory beside its bytes.

@@ -5,7 +5,7 @@
 use super::admit::{AdmitError, package_of, read_file};
 use super::file_list::FileList;
 use crate::config::Config;
-use crate::opam::{ExtraSources, RepoPath, Rewrite, write_index};
+use crate::opam::{ExtraSources, Package, RepoPath, Rewrite, write_index};
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -74,20 +74,33 @@ pub(super) fn indexes(
     Ok(Indexes { index, for_old_clients })
 }
 
-/// These files with sources that point where they should.
+/// These files with sources that point where they should; without those whose sources can't.
 pub(super) fn as_served<'a>(
     files: &'a [File<'a>],
     rewrite: Option<&Rewrite>,
     extra: ExtraSources,
 ) -> Vec<File<'a>> {
-    let served = |(path, bytes): &'a File<'a>| {
-        let rewritten = rewrite.zip(package_of(path));
-        let rewritten =
-            rewritten.and_then(|(rewrite, package)| rewrite.apply(&package, bytes, extra));
-        let bytes = rewritten.map_or(Cow::Borrowed(&bytes[..]), |it| Cow::Owned(it.into()));
-        (*path, bytes)
+    let Some(rewrite) = rewrite else {
+        return files.iter().map(|(path, bytes)| (*path, Cow::Borrowed(&bytes[..]))).collect();
     };
-    files.iter().map(served).collect()
+    let served = |(path, bytes): &'a File<'a>| {
+        if names_a_source(path) {
+            return None;
+        }
+        let rewritten = match package_of(path) {
+            Some(package) => rewrite.apply(&package, bytes, extra).ok()?,
+            None => None,
+        };
+        let bytes = rewritten.map_or(Cow::Borrowed(&bytes[..]), |it| Cow::Owned(it.into()));
+        Some((*path, bytes))
+    };
+    files.iter().filter_map(served).collect()
+}
+
+/// Whether it is a file `url` beside an opam file, which clients still read (opam 1.2).
+pub(super) fn names_a_source(path: &RepoPath) -> bool {
+    let directory = path.parent().filter(|_| path.file_name() == "url");
+    directory.is_some_and(|directory| directory.file_name().parse::<Package>().is_ok())
 }
 
 /// The files of an admitted snapshot, with stronger checksums.

@@ -13,6 +13,7 @@ use std::fs::{File, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 use thiserror::Error;
 
 /// A directory that is being brought up to date.
@@ -20,6 +21,8 @@ pub struct TreeWriter {
     root: PathBuf,
     /// Locked: two writers would each remove what the other one wrote.
     _alone: File,
+    /// Where files are made before they get their names; gone when this is.
+    work: TempDir,
     /// What was there, as the last run left it.
     before: BTreeMap<String, Sha256>,
     /// What shall be there.
@@ -84,6 +87,7 @@ impl TreeWriter {
         if flock(&alone, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(TreeError::Busy(root.to_owned()));
         }
+        remove_leftovers(root).map_err(failed(root))?;
         let sums = root.join(SUMS);
         let before = match regular::open(&sums) {
             Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
@@ -97,9 +101,11 @@ impl TreeWriter {
             }
             Err(error) => return Err(failed(&sums)(error)),
         };
+        let work = tempfile::Builder::new().prefix(WORK).tempdir_in(root).map_err(failed(root))?;
         let mut writer = Self {
             root: root.to_owned(),
             _alone: alone,
+            work,
             before,
             now: files,
             directories: HashSet::new(),
@@ -140,16 +146,16 @@ impl TreeWriter {
     pub fn link(&mut self, path: &str, blob: &Path) -> Result<Written, TreeError> {
         let Some(name) = self.now.get(path).copied() else { return Ok(Written::Unchanged) };
         let target = self.root.join(path);
-        let directory = self.directory_of(&target)?;
+        self.make_directory_of(&target)?;
         let written = self.written.get(&name).cloned();
         for source in [blob].into_iter().chain(written.iter().map(PathBuf::as_path)) {
-            if link(source, &target, &directory).is_ok() {
+            if self.hard_link(source, &target).is_ok() {
                 self.written.entry(name).or_insert(target);
                 return Ok(Written::Linked);
             }
         }
         let copy = || -> io::Result<()> {
-            let mut temporary = temporary(&directory)?;
+            let mut temporary = self.temporary()?;
             io::copy(&mut File::open(blob)?, &mut temporary)?;
             temporary.persist(&target).map(drop).map_err(|error| error.error)
         };
@@ -223,17 +229,38 @@ impl TreeWriter {
 
     fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), TreeError> {
         let target = self.root.join(path);
-        let directory = self.directory_of(&target)?;
+        self.make_directory_of(&target)?;
         let put = || -> io::Result<()> {
-            let mut temporary = temporary(&directory)?;
+            let mut temporary = self.temporary()?;
             temporary.write_all(bytes)?;
             temporary.persist(&target).map(drop).map_err(|error| error.error)
         };
         put().map_err(failed(&target))
     }
 
-    /// The directory of a file below the root; no link leads out of it.
-    fn directory_of(&mut self, target: &Path) -> Result<PathBuf, TreeError> {
+    /// Makes `target` another name of `source`, in place of what it was.
+    fn hard_link(&self, source: &Path, target: &Path) -> io::Result<()> {
+        let same = |one: &Path, other: &Path| -> io::Result<bool> {
+            let (one, other) = (std::fs::symlink_metadata(one)?, std::fs::symlink_metadata(other)?);
+            Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+        };
+        // rename(2) leaves both names where they are the same file already.
+        if same(source, target).unwrap_or(false) {
+            return Ok(());
+        }
+        let linked = self.work.path().join("linked");
+        std::fs::hard_link(source, &linked)?;
+        std::fs::rename(&linked, target).inspect_err(|_| drop(std::fs::remove_file(&linked)))
+    }
+
+    /// A file that any user of the machine may read once it has its name.
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        let mode = Permissions::from_mode(0o644);
+        tempfile::Builder::new().permissions(mode).tempfile_in(self.work.path())
+    }
+
+    /// Makes the directory of a file below the root; no link leads out of it.
+    fn make_directory_of(&mut self, target: &Path) -> Result<(), TreeError> {
         let directory = target.parent().unwrap_or(&self.root).to_owned();
         let above: Vec<&Path> =
             directory.ancestors().take_while(|it| !self.directories.contains(*it)).collect();
@@ -250,35 +277,24 @@ impl TreeWriter {
             }
             self.directories.insert(directory.to_owned());
         }
-        Ok(directory)
+        Ok(())
     }
+}
+
+/// Removes what runs left behind that were killed.
+fn remove_leftovers(root: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(WORK) && entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether it is a directory, and no link to one.
 fn is_directory(path: &Path) -> io::Result<bool> {
     Ok(std::fs::symlink_metadata(path)?.is_dir())
-}
-
-/// Makes `target` another name of `source`, in place of what it was.
-fn link(source: &Path, target: &Path, directory: &Path) -> io::Result<()> {
-    let same = |one: &Path, other: &Path| -> io::Result<bool> {
-        let (one, other) = (std::fs::symlink_metadata(one)?, std::fs::symlink_metadata(other)?);
-        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
-    };
-    // rename(2) leaves both names where they are the same file already.
-    if same(source, target).unwrap_or(false) {
-        return Ok(());
-    }
-    let place = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(directory)?;
-    let linked = place.path().join("file");
-    std::fs::hard_link(source, &linked)?;
-    std::fs::rename(&linked, target)
-}
-
-/// A file that any user of the machine may read once it has its name.
-fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mode = Permissions::from_mode(0o644);
-    tempfile::Builder::new().prefix(TEMPORARY).permissions(mode).tempfile_in(directory)
 }
 
 fn sums_of(files: &BTreeMap<String, Sha256>) -> Vec<u8> {
@@ -307,6 +323,6 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
 }
 
 const SUMS: &str = "SHA256SUMS";
-const TEMPORARY: &str = ".opam-keep-";
+const WORK: &str = ".opam-keep-work-";
 /// Longest list that is read, in bytes.
 const MAX_SUMS: u64 = 1 << 30;

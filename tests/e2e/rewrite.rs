@@ -124,6 +124,43 @@ fn a_rewritten_index_says_for_whom_it_is_and_stays_the_same() {
 }
 
 #[test]
+fn what_could_name_another_source_unseen_is_not_served() {
+    let world = World::start();
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    Repo::new([Package::new("strong", "1"), Package::bare("legacy", "1")]).write(directory.path());
+    let files = [
+        ("legacy/legacy.1/url", "archive: \"https://elsewhere.example/legacy.tgz\"\n"),
+        ("unreadable/unreadable.1/opam", "url { src: \"https://elsewhere.example/x.tgz\"\n"),
+    ];
+    for (path, text) in files {
+        let file = directory.path().join("packages").join(path);
+        std::fs::create_dir_all(file.parent().expect("a file is in a directory"))
+            .and_then(|()| std::fs::write(file, text))
+            .expect("a file can be written");
+    }
+    let port = free_port();
+    let upstream = format!("file://{}", directory.path().display());
+    let plain = listening(&world, Ipv4Addr::LOCALHOST, port).of_repository("upstream", upstream);
+    let mut keep = stopped(&plain);
+    keep.restart();
+    assert_eq!(keep.index().packages(), ["legacy.1", "strong.1", "unreadable.1"]);
+    keep.stop();
+    // What was admitted before sources were rewritten is served without them at once.
+    keep.configure(&plain.of_repository("rewrite_sources", true).text(&keep.store()));
+    keep.restart();
+    assert_eq!(keep.index().packages(), ["legacy.1", "strong.1"]);
+    let index = keep.index_at("/index.tar.gz");
+    let unpacked = inflated(&index);
+    assert!(!unpacked.windows(9).any(|window| window == b"elsewhere"));
+    std::fs::write(directory.path().join("packages/strong/strong.1/README"), "news")
+        .expect("a file");
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["strong.1"]);
+    let status = keep.run(&["status"]).ok();
+    assert!(status.contains("rewrite_sources") && status.contains("legacy.1"), "{status}");
+}
+
+#[test]
 fn rewriting_needs_to_know_where_clients_reach_the_mirror() {
     let world = World::start();
     let refused = |mirror: Mirror, reason: &str| {
@@ -205,6 +242,15 @@ fn rebuilds_nothing(version: Version) -> bool {
     assert!(!upgraded.contains("recompile") && !upgraded.contains("reinstall"), "{upgraded}");
     assert_eq!(built(), before);
     true
+}
+
+/// An index as a tar archive.
+fn inflated(index: &[u8]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = directory.path().join("index.tar.gz");
+    std::fs::write(&file, index).expect("a file can be written");
+    let run = std::process::Command::new("gzip").arg("-cd").arg(&file).output();
+    run.expect("gzip runs").stdout
 }
 
 /// The URLs in a served opam file, in its order.

@@ -28,6 +28,11 @@ pub enum ExtraSources {
     AsDeclared,
 }
 
+/// A file that can't be read can't be rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it can't be read, so its sources can't be rewritten")]
+pub struct Unreadable;
+
 impl Rewrite {
     /// Sources below `base`, a repository's place on the mirror.
     pub fn new(base: &str) -> Self {
@@ -42,26 +47,35 @@ impl Rewrite {
     /// The file with one source for each archive, on the mirror; `None` where it declares none.
     ///
     /// A source ends as it did before, because clients tell formats by that. Sources that are no
-    /// archives stay as they are, and so does a file that can't be read.
-    pub fn apply(&self, package: &Package, opam: &[u8], extra: ExtraSources) -> Option<Bytes> {
-        let file = OpamFile::parse(opam).ok()?;
+    /// archives stay as they are.
+    ///
+    /// # Errors
+    /// When the file can't be read, so that other clients might find a source in it.
+    pub fn apply(
+        &self,
+        package: &Package,
+        opam: &[u8],
+        extra: ExtraSources,
+    ) -> Result<Option<Bytes>, Unreadable> {
+        let file = OpamFile::parse(opam).map_err(|_| Unreadable)?;
         let mut edits = Vec::new();
         for section in file.sections("url") {
             edits.extend(self.section(&file, section, package, &Role::Main));
         }
         if extra == ExtraSources::Rewritten {
             for section in file.sections("extra-source") {
-                let path = safe_path("extra-source", section.label.as_ref()?).ok()?;
+                let label = section.label.as_ref().ok_or(Unreadable)?;
+                let path = safe_path("extra-source", label).map_err(|_| Unreadable)?;
                 edits.extend(self.section(&file, section, package, &Role::Extra(path)));
             }
-            edits.extend(self.legacy_extra_sources(&file, package)?);
+            edits.extend(self.legacy_extra_sources(&file, package).ok_or(Unreadable)?);
         }
         if edits.is_empty() {
-            return None;
+            return Ok(None);
         }
         edits.sort_by_key(|(span, _)| span.start);
         let edits = edits.iter().map(|(span, text)| (*span, text.as_str()));
-        Some(file.spliced(edits).ok()?.to_bytes())
+        Ok(Some(file.spliced(edits).map_err(|_| Unreadable)?.to_bytes()))
     }
 
     /// Where an archive of a name, see [`source_name`], is below the base; `was` is its URL.
