@@ -31,6 +31,7 @@ mod serve;
 mod snapshots;
 mod status;
 mod sync;
+mod token;
 mod user;
 mod verify;
 
@@ -108,6 +109,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Replay a git repository's history into a table of every rewrite of a published version
     History(history::Arguments),
+    /// Make, list or revoke access tokens
+    Token(token::Arguments),
     /// Print the proof that the ledger has a pin of a file or checksum
     Prove(prove::Arguments),
     /// Check every signature, tile, entry and blob of the store
@@ -173,6 +176,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Log(arguments) => log::run(&context, &arguments),
         Command::Divergences(arguments) => divergences::run(&context, arguments),
         Command::Alerts(arguments) => alerts::run(&context, arguments),
+        Command::Token(arguments) => token::run(&context, arguments),
         Command::Snapshots(arguments) => snapshots::run(&context, &arguments),
         Command::Audit(arguments) => audit::run(&context, &arguments),
         Command::History(arguments) => history::run(&context, &arguments),

@@ -57,7 +57,7 @@ async fn serve(context: &Context) -> Result<(), Failure> {
         tracing::info!(url, "opam-keep client prints what to paste so that opam uses this mirror");
     }
     let stop = stop_on_signal()?;
-    bound.serve(keeper, clock, &config.server, stop).await.map_err(Failure::failed)
+    bound.serve(keeper, clock, config, stop).await.map_err(Failure::failed)
 }
 
 /// Every connection is a file: as many as the system lets this process have.

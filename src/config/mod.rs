@@ -18,7 +18,7 @@ use crate::safe_url::SafeUrl;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where and how clients connect.
     pub server: Server,
+    /// Who may ask, and how often.
+    pub access: Access,
     /// Where everything is kept.
     pub store: Store,
     /// The repositories that are mirrored; one, opam's own, when none is named.
@@ -66,6 +68,29 @@ pub struct Server {
     pub max_connections_per_address: NonZeroUsize,
     /// How long running downloads may take once a stop was asked for.
     pub shutdown_grace: HumanDuration,
+}
+
+/// The `[access]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// Who may read.
+    pub read: Reading,
+    /// How often in a minute one client may ask for what is not kept.
+    pub misses_per_minute: NonZeroU32,
+    /// How often in a minute one client may come with a token that is not good.
+    pub failed_logins_per_minute: NonZeroU32,
+}
+
+/// Who may read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// Everyone who can connect.
+    #[default]
+    Open,
+    /// Those who have a token.
+    Tokens,
 }
 
 /// Certificate chain and private key, both PEM.
@@ -203,6 +228,17 @@ impl Default for Server {
             max_connections: count(16_384),
             max_connections_per_address: count(1_024),
             shutdown_grace: Duration::from_secs(30).into(),
+        }
+    }
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        let often = |count| NonZeroU32::new(count).expect("a default is not zero");
+        Self {
+            read: Reading::Open,
+            misses_per_minute: often(6_000),
+            failed_logins_per_minute: often(30),
         }
     }
 }

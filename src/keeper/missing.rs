@@ -26,6 +26,8 @@ pub enum Missing {
     NoSnapshot(String),
     /// So many fetches are waiting that this one was not begun.
     Busy,
+    /// One client asks more often for what is not kept than `access.misses_per_minute` allows.
+    Often,
     /// `upstream.offline` is set; nobody was asked.
     Offline,
     /// Our own store failed.
@@ -44,6 +46,9 @@ impl fmt::Display for Missing {
             }
             Self::NoSnapshot(sentence) => write!(f, "no-snapshot; {sentence}"),
             Self::Busy => f.write_str("busy; too much is being fetched or built, ask again"),
+            Self::Often => {
+                f.write_str("busy; you ask too often for what is not kept, ask again in a minute")
+            }
             Self::Offline => {
                 f.write_str("offline; it is not kept, and upstream.offline lets nobody be asked")
             }

@@ -263,22 +263,37 @@ impl Keeper {
         self.answer(archives).await
     }
 
-    /// An archive by its name, see [`source_name`](crate::opam::source_name).
+    /// The pinned blob of an archive of this name, without asking anyone; see
+    /// [`source_name`](crate::opam::source_name).
+    pub async fn kept_by_name(&self, scope: Scope<'_>, name: &str) -> Option<Kept> {
+        let declared = self.declared_by_name(scope, name).await.ok()??;
+        declared.archives.iter().find_map(|it| self.kept_archive(it))
+    }
+
+    /// An archive by its name.
     ///
     /// Takes as long as the configured patience at most.
     pub async fn named_archive(self: &Arc<Self>, scope: Scope<'_>, name: &str) -> Answer {
-        let find = |repository: &Repository| {
-            let archive =
-                self.store.lookup(|catalog| catalog.named_archive(repository.name(), name))?;
-            Ok(archive.into_iter().collect())
-        };
-        let archives = self.declared(scope, find).await;
+        let archives = self.declared_by_name(scope, name).await;
         if let Ok(Some(declared)) = &archives
             && let Some(kept) = declared.archives.iter().find_map(|it| self.kept_archive(it))
         {
             return Answer::Kept(kept);
         }
         self.answer(archives).await
+    }
+
+    async fn declared_by_name(
+        &self,
+        scope: Scope<'_>,
+        name: &str,
+    ) -> Result<Option<Declared>, IndexError> {
+        let find = |repository: &Repository| {
+            let archive =
+                self.store.lookup(|catalog| catalog.named_archive(repository.name(), name))?;
+            Ok(archive.into_iter().collect())
+        };
+        self.declared(scope, find).await
     }
 
     /// The pinned blob of a declared archive: the one that all its checksums lead to or, without

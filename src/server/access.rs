@@ -2,6 +2,7 @@
 //! meant to be.
 
 use super::body::Body;
+use crate::store::tokens::TokenName;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -20,6 +21,8 @@ pub(super) struct Asked {
     begun: Instant,
     method: Method,
     path: String,
+    /// The token by which the client was let in.
+    by: Option<TokenName>,
 }
 
 /// A body that writes its request's line when it is let go of.
@@ -47,7 +50,13 @@ impl Asked {
             begun,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            by: None,
         })
+    }
+
+    /// Notes whose token it is.
+    pub(super) fn by(&mut self, name: TokenName) {
+        self.by = Some(name);
     }
 
     /// The response, whose end writes the line.
@@ -96,6 +105,7 @@ impl Drop for Logged {
             target: "access",
             request = format_args!("{:016x}", asked.id),
             client = %asked.client,
+            token = asked.by.as_ref().map(TokenName::as_str),
             method = %asked.method,
             path = asked.path,
             status = self.status,

@@ -113,6 +113,10 @@ pub(super) fn message(status: StatusCode, text: &str) -> Response<Body> {
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"opam-keep\", charset=\"UTF-8\"");
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 

@@ -13,8 +13,16 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// What an answer depends on beside what is asked for.
+pub(super) struct Asking<'a> {
+    pub headers: &'a HeaderMap,
+    pub version: Version,
+    pub client: IpAddr,
+}
 
 /// Answers a request for an archive by checksum, as declared now or at a point in the past.
 pub(super) async fn by_checksum(
@@ -22,19 +30,24 @@ pub(super) async fn by_checksum(
     when: Option<When>,
     scope: Scope<'_>,
     checksum: Checksum,
-    request: &HeaderMap,
-    version: Version,
+    asking: &Asking<'_>,
 ) -> Response<Body> {
     if let Some(hot) = server.hot.find(&checksum) {
-        return found(request, &hot.kept, Content::Memory(hot.bytes.clone()));
+        return found(asking.headers, &hot.kept, Content::Memory(hot.bytes.clone()));
+    }
+    if let Ok(Some(kept)) = server.keeper.kept(&checksum) {
+        return from_store(server, Some(checksum), kept, asking.headers).await;
+    }
+    if !server.misses.take(asking.client) {
+        return missing(&Missing::Often);
     }
     let answer = match when {
         None => server.keeper.archive(scope, &checksum).await,
         Some(when) => server.keeper.past_archive(when, scope, &checksum).await,
     };
     match answer {
-        Answer::Kept(kept) => from_store(server, Some(checksum), kept, request).await,
-        answer => arriving_or_missing(server, answer, request, version).await,
+        Answer::Kept(kept) => from_store(server, Some(checksum), kept, asking.headers).await,
+        answer => arriving_or_missing(server, answer, asking).await,
     }
 }
 
@@ -44,31 +57,41 @@ pub(super) async fn by_name(
     when: Option<When>,
     scope: Scope<'_>,
     name: &str,
-    request: &HeaderMap,
-    version: Version,
+    asking: &Asking<'_>,
 ) -> Response<Body> {
+    if when.is_none()
+        && let Some(kept) = server.keeper.kept_by_name(scope, name).await
+    {
+        return from_store(server, None, kept, asking.headers).await;
+    }
+    if !server.misses.take(asking.client) {
+        return missing(&Missing::Often);
+    }
     let answer = match when {
         None => server.keeper.named_archive(scope, name).await,
         Some(when) => server.keeper.past_named_archive(when, scope, name).await,
     };
     match answer {
-        Answer::Kept(kept) => from_store(server, None, kept, request).await,
-        answer => arriving_or_missing(server, answer, request, version).await,
+        Answer::Kept(kept) => from_store(server, None, kept, asking.headers).await,
+        answer => arriving_or_missing(server, answer, asking).await,
     }
 }
 
 async fn arriving_or_missing(
     server: &Server,
     answer: Answer,
-    request: &HeaderMap,
-    version: Version,
+    asking: &Asking<'_>,
 ) -> Response<Body> {
     match answer {
-        Answer::Kept(kept) => from_store(server, None, kept, request).await,
+        Answer::Kept(kept) => from_store(server, None, kept, asking.headers).await,
         // Part of an archive is only given out once all of it is verified.
-        Answer::Arriving(..) if answer::wants_range(request) => missing(&Missing::StillFetching),
+        Answer::Arriving(..) if answer::wants_range(asking.headers) => {
+            missing(&Missing::StillFetching)
+        }
         // Without a length HTTP/1.0 could not tell a cut from the end.
-        Answer::Arriving(arrival, _) if arrival.length.is_none() && version < Version::HTTP_11 => {
+        Answer::Arriving(arrival, _)
+            if arrival.length.is_none() && asking.version < Version::HTTP_11 =>
+        {
             missing(&Missing::StillFetching)
         }
         Answer::Arriving(arrival, progress) => arriving(arrival, progress),

@@ -11,28 +11,34 @@ mod answer;
 mod archive;
 mod body;
 mod front;
+mod gate;
 mod hot;
 mod ledger;
 mod listener;
 mod past;
 mod progress_io;
+mod rate;
 mod repository;
 pub mod status;
 mod target;
 pub mod tls;
 
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
 use crate::opam::source_name;
+use crate::store::tokens::TokenName;
 use access::{Asked, Logged};
+use archive::Asking;
 use body::Body;
 use bytes::Bytes;
+use gate::Gate;
 use hot::Hot;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use listener::Limits;
+use rate::Rate;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -51,6 +57,9 @@ pub(crate) struct Server {
     clock: Clock,
     hot: Hot,
     limits: Limits,
+    gate: Gate,
+    /// How often clients ask for what is not kept.
+    misses: Rate,
     public_url: String,
     ca: Option<Bytes>,
     /// Request ids are this number, random at start, plus one each time.
@@ -154,16 +163,20 @@ impl Bound {
         self,
         keeper: Arc<Keeper>,
         clock: Clock,
-        settings: &config::Server,
+        config: &Config,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
+        let settings = &config.server;
         let socket = keeper.store().layout().admin_socket();
         // It answers as long as the store is owned.
         let stopped = CancellationToken::new();
         admin::listen(&socket, Arc::clone(&keeper), clock.clone(), stopped.clone())
             .map_err(|source| ServeError::Admin { path: socket.display().to_string(), source })?;
+        let layout = keeper.store().layout().clone();
         let server = Arc::new(Server {
             keeper: Arc::clone(&keeper),
+            gate: Gate::new(&config.access, layout, clock.clone()),
+            misses: Rate::new(config.access.misses_per_minute),
             clock,
             hot: Hot::default(),
             limits: Limits::new(
@@ -210,8 +223,11 @@ impl Server {
     async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Logged> {
         let begun = Instant::now();
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
-        let asked = Asked::new(id, client, begun, &request);
-        let mut response = self.route(&request).await;
+        let mut asked = Asked::new(id, client, begun, &request);
+        let (mut response, by) = self.let_in(&request, client).await;
+        if let (Some(asked), Some(by)) = (&mut asked, by) {
+            asked.by(by);
+        }
         if request.method() == http::Method::HEAD {
             let bytes = http_body::Body::size_hint(response.body()).exact();
             *response.body_mut() = Body::Empty;
@@ -220,26 +236,53 @@ impl Server {
             }
         }
         let headers = response.headers_mut();
+        // A cache that others share would hand it to those who have no token.
+        if self.gate.is_closed()
+            && let Some(cache) = headers.get_mut(header::CACHE_CONTROL)
+            && cache.as_bytes().starts_with(b"public")
+        {
+            *cache = HeaderValue::from_static("private, max-age=31536000, immutable");
+        }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         answer::insert(headers, REQUEST_ID, &format!("{id:016x}"));
         Asked::log(asked, response)
     }
 
-    async fn route(&self, request: &Request<Incoming>) -> Response<Body> {
+    /// The answer, and as whom the client was let in.
+    async fn let_in(
+        &self,
+        request: &Request<Incoming>,
+        client: IpAddr,
+    ) -> (Response<Body>, Option<TokenName>) {
         let headers = request.headers();
         let target = target::parse(request.method(), request.uri(), request.version(), headers);
+        let let_in = target.and_then(|target| {
+            let by = self.gate.admit(&target, headers, client)?;
+            Ok((target, by))
+        });
+        match let_in {
+            Ok((target, by)) => (self.route(target, request, client).await, by),
+            Err(refusal) => (answer::message(refusal.status, refusal.message), None),
+        }
+    }
+
+    async fn route(
+        &self,
+        target: Target<'_>,
+        request: &Request<Incoming>,
+        client: IpAddr,
+    ) -> Response<Body> {
         match target {
-            Err(refusal) => answer::message(refusal.status, refusal.message),
-            Ok(Target::Of { name: Some(name), .. }) if self.keeper.repository(name).is_none() => {
+            Target::Of { name: Some(name), .. } if self.keeper.repository(name).is_none() => {
                 repository::unknown()
             }
-            Ok(Target::Of { when, name, part }) => self.part(when, name, part, request).await,
-            Ok(Target::Front) => front::page(self, &self.clock),
-            Ok(Target::Style) => front::style(),
-            Ok(Target::Ca) => front::ca(self),
-            Ok(Target::Checkpoint) => ledger::checkpoint(self).await,
-            Ok(Target::LedgerKey) => ledger::key(self),
-            Ok(Target::Tile(path)) => ledger::tile(self, path).await,
+            Target::Of { when, name, part } => self.part(when, name, part, request, client).await,
+            Target::Front => front::page(self, &self.clock),
+            Target::Style => front::style(),
+            Target::Ca => front::ca(self),
+            Target::Checkpoint => ledger::checkpoint(self).await,
+            Target::LedgerKey => ledger::key(self),
+            Target::Tile(path) => ledger::tile(self, path).await,
         }
     }
 
@@ -249,19 +292,21 @@ impl Server {
         name: Option<&str>,
         part: Part,
         request: &Request<Incoming>,
+        client: IpAddr,
     ) -> Response<Body> {
         let (headers, version) = (request.headers(), request.version());
+        let asking = Asking { headers, version, client };
         match (part, when) {
             (Part::Index, None) => repository::index(self, name, headers),
             (Part::Index, Some(when)) => past::index(self, when, name, headers).await,
             (Part::Repo, None) => repository::repo(self, name, headers),
             (Part::Repo, Some(when)) => past::repo(self, when, name, headers).await,
             (Part::Archive(checksum), when) => {
-                archive::by_checksum(self, when, scope(name), checksum, headers, version).await
+                archive::by_checksum(self, when, scope(name), checksum, &asking).await
             }
             (Part::Source(package, role), when) => {
                 let archive = source_name(&package, &role);
-                archive::by_name(self, when, scope(name), &archive, headers, version).await
+                archive::by_name(self, when, scope(name), &archive, &asking).await
             }
         }
     }

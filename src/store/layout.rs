@@ -39,7 +39,7 @@ impl Layout {
         self.root.join("ledger")
     }
 
-    /// The ledger's keys.
+    /// The ledger's keys, and the access tokens.
     pub fn keys(&self) -> PathBuf {
         self.root.join("keys")
     }
@@ -52,6 +52,11 @@ impl Layout {
     /// The ledger's public key, as a signed-note verifier key.
     pub fn ledger_public_key(&self) -> PathBuf {
         self.keys().join("ledger.pub")
+    }
+
+    /// The access tokens, without their secrets, mode 0600.
+    pub fn tokens(&self) -> PathBuf {
+        self.keys().join("tokens.json")
     }
 
     /// The sled index.

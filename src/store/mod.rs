@@ -19,6 +19,7 @@ mod replay;
 mod room;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 pub mod tree_writer;
 mod writer;
 

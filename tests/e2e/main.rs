@@ -3,6 +3,7 @@
 //!
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
+mod access;
 mod alerts;
 mod at;
 mod audit;

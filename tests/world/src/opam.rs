@@ -67,6 +67,12 @@ impl Opam {
         self
     }
 
+    /// Puts a file into its home.
+    pub fn with_file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.home.path().join(name), text).expect("a file can be written");
+        self
+    }
+
     /// Runs it in a network of its own, with a trace of every socket.
     pub fn inside(mut self, network: &Network, trace: &Trace) -> Self {
         self.program = trace.program().to_owned();
