@@ -30,7 +30,7 @@ impl<const N: usize> Digest<N> {
     }
 
     /// A hash from its own bytes.
-    pub fn from_bytes(bytes: [u8; N]) -> Self {
+    pub const fn from_bytes(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
 }

@@ -37,14 +37,14 @@ pub(super) struct Arguments {
     )]
     into: Option<PathBuf>,
     /// Bring an earlier --static export up to date
-    #[arg(long, requires = "into")]
+    #[arg(long, requires = "into", conflicts_with = "out")]
     pub(super) update: bool,
     /// With --static: the repository file by file as well, below packages/, as dune reads it
-    #[arg(long, requires = "into")]
+    #[arg(long, requires = "into", conflicts_with = "out")]
     pub(super) unpacked: bool,
     /// Where clients reach the --static files, in place of server.public_url, for sources that
     /// are rewritten
-    #[arg(long, value_name = "URL", requires = "into")]
+    #[arg(long, value_name = "URL", requires = "into", conflicts_with = "out")]
     pub(super) url: Option<SafeUrl>,
     /// Show no progress
     #[arg(long, short)]

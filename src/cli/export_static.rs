@@ -6,6 +6,7 @@ use super::{Context, Failure, output};
 use crate::digest::Sha256;
 use crate::keeper::static_files::{StaticFiles, What};
 use crate::keeper::verify;
+use crate::safe_url::SafeUrl;
 use crate::store::blobs::Blobs;
 use crate::store::layout::Layout;
 use crate::store::tree_writer::{TreeError, TreeWriter, Written};
@@ -42,6 +43,15 @@ pub(super) fn run(
     let layout = context.layout()?;
     let log = verify::reader(&layout).map_err(Failure::Usage)?;
     keep_apart(root, &layout)?;
+    let is_place = |url: &SafeUrl| {
+        let url = url.expose();
+        matches!(url.scheme(), "http" | "https") && url.query().or(url.fragment()).is_none()
+    };
+    if arguments.url.as_ref().is_some_and(|url| !is_place(url)) {
+        return Err(Failure::usage(
+            "--url is no https:// or http:// URL that paths can be added to",
+        ));
+    }
     let blobs = Blobs::at(layout.clone());
     let site = arguments.url.as_ref().map(ToString::to_string);
     let what = What { site, unpacked: arguments.unpacked };
@@ -69,6 +79,11 @@ fn keep_apart(root: &Path, layout: &Layout) -> Result<(), Failure> {
         })
     };
     let absolute = std::path::absolute(root).map_err(Failure::usage)?;
+    let goes_up = root.components().any(|part| part == std::path::Component::ParentDir);
+    if goes_up && !root.exists() {
+        let sentence = format!("{}: write it without .., or make it first", root.display());
+        return Err(Failure::Usage(sentence));
+    }
     let (root, store) = (resolved(&absolute), resolved(layout.root()));
     match root.starts_with(&store) || store.starts_with(&root) {
         true => Err(Failure::Usage(format!(

@@ -209,6 +209,12 @@ fn check(config: &Config) -> Result<(), Mistake> {
     if public.is_some_and(|scheme| !matches!(scheme, "https" | "http")) {
         return Err(Mistake::of_all("server.public_url is no https:// or http:// URL"));
     }
+    let public = server.public_url.as_ref().map(crate::safe_url::SafeUrl::expose);
+    if public.is_some_and(|url| url.query().or(url.fragment()).is_some()) {
+        return Err(Mistake::of_all(
+            "server.public_url has a ? or #: paths can't be added to that",
+        ));
+    }
     if config.store.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
         return Err(Mistake::of_all("store.path is empty: name a directory, or leave it out"));
     }

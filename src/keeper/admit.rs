@@ -13,7 +13,7 @@ use crate::opam::fits_index;
 use crate::opam::rewrite_repo_file;
 use crate::opam::syntax::OpamFile;
 use crate::opam::{ExtraSources, RepoPath, Rewrite, Tree};
-use crate::opam::{archive_sources, source_name};
+use crate::opam::{Role, archive_sources, source_name};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::catalog::DeclaredArchive;
 use bytes::Bytes;
@@ -271,6 +271,14 @@ impl Declarations {
 /// Reads one file of a snapshot.
 pub(super) fn read_file(blobs: &Blobs, name: &Sha256) -> Result<Vec<u8>, BlobError> {
     blobs.read(name, MAX_FILE_SIZE)
+}
+
+/// The checksums of the archive that an opam file's `url` declares.
+pub(super) fn main_checksums(opam: &[u8]) -> Vec<Checksum> {
+    let file = OpamFile::parse(opam).ok();
+    let sources = file.and_then(|file| archive_sources(&file).ok()).unwrap_or_default();
+    let main = sources.into_iter().find(|source| source.role == Role::Main);
+    main.map(|source| source.checksums.as_slice().to_vec()).unwrap_or_default()
 }
 
 /// Where the `repo` file lies.

@@ -1,15 +1,12 @@
 //! Two states of a repository compared, or one looked over, by the policy for published versions:
 //! what a pull request should hear before a mirror does.
 
-use super::admit::{AdmitError, package_of, read_file};
+use super::admit::{AdmitError, main_checksums, package_of, read_file};
 use super::file_list::FileList;
 use super::{raw_files, review, snapshots};
 use crate::config::{Policy, Rule};
 use crate::ledger::entry::Snapshot;
-use crate::opam::{
-    self, Change, Checksum, Edit, Finding, OpamFile, Package, Role, Tree, TreeLimits,
-    archive_sources,
-};
+use crate::opam::{self, Change, Checksum, Edit, Finding, Package, Tree, TreeLimits};
 use crate::store::blobs::Blobs;
 use crate::store::log::LogReader;
 use crate::upstream::repository::{LocalGit, read_directory};
@@ -161,13 +158,6 @@ fn as_served(blobs: &Blobs, snapshot: &Snapshot) -> Result<ServedState, AdmitErr
         strengthened.push(Strengthened { package, declared, added });
     }
     Ok(ServedState { tree: review::as_served(&files, blobs)?, strengthened })
-}
-
-fn main_checksums(opam: &[u8]) -> Vec<Checksum> {
-    let file = OpamFile::parse(opam).ok();
-    let sources = file.and_then(|file| archive_sources(&file).ok()).unwrap_or_default();
-    let main = sources.into_iter().find(|source| source.role == Role::Main);
-    main.map(|source| source.checksums.as_slice().to_vec()).unwrap_or_default()
 }
 
 /// Reads a repository as a commit has it.

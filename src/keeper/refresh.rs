@@ -4,7 +4,7 @@ use super::admit::{Admission, AdmitError};
 use super::built_index::{self, Recipe};
 use super::file_list::FileList;
 use super::repository::{Repository, blocking, caches, declare, held, read_list, strengthened};
-use super::review::{self, Review, ReviewedEdit};
+use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::serving::Place;
 use super::state::{Prepared, State, Verdict, departed, prepare};
@@ -19,6 +19,7 @@ use crate::store::catalog::IndexError;
 use crate::store::{AppendError, Appended, Store};
 use crate::upstream::repository::{RepositoryError, Revision};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use thiserror::Error;
 
@@ -91,7 +92,12 @@ impl Repository {
         policy: &Arc<Policy>,
     ) -> Result<Refreshed, RefreshError> {
         let _alone = self.refreshing.lock().await;
-        let known = match self.is_served_otherwise(store, policy).await? {
+        let otherwise = self.served_otherwise(store, policy).await?;
+        let is_new = {
+            let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            !otherwise.is_subset(&looked_at)
+        };
+        let known = match is_new {
             // Upstream's state would be made into something else by now.
             true => None,
             false => self.health().revision.filter(|_| self.served().is_some()),
@@ -102,6 +108,7 @@ impl Repository {
         health.asked_at = Some(now);
         match result {
             Ok((refreshed, news)) => {
+                *self.looked_at.lock().unwrap_or_else(PoisonError::into_inner) = otherwise;
                 health.fresh_at = Some(now);
                 health.problem = None;
                 if let Some(news) = news {
@@ -118,14 +125,14 @@ impl Repository {
         }
     }
 
-    /// Whether something else would be served by now of upstream's state, because of pins or policy.
-    async fn is_served_otherwise(
+    /// What would be served otherwise by now of upstream's state, because of pins or policy.
+    async fn served_otherwise(
         &self,
         store: &Store,
         policy: &Policy,
-    ) -> Result<bool, RefreshError> {
+    ) -> Result<BTreeSet<String>, RefreshError> {
         let Some(served) = self.served().filter(|_| self.settings.mode == Mode::Managed) else {
-            return Ok(false);
+            return Ok(BTreeSet::new());
         };
         let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
         let (store, name) = (store.clone(), self.name().to_owned());
@@ -133,11 +140,7 @@ impl Repository {
             let strengthened = strengthened(&store, &served.snapshot)?;
             Ok(stronger::served_otherwise(&store, &name, &strengthened, refuses_weak)?)
         });
-        let found = found.await??;
-        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = !found.is_subset(&looked_at);
-        *looked_at = found;
-        Ok(is_new)
+        found.await?
     }
 
     /// Makes the next refresh look at upstream's state again, although it knows it.
@@ -194,10 +197,13 @@ impl Repository {
             let (state, served, store) = (Arc::clone(state), Arc::clone(served), store.clone());
             let (policy, name) = (Arc::clone(policy), self.name().to_owned());
             blocking(move || -> Result<Review, RefreshError> {
-                let before = read_list(&store, &served.snapshot.admitted)?;
-                let departed = departed(&store, &served)?;
+                let before = Before {
+                    served: read_list(&store, &served.snapshot.admitted)?,
+                    strengthened: strengthened(&store, &served.snapshot)?,
+                    departed: departed(&store, &served)?,
+                };
                 let (tree, files, blobs) = (&state.tree, &state.files, store.blobs());
-                Ok(review::review(&before, &departed, tree, files, blobs, &policy, &name)?)
+                Ok(review::review(&before, tree, files, blobs, &policy, &name)?)
             })
         };
         let review = reviewing.await??;

@@ -169,15 +169,17 @@ impl Repository {
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.
+        let recipe = Recipe::new(name, &snapshot, self.place.as_ref().map(Place::now).as_ref());
+        let is_as_before = snapshot.index.is_some() || built_index::find(store, &recipe).is_some();
         let Loaded { served, refused, held } = self.load(store, entry, snapshot)?;
         let declared = store.lookup(|catalog| catalog.declared_state(name))?;
         if declared != Some(served.snapshot.admitted) {
             declare_again(store, name, &served.snapshot)?;
         }
-        // What is held may have been accepted since, and what was refused may be allowed, so
-        // upstream's state is looked at again.
+        // What is held may have been accepted since, what was refused may be allowed, and what is
+        // made in another way may leave out other versions: upstream's state is looked at again.
         let revision = self.revision_of(&served.snapshot);
-        let revision = revision.filter(|_| held.is_empty() && refused.is_empty());
+        let revision = revision.filter(|_| held.is_empty() && refused.is_empty() && is_as_before);
         self.served.store(Some(Arc::new(served)));
         Ok(Health { revision, refused, held, ..Health::default() })
     }

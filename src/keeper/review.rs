@@ -3,11 +3,11 @@
 //!
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
-use super::admit::AdmitError;
+use super::admit::{AdmitError, main_checksums, read_file};
 use super::file_list::FileList;
 use crate::config::{Policy, Rule};
 use crate::digest::Sha256;
-use crate::opam::{self, Edit, Package, RepoPath, Tree, VersionFiles, find_versions};
+use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles, find_versions};
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,24 +41,34 @@ pub(super) struct ReviewedEdit {
 /// A version's files by their path below its directory.
 type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
 
+/// What a new state is compared with.
+pub(super) struct Before {
+    /// The files as they were admitted.
+    pub served: FileList,
+    /// Those of them that were served with more checksums.
+    pub strengthened: FileList,
+    /// The files of versions which were served once: one that comes back is compared with what it
+    /// was.
+    pub departed: FileList,
+}
+
 /// Compares what is served with a new state, version by version.
 ///
-/// `files` is the list of the files of `upstream`, `departed` that of versions which were served
-/// once: one that comes back is compared with what it was.
+/// `files` is the list of the files of `upstream`.
 ///
 /// # Errors
 /// When a blob of what is served, or was, can't be read.
 pub(super) fn review(
-    served: &FileList,
-    departed: &FileList,
+    before: &Before,
     upstream: &Tree,
     files: &FileList,
     blobs: &Blobs,
     policy: &Policy,
     repository: &str,
 ) -> Result<Review, AdmitError> {
+    let Before { served, strengthened, departed } = before;
     let (before, after) = (by_version(served), by_version(files));
-    let departed = by_version(departed);
+    let (strengthened, departed) = (by_version(strengthened), by_version(departed));
     let mut review = Review { versions: before.len() as u64, ..Review::default() };
     let packages: BTreeSet<&Package> = before.keys().chain(after.keys()).collect();
     for package in packages {
@@ -72,7 +82,14 @@ pub(super) fn review(
         let was_files = last.map(|files| read(files, blobs)).transpose()?;
         let is_files = VersionFiles::of(upstream, package);
         let edit = Edit::between(package, was_files.as_ref(), is_files.as_ref());
-        let Some(edit) = edit else { continue };
+        let Some(mut edit) = edit else { continue };
+        // What was added here is what the pin is: to say otherwise is to say another archive.
+        if let Some((_, was)) = strengthened.get(package).and_then(|files| files.get("opam"))
+            && let Some(is) = upstream.opam_file(package)
+            && contradicts(&read_file(blobs, was)?, is)
+        {
+            edit.add(EditKind::SourceRewritten, "checksum: contradicts the pin's");
+        }
         let name = package.to_string();
         let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
         if let Some(rule @ (Rule::Warn | Rule::Hold)) = rules.max() {
@@ -81,6 +98,13 @@ pub(super) fn review(
         }
     }
     Ok(review)
+}
+
+/// Whether the archive of one opam file has a checksum of a kind that the other has with another
+/// value.
+fn contradicts(was: &[u8], is: &[u8]) -> bool {
+    let (was, is) = (main_checksums(was), main_checksums(is));
+    is.iter().any(|is| was.iter().any(|was| was.kind() == is.kind() && was != is))
 }
 
 /// `upstream`, with the held versions as they are served.

@@ -5,10 +5,11 @@
 use super::admit::{AdmitError, package_of, read_file};
 use super::file_list::FileList;
 use crate::config::Config;
-use crate::opam::{ExtraSources, Package, RepoPath, Rewrite, write_index};
+use crate::opam::{ExtraSources, Package, RepoPath, Rewrite, Unreadable, write_index};
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// The indexes of one state of a repository.
 #[derive(Clone, Debug)]
@@ -83,18 +84,22 @@ pub(super) fn as_served<'a>(
     let Some(rewrite) = rewrite else {
         return files.iter().map(|(path, bytes)| (*path, Cow::Borrowed(&bytes[..]))).collect();
     };
-    let served = |(path, bytes): &'a File<'a>| {
-        if names_a_source(path) {
-            return None;
-        }
+    let mut left_out = HashSet::new();
+    let mut served = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
         let rewritten = match package_of(path) {
-            Some(package) => rewrite.apply(&package, bytes, extra).ok()?,
-            None => None,
+            Some(package) => rewrite.apply(&package, bytes, extra),
+            None if names_a_source(path) => Err(Unreadable),
+            None => Ok(None),
         };
-        let bytes = rewritten.map_or(Cow::Borrowed(&bytes[..]), |it| Cow::Owned(it.into()));
-        Some((*path, bytes))
-    };
-    files.iter().filter_map(served).collect()
+        match rewritten {
+            Ok(Some(bytes)) => served.push((*path, Cow::Owned(bytes.into()))),
+            Ok(None) => served.push((*path, Cow::Borrowed(&bytes[..]))),
+            Err(Unreadable) => drop(path.parent().map(|directory| left_out.insert(directory))),
+        }
+    }
+    served.retain(|(path, _)| !path.ancestors().any(|above| left_out.contains(above)));
+    served
 }
 
 /// Whether it is a file `url` beside an opam file, which clients still read (opam 1.2).

@@ -13,7 +13,6 @@ use crate::opam::{Checksum, ExtraSources, Rewrite};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::log::{LogError, LogReader};
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
 use std::collections::{BTreeMap, HashMap};
 use thiserror::Error;
 
@@ -148,9 +147,7 @@ impl StaticFiles {
             let Some(archive) = declarations.of_name(name) else { continue };
             if let Some(blob) = kept.find(&archive) {
                 let url = archive.urls.first().map_or("", String::as_str);
-                // A web server decodes the paths that it is asked for.
                 let path = Rewrite::path(name, url);
-                let path = percent_decode_str(&path).decode_utf8_lossy();
                 self.archives.insert(format!("{prefix}{path}"), blob);
             }
         }

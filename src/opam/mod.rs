@@ -33,8 +33,8 @@ pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
 pub use repo_file::rewrite_repo_file;
 pub use source::{
-    ArchiveSource, ExtraSources, Rewrite, Role, SourceError, Unreadable, archive_sources, patches,
-    source_name, strengthen,
+    ArchiveSource, EXTRA_SOURCE, ExtraSources, Rewrite, Role, SourceError, Unreadable,
+    archive_sources, patches, source_name, strengthen,
 };
 pub use syntax::{OpamFile, SyntaxError};
 pub use tree::{Tree, TreeError, TreeLimits, find_versions};

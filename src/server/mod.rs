@@ -26,7 +26,6 @@ pub mod tls;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
-use crate::opam::source_name;
 use crate::store::tokens::TokenName;
 use access::{Asked, Logged};
 use archive::Asking;
@@ -304,8 +303,7 @@ impl Server {
             (Part::Archive(checksum), when) => {
                 archive::by_checksum(self, when, scope(name), checksum, &asking).await
             }
-            (Part::Source(package, role), when) => {
-                let archive = source_name(&package, &role);
+            (Part::Source(archive), when) => {
                 archive::by_name(self, when, scope(name), &archive, &asking).await
             }
         }

@@ -18,7 +18,14 @@ pub(super) async fn index(
     name: Option<&str>,
     request: &HeaderMap,
 ) -> Response<Body> {
-    let respond = |state: &PastState| index_of(&state.served, request, Freshness::Immutable);
+    let respond = |state: &PastState| {
+        // Where sources point is configured, so that may change.
+        let freshness = match state.served.index_for_old_clients {
+            Some(_) => Freshness::Revalidate,
+            None => Freshness::Immutable,
+        };
+        index_of(&state.served, request, freshness)
+    };
     with_state(server, when, name, respond).await
 }
 

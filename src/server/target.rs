@@ -2,7 +2,7 @@
 
 use crate::keeper::{NotAPoint, When};
 use crate::ledger::tile::TilePath;
-use crate::opam::{Checksum, ChecksumKind, Package, RepoPath, Role};
+use crate::opam::{Checksum, ChecksumKind, EXTRA_SOURCE, Package};
 use http::header::HOST;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
@@ -43,8 +43,8 @@ pub(super) enum Part {
     Repo,
     /// An archive by checksum.
     Archive(Checksum),
-    /// An archive by the package that it is for, and what it is to it.
-    Source(Package, Role),
+    /// An archive by its name, see [`source_name`](crate::opam::source_name).
+    Source(String),
 }
 
 /// A request that is refused, with what to tell the client.
@@ -167,26 +167,25 @@ fn parse_checksum(segments: &[&str]) -> Result<Checksum, Refusal> {
     Ok(checksum)
 }
 
-/// `<name.version>`, optionally followed by a file name that only clients care for, or
-/// `<name.version>/extra-source/<path>`.
+/// `<name.version>` or `<name.version>/extra-source/<id>`, optionally followed by a file name that
+/// only clients care for.
 fn parse_source(segments: &[&str]) -> Result<Part, Refusal> {
-    let (package, role) = match *segments {
-        [package] | [package, _] => (package, Role::Main),
-        [package, "extra-source", ref path @ ..] => (package, Role::Extra(parse_extra(path)?)),
+    let (package, id) = match *segments {
+        [package] | [package, _] => (package, None),
+        [package, EXTRA_SOURCE, id] | [package, EXTRA_SOURCE, id, _] => (package, Some(id)),
         _ => {
             let sentence = "an archive is asked for as archive/<name.version>";
             return Err(Refusal::bad(sentence));
         }
     };
-    let package = decoded(package)?.parse();
+    let package: Result<Package, _> = decoded(package)?.parse();
     let package = package.map_err(|_| Refusal::bad("a package is written as name.version"))?;
-    Ok(Part::Source(package, role))
-}
-
-fn parse_extra(segments: &[&str]) -> Result<RepoPath, Refusal> {
-    let segments: Result<Vec<_>, Refusal> = segments.iter().map(|it| decoded(it)).collect();
-    let path = segments?.join("/").parse();
-    path.map_err(|_| Refusal::bad("an extra source is asked for by its path"))
+    let is_id = |id: &str| id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    match id {
+        None => Ok(Part::Source(package.to_string())),
+        Some(id) if is_id(id) => Ok(Part::Source(format!("{package}/{EXTRA_SOURCE}/{id}"))),
+        Some(_) => Err(Refusal::bad("an extra source is asked for as extra-source/<id>")),
+    }
 }
 
 fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
@@ -250,7 +249,7 @@ mod tests {
             format!("cache/sha256/ab/{hex}"),
             format!("default//cache/sha256/ab/{hex}"),
             "default/archive/hello.1.0".to_owned(),
-            "archive/hello.1.0/extra-source/a%20b/c.patch".to_owned(),
+            "archive/hello.1.0/extra-source/0123456789abcdef/c.patch".to_owned(),
         ] {
             let now = get(&format!("/{path}")).unwrap();
             assert!(now.contains("when: None"), "{now}");
@@ -297,8 +296,9 @@ mod tests {
             ("/archive/hello".to_owned(), 400),
             ("/archive/hello.1/a/b".to_owned(), 400),
             ("/archive/hello.1/extra-source/%2e%2e/a".to_owned(), 400),
+            ("/archive/hello.1/extra-source/a/b/c".to_owned(), 400),
             ("/archive/hello.1/extra-source/a%2f..%2fb".to_owned(), 400),
-            ("/archive/hello.1/extra-source/%ff".to_owned(), 400),
+            ("/archive/hello.1/extra-source/%ff/a".to_owned(), 400),
             (format!("/{}", "a".repeat(2_000)), 400),
             ("http://elsewhere.example/index.tar.gz".to_owned(), 400),
         ] {

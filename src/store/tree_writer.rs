@@ -48,7 +48,7 @@ pub enum Written {
 #[derive(Debug, Error)]
 pub enum TreeError {
     /// There is something that no earlier run wrote.
-    #[error("{0} is not empty, and has no SHA256SUMS of an earlier export: name another directory")]
+    #[error("{0} is not empty, and no earlier export wrote it: name another directory")]
     Foreign(PathBuf),
     /// It was written before, and nobody said that it may change.
     #[error("{0} has an export already: --update brings it up to date")]
@@ -89,9 +89,9 @@ impl TreeWriter {
         }
         remove_leftovers(root).map_err(failed(root))?;
         let sums = root.join(SUMS);
-        let before = match regular::open(&sums) {
+        let before = match regular::open(&root.join(MARKER)) {
             Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
-            Ok(file) => read_sums(&sums, file)?,
+            Ok(_) => read_sums(&sums, regular::open(&sums).map_err(failed(&sums))?)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut entries = std::fs::read_dir(root).map_err(failed(root))?;
                 if entries.next().is_some() {
@@ -111,10 +111,15 @@ impl TreeWriter {
             directories: HashSet::new(),
             written: HashMap::new(),
         };
-        // Whatever happens now, the next run knows what this one may have written.
-        let mut all = writer.before.clone();
-        all.extend(writer.now.iter().map(|(path, name)| (path.clone(), *name)));
+        // Whatever happens now, the next run knows what this one may have written, and of what
+        // changes it knows nothing but that.
+        let mut all = writer.now.clone();
+        for (path, name) in &writer.before {
+            let is_to_change = all.get(path).is_some_and(|now| now != name);
+            all.insert(path.clone(), if is_to_change { UNKNOWN } else { *name });
+        }
         writer.put(SUMS, &sums_of(&all))?;
+        writer.put(MARKER, MARKER_TEXT)?;
         Ok(writer)
     }
 
@@ -322,6 +327,12 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     move |source| TreeError::Io { path, source }
 }
 
+/// Says that a directory is an export: a list of sums may be anyone's.
+const MARKER: &str = ".opam-keep-export";
+const MARKER_TEXT: &[u8] =
+    b"opam-keep export --static wrote this directory; --update goes by SHA256SUMS.\n";
+/// No file has this hash.
+const UNKNOWN: Sha256 = Sha256::from_bytes([0; 32]);
 const SUMS: &str = "SHA256SUMS";
 const WORK: &str = ".opam-keep-work-";
 /// Longest list that is read, in bytes.

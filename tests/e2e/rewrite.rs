@@ -108,10 +108,8 @@ fn a_rewritten_index_says_for_whom_it_is_and_stays_the_same() {
     let (before, after) = (Index::read(&old), Index::read(&new));
     assert_eq!(sources(&before, "patched.1")[1], EXTRA);
     let extra = sources(&after, "patched.1")[1].to_owned();
-    assert_eq!(
-        extra,
-        format!("https://localhost:{port}/archive/patched.1/extra-source/dir/a%20b.txt")
-    );
+    let place = format!("https://localhost:{port}/archive/patched.1/extra-source/");
+    assert!(extra.starts_with(&place) && extra.ends_with("/more.txt"), "{extra}");
     world.kill();
     for drop_built in [false, true] {
         keep.stop();
@@ -148,14 +146,12 @@ fn what_could_name_another_source_unseen_is_not_served() {
     // What was admitted before sources were rewritten is served without them at once.
     keep.configure(&plain.of_repository("rewrite_sources", true).text(&keep.store()));
     keep.restart();
-    assert_eq!(keep.index().packages(), ["legacy.1", "strong.1"]);
-    let index = keep.index_at("/index.tar.gz");
-    let unpacked = inflated(&index);
-    assert!(!unpacked.windows(9).any(|window| window == b"elsewhere"));
-    std::fs::write(directory.path().join("packages/strong/strong.1/README"), "news")
-        .expect("a file");
-    keep.refresh().ok();
     assert_eq!(keep.index().packages(), ["strong.1"]);
+    let past = keep.ledger().index_of(|entry| entry["kind"] == "snapshot") + 1;
+    let past = Index::read(&keep.index_at(&format!("/at/{past}/index.tar.gz")));
+    assert_eq!(past.packages(), ["strong.1"]);
+    // And listed once upstream's state was looked at again, though nothing of it changed.
+    keep.refresh().ok();
     let status = keep.run(&["status"]).ok();
     assert!(status.contains("rewrite_sources") && status.contains("legacy.1"), "{status}");
 }
@@ -242,15 +238,6 @@ fn rebuilds_nothing(version: Version) -> bool {
     assert!(!upgraded.contains("recompile") && !upgraded.contains("reinstall"), "{upgraded}");
     assert_eq!(built(), before);
     true
-}
-
-/// An index as a tar archive.
-fn inflated(index: &[u8]) -> Vec<u8> {
-    let directory = tempfile::tempdir().expect("a directory can be made");
-    let file = directory.path().join("index.tar.gz");
-    std::fs::write(&file, index).expect("a file can be written");
-    let run = std::process::Command::new("gzip").arg("-cd").arg(&file).output();
-    run.expect("gzip runs").stdout
 }
 
 /// The URLs in a served opam file, in its order.

@@ -80,6 +80,42 @@ fn only_what_a_pin_confirms_gains_checksums_and_the_first_stays_first() {
 }
 
 #[test]
+fn who_contradicts_what_was_added_rewrites_a_source() {
+    let (world, mut keep) = weak_world();
+    assert!(keep.curl().get(&weak().cache_path(Kind::Md5)).is_whole());
+    keep.refresh().ok();
+    let [md5, sha256, _] = strong_checksums(&weak());
+    let others = [unpinned(), patched(), bare(), Package::new("strong", "1")];
+    let with = |package: Package| Repo::new(others.clone().into_iter().chain([package]));
+    // Upstream comes to say what is served: an added checksum, as anyone may add.
+    world.publish(&with(weak().declaring(&[md5.clone(), sha256])));
+    keep.refresh().ok();
+    assert_eq!(keep.ledger().of_kind("divergence").count(), 0);
+    assert_eq!(checksums(&keep.index(), "weak.1").len(), 2);
+    let (world, mut keep) = weak_world();
+    assert!(keep.curl().get(&weak().cache_path(Kind::Md5)).is_whole());
+    keep.refresh().ok();
+    world.publish(&with(weak().declaring(&[md5, format!("sha256={}", "0".repeat(64))])));
+    keep.refresh().ok();
+    assert_eq!(checksums(&keep.index(), "weak.1"), strong_checksums(&weak()), "it is held");
+    let ledger = keep.ledger();
+    let edit = ledger.of_kind("divergence").next().expect("it is told");
+    let kinds = edit["edits"].to_string();
+    assert!(kinds.contains("source-rewritten"), "{edit}");
+}
+
+#[test]
+fn a_refresh_that_fails_delays_nothing_for_long() {
+    let (world, mut keep) = weak_world();
+    assert!(keep.curl().get(&weak().cache_path(Kind::Md5)).is_whole());
+    world.lie_everywhere(Some(world::Lie::Status(404)));
+    assert_eq!(keep.refresh().code, 1);
+    world.lie_everywhere(None);
+    keep.refresh().ok();
+    assert_eq!(checksums(&keep.index(), "weak.1"), strong_checksums(&weak()));
+}
+
+#[test]
 fn bundles_and_plain_files_carry_what_was_added() {
     let (world, mut keep) = weak_world();
     assert!(keep.curl().get(&weak().cache_path(Kind::Md5)).is_whole());
@@ -181,8 +217,11 @@ fn weak_world() -> (World, Keep) {
 }
 
 fn weak_repo() -> Repo {
-    let bare = Package::bare("bare", "1").archive("https://b.example/bare.tgz", &[]);
-    Repo::new([weak(), unpinned(), patched(), bare, Package::new("strong", "1")])
+    Repo::new([weak(), unpinned(), patched(), bare(), Package::new("strong", "1")])
+}
+
+fn bare() -> Package {
+    Package::bare("bare", "1").archive("https://b.example/bare.tgz", &[])
 }
 
 fn weak() -> Package {

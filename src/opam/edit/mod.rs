@@ -54,6 +54,14 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// Adds what is known otherwise than from the two states.
+    pub fn add(&mut self, kind: EditKind, after: &str) {
+        if !self.changes.iter().any(|change| change.kind == kind) {
+            self.changes.push(Change { kind, before: None, after: Some(after.to_owned()) });
+            self.changes.sort_by_key(|change| change.kind);
+        }
+    }
+
     /// What a version that may be there underwent; none where that is nothing but form.
     pub fn between(
         package: &Package,

@@ -5,7 +5,7 @@ mod strengthen;
 #[cfg(test)]
 mod tests;
 
-pub use rewrite::{ExtraSources, Rewrite, Unreadable, source_name};
+pub use rewrite::{EXTRA_SOURCE, ExtraSources, Rewrite, Unreadable, source_name};
 pub use strengthen::strengthen;
 
 use super::checksum::DeclaredChecksums;

@@ -2,11 +2,12 @@
 
 use super::{
     ARCHIVE_FIELDS, Role, archive_url, elements, legacy_pair, pairs, safe_name, safe_path,
+    section_source,
 };
+use crate::digest::Sha256;
 use crate::opam::Package;
-use crate::opam::syntax::{Item, OpamFile, Section, Span, Text, ValueKind, quoted};
+use crate::opam::syntax::{Item, OpamFile, Section, Span, Text, Value, ValueKind, quoted};
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 /// Where rewritten sources point.
@@ -60,13 +61,13 @@ impl Rewrite {
         let file = OpamFile::parse(opam).map_err(|_| Unreadable)?;
         let mut edits = Vec::new();
         for section in file.sections("url") {
-            edits.extend(self.section(&file, section, package, &Role::Main));
+            edits.extend(self.section(&file, section, package, Role::Main)?);
         }
         if extra == ExtraSources::Rewritten {
             for section in file.sections("extra-source") {
                 let label = section.label.as_ref().ok_or(Unreadable)?;
                 let path = safe_path("extra-source", label).map_err(|_| Unreadable)?;
-                edits.extend(self.section(&file, section, package, &Role::Extra(path)));
+                edits.extend(self.section(&file, section, package, Role::Extra(path))?);
             }
             edits.extend(self.legacy_extra_sources(&file, package).ok_or(Unreadable)?);
         }
@@ -80,10 +81,7 @@ impl Rewrite {
 
     /// Where an archive of a name, see [`source_name`], is below the base; `was` is its URL.
     pub fn path(name: &str, was: &str) -> String {
-        match name.contains('/') {
-            true => format!("archive/{name}"),
-            false => format!("archive/{name}/{}", file_name(was)),
-        }
+        format!("archive/{name}/{}", file_name(was))
     }
 
     fn url(&self, package: &Package, role: &Role, was: &str) -> String {
@@ -96,28 +94,32 @@ impl Rewrite {
         file: &OpamFile,
         section: &Section,
         package: &Package,
-        role: &Role,
-    ) -> Vec<(Span, String)> {
-        let is_archive = |text: &Text| archive_url("src", text).ok().flatten();
-        let first = ARCHIVE_FIELDS.iter().flat_map(|name| section.fields(name)).find_map(|field| {
-            let texts = elements(&field.value).iter().filter_map(|value| match &value.kind {
-                ValueKind::String(text) => Some(text),
-                ValueKind::Option { value, .. } => super::string(value),
+        role: Role,
+    ) -> Result<Vec<(Span, String)>, Unreadable> {
+        let places = |names: &'static [&str]| {
+            section.items.iter().filter_map(move |item| match item {
+                Item::Field(field) if names.iter().any(|name| field.name == **name) => Some(field),
                 _ => None,
-            });
-            Some((field, texts.filter_map(is_archive).next()?))
-        });
-        let Some((first, was)) = first else { return Vec::new() };
-        let mut edits = vec![(first.value.span, quoted(&self.url(package, role, &was)))];
-        for item in &section.items {
-            if let Item::Field(field) = item
-                && field.span != first.span
-                && field.name.as_str().is_some_and(|name| PLACES.contains(&name))
-            {
-                edits.push((file.whole_lines(field.span), String::new()));
+            })
+        };
+        let source = section_source(role, section).map_err(|_| Unreadable)?;
+        let Some(was) = source.urls.iter().find(|url| Url::parse(url).is_ok()) else {
+            // What is version control or a path stays, alone; whatever else a client would fetch
+            // is not known here.
+            let mut values = places(&ARCHIVE_FIELDS).flat_map(|field| elements(&field.value));
+            if values.any(|value| !texts_of(value).is_some_and(is_no_archive)) {
+                return Err(Unreadable);
             }
-        }
-        edits
+            let mirrors = places(&["mirrors"]).map(|field| file.whole_lines(field.span));
+            return Ok(mirrors.map(|span| (span, String::new())).collect());
+        };
+        let mut places = places(&PLACES);
+        let Some(first) = places.next() else { return Err(Unreadable) };
+        // Under today's name: clients read `archive` and `http` as the same.
+        let written = format!("src: {}", quoted(&self.url(package, &source.role, was)));
+        let mut edits = vec![(first.span, written)];
+        edits.extend(places.map(|field| (file.whole_lines(field.span), String::new())));
+        Ok(edits)
     }
 
     /// `extra-sources: [["url" {"name"} "md5"] …]`, the form before opam 2.0.
@@ -134,21 +136,37 @@ impl Rewrite {
                 ValueKind::Option { value, .. } => value.span,
                 _ => pair.first()?.span,
             };
-            if let Some(was) = archive_url("extra-sources", url).ok()? {
-                edits.push((span, quoted(&self.url(package, &role, &was))));
+            match archive_url("extra-sources", url).ok()? {
+                Some(was) => edits.push((span, quoted(&self.url(package, &role, &was)))),
+                None if is_no_archive(url) => {}
+                None => return None,
             }
         }
         Some(edits)
     }
 }
 
-/// What a mirror calls an archive: `NAME.VERSION`, or `NAME.VERSION/extra-source/PATH` with the path
-/// percent-encoded.
+/// What a mirror calls an archive: `NAME.VERSION`, or `NAME.VERSION/extra-source/ID`, where the ID is
+/// the beginning of the SHA-256 of its path: paths can be below one another, names on a mirror not.
 pub fn source_name(package: &Package, role: &Role) -> String {
     let Role::Extra(path) = role else { return package.to_string() };
-    let encoded = |part| utf8_percent_encode(part, &IN_A_SEGMENT).to_string();
-    let path: Vec<String> = path.components().map(encoded).collect();
-    format!("{package}/extra-source/{}", path.join("/"))
+    let hash = Sha256::of(path.as_str().as_bytes()).to_string();
+    format!("{package}/{EXTRA_SOURCE}/{}", hash.get(..ID).unwrap_or_default())
+}
+
+/// Whether a source is one that clients fetch by version control or copy from a path; anything else
+/// they may hand to curl.
+fn is_no_archive(text: &Text) -> bool {
+    let Some(text) = text.as_str() else { return false };
+    let by_scheme = NO_ARCHIVES.iter().any(|scheme| text.starts_with(scheme));
+    by_scheme || !text.contains("://")
+}
+
+fn texts_of(value: &Value) -> Option<&Text> {
+    match &value.kind {
+        ValueKind::Option { value, .. } => super::string(value),
+        _ => super::string(value),
+    }
 }
 
 /// The file name at the end of a URL, with nothing in it that means anything in a path.
@@ -160,13 +178,21 @@ fn file_name(url: &str) -> String {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' | '+' | '~' => c,
         _ => '_',
     };
-    last.unwrap_or("archive").chars().map(plain).collect()
+    let name: String = last.unwrap_or("archive").chars().map(plain).collect();
+    // That is where extra sources are.
+    if name == EXTRA_SOURCE { "archive".to_owned() } else { name }
 }
 
 /// Every field that says where a source is to be had.
 const PLACES: [&str; 8] = ["src", "archive", "http", "git", "hg", "darcs", "local", "mirrors"];
 /// Longest file name that is kept, in bytes.
 const MAX_FILE_NAME: usize = 200;
-/// What is written as it is in a segment of a path.
-const IN_A_SEGMENT: AsciiSet =
-    NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'+');
+/// What begins a source that is no archive (`opamUrl.ml`).
+const NO_ARCHIVES: [&str; 10] = [
+    "git+", "hg+", "darcs+", "git://", "hg://", "darcs://", "ssh://", "rsync://", "file://",
+    "path://",
+];
+/// Where extra sources are, below a package's archive.
+pub const EXTRA_SOURCE: &str = "extra-source";
+/// How many digits tell the extra sources of one version apart.
+const ID: usize = 16;

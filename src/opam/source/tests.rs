@@ -195,16 +195,19 @@ extra-sources: [[\"http://a/b.patch\" \"{MD5}\"] [\"http://c/d\" {{\"e\"}} \"{MD
     let rewritten = rewrite.apply(&package, opam.as_bytes(), ExtraSources::Rewritten);
     let rewritten = rewritten.unwrap().unwrap();
     let place = "https://keep/own/archive/a.1~rc+2";
+    let name = |path: &str| {
+        let name = source_name(&package, &Role::Extra(path.parse().unwrap()));
+        name.strip_prefix("a.1~rc+2/").unwrap().to_owned()
+    };
+    let (extra, b, e) = (name("dir/a b.patch"), name("b.patch"), name("e"));
     let expected = format!(
         "synopsis: \"kept\" # kept
 url {{
   src: \"{place}/a-1.tbz\"
   checksum: \"md5={MD5}\"
 }}
-extra-source \"dir/a b.patch\" {{ src: \"{place}/extra-source/dir/a%20b.patch\" checksum: \
-         \"md5={MD5}\" }}
-extra-sources: [[\"{place}/extra-source/b.patch\" \"{MD5}\"] [\"{place}/extra-source/e\" {{\"e\"}} \
-         \"{MD5}\"]]
+extra-source \"dir/a b.patch\" {{ src: \"{place}/{extra}/p\" checksum: \"md5={MD5}\" }}
+extra-sources: [[\"{place}/{b}/b.patch\" \"{MD5}\"] [\"{place}/{e}/d\" {{\"e\"}} \"{MD5}\"]]
 "
     );
     assert_eq!(String::from_utf8_lossy(&rewritten), expected);
@@ -216,15 +219,35 @@ extra-sources: [[\"{place}/extra-source/b.patch\" \"{MD5}\"] [\"{place}/extra-so
     let apply = |opam: &str| rewrite.apply(&package, opam.as_bytes(), ExtraSources::Rewritten);
     let old = apply("url { archive: \"http://a/\" git: \"git://b\" src: \"git+https://c\" }");
     let old = old.unwrap().unwrap();
-    assert_eq!(String::from_utf8_lossy(&old), format!("url {{ archive: \"{place}/archive\"   }}"));
+    assert_eq!(String::from_utf8_lossy(&old), format!("url {{ src: \"{place}/archive\"   }}"));
     for (name, kept) in [("..%2f..%2fetc", ".._2f.._2fetc"), ("a%00b.tgz", "a_00b.tgz")] {
         let found = apply(&format!("url {{ src: \"http://a/{name}\" }}")).unwrap().unwrap();
         assert_eq!(String::from_utf8_lossy(&found), format!("url {{ src: \"{place}/{kept}\" }}"));
     }
-    for opam in ["", "url { src: \"git+https://a\" mirrors: \"http://m\" }"] {
+    for opam in ["", "url { src: \"git+https://a\" }", "url { git: \"https://a\" }"] {
         assert_eq!(apply(opam), Ok(None), "{opam}");
     }
+    let alone = apply("url { src: \"git+https://a\" mirrors: \"http://m\" }").unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&alone), "url { src: \"git+https://a\"  }");
+    // What clients would fetch, and this does not know how to.
+    for place in
+        ["ftp://a/b", "curl://a", "wget://a", "HTTPS://a", "https://swhid.opam.ocaml.org/x"]
+    {
+        assert_eq!(apply(&format!("url {{ src: \"{place}\" }}")), Err(Unreadable), "{place}");
+        let extra = format!("extra-sources: [[\"{place}\" {{\"x\"}} \"{MD5}\"]]");
+        assert_eq!(apply(&extra), Err(Unreadable), "{place}");
+    }
+    let first_readable = apply("url { src: \"http://[bad/x\" mirrors: \"http://good/y.tgz\" }");
+    let first_readable = first_readable.unwrap().unwrap();
+    assert!(first_readable.windows(5).any(|window| window == b"y.tgz"));
     assert_eq!(apply("url {"), Err(Unreadable));
+    // One below the other, and one that is called as all of them are.
+    let below = apply(
+        "extra-source \"a\" { src: \"http://a/a\" } extra-source \"a/b\" { src: \"http://a/b\" }",
+    );
+    assert!(below.is_ok() && name("a") != name("a/b"));
+    let called = apply("url { src: \"http://a/extra-source\" }").unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&called).contains("/archive\""));
 }
 
 #[test]
