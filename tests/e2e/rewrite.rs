@@ -63,6 +63,9 @@ fn every_source_leads_to_an_archive_now_and_in_the_past_and_in_every_repository(
     keep.refresh().ok();
     let then = keep.index_at(&format!("/at/{past}/index.tar.gz"));
     let then = Index::read(&then);
+    // Where the mirror is may change, so nobody is told to keep it for ever.
+    let answer = keep.curl().get(&format!("/at/{past}/index.tar.gz"));
+    assert_eq!(answer.header("cache-control"), Some("no-cache"));
 
     let of_then: Vec<&str> =
         then.packages().iter().flat_map(|package| sources(&then, package)).collect();

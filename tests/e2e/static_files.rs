@@ -259,6 +259,14 @@ fn nothing_that_is_someone_elses_is_touched() {
     std::fs::create_dir_all(root.join("photos")).expect("a directory can be made");
     refused(&root, "name another directory");
     assert_eq!(std::fs::read_dir(&root).expect("it is there").count(), 1);
+    for arguments in [
+        ["--static", "www2", "--url", "mailto:x"],
+        ["--static", "www2", "--url", "http://h/?x=1"],
+        ["--out", "x.bundle", "--url", "http://h/"],
+    ] {
+        let run = keep.run(&[&["export"], arguments.as_slice()].concat());
+        assert_eq!(run.code, 2, "{arguments:?}: {}", run.said());
+    }
     // A list of sums may be anyone's.
     let iso = keep.path("iso");
     std::fs::create_dir(&iso).expect("a directory can be made");
