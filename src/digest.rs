@@ -1,7 +1,9 @@
 //! The three hashes that opam knows, over the same bytes in one pass.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -77,6 +79,21 @@ impl<const N: usize> FromStr for Digest<N> {
 impl<const N: usize> Serialize for Digest<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<const N: usize> JsonSchema for Digest<N> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Digest{}", N * 8).into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let pattern = format!("^[0-9a-f]{{{}}}$", N * 2);
+        json_schema!({
+            "type": "string",
+            "pattern": pattern,
+            "description": format!("{} bits in hexadecimal digits", N * 8),
+        })
     }
 }
 

@@ -298,6 +298,7 @@ fn find(context: &Context, id: u64) -> Result<Recorded, Failure> {
 fn explain(context: &Context, recorded: &Recorded) -> Result<Option<Explanation>, String> {
     let layout = context.layout().map_err(|failure| failure.to_string())?;
     let reader = verify::reader(&layout)?;
-    divergences::explain(&reader, &Blobs::at(layout), &recorded.divergence)
+    let pinned = |expected: &[_]| Ok(divergences::pinned(&reader, expected)?);
+    divergences::explain(&pinned, &Blobs::at(layout), &recorded.divergence)
         .map_err(|error| error.to_string())
 }

@@ -10,15 +10,17 @@ use crate::ledger::entry::{
 };
 use crate::opam::Checksum;
 use crate::store::blobs::{BlobError, Blobs};
+use crate::store::catalog::IndexError;
 use crate::store::log::{LogError, LogReader};
 use crate::store::{AppendError, Appended, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io;
 use thiserror::Error;
 
 /// A divergence with its place in the ledger and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Recorded {
     /// The ledger index of the divergence, which is its id.
     pub id: u64,
@@ -36,6 +38,9 @@ pub enum ExplainError {
     /// The ledger can't be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The catalog can't be asked.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// The pinned bytes or the evidence can't be had.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -123,17 +128,18 @@ pub(super) fn has_accepted_edit(
 /// is not the one from before; `None` where there are not both: nothing expected is pinned, or the
 /// evidence is no more than a part.
 ///
-/// Reads the ledger and both blobs; takes seconds for large ones.
+/// `pinned` tells the pinned bytes that one of some checksums names. Reads both blobs; takes
+/// seconds for large ones.
 ///
 /// # Errors
 /// When they can't be read.
 pub fn explain(
-    log: &LogReader,
+    pinned: &Pinned<'_>,
     blobs: &Blobs,
     divergence: &Divergence,
 ) -> Result<Option<Explanation>, ExplainError> {
     if divergence.what.is_of_metadata() {
-        return edited::explain(log, blobs, divergence);
+        return edited::explain(pinned, blobs, divergence);
     }
     let observed = divergence.observed.map(|observed| observed.sha256);
     let Some(observed) = divergence.evidence.filter(|name| observed == Some(*name)) else {
@@ -141,7 +147,7 @@ pub fn explain(
     };
     let expected: Vec<Checksum> =
         divergence.expected.iter().filter_map(|text| text.parse().ok()).collect();
-    match pinned(log, &expected)? {
+    match pinned(&expected)? {
         Some(expected) => compare(blobs, &expected, &observed),
         None => Ok(None),
     }
@@ -207,8 +213,27 @@ pub async fn decide(
     Ok(Noted { entry, about, before })
 }
 
-/// The pinned bytes that one of the checksums names.
-pub(super) fn pinned(log: &LogReader, expected: &[Checksum]) -> Result<Option<Sha256>, LogError> {
+/// Finds the pinned bytes that one of some checksums names.
+pub type Pinned<'a> = dyn Fn(&[Checksum]) -> Result<Option<Sha256>, ExplainError> + 'a;
+
+/// The pinned bytes that one of the checksums names, as the catalog has it.
+pub(super) fn pinned_in(
+    store: &Store,
+    expected: &[Checksum],
+) -> Result<Option<Sha256>, ExplainError> {
+    for checksum in expected {
+        if let Some(kept) = store.lookup(|catalog| catalog.kept(checksum))? {
+            return Ok(Some(kept.sha256));
+        }
+    }
+    Ok(None)
+}
+
+/// The pinned bytes that one of the checksums names. Reads the whole ledger.
+///
+/// # Errors
+/// When it can't be read.
+pub fn pinned(log: &LogReader, expected: &[Checksum]) -> Result<Option<Sha256>, LogError> {
     let is_expected = |pin: &Pin| {
         expected.iter().any(|checksum| match checksum {
             Checksum::Md5(md5) => *md5 == pin.md5,

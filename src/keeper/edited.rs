@@ -1,7 +1,7 @@
 //! The two states of an edited version side by side: the lines of its files, and its archives where
 //! both are kept.
 
-use super::divergences::{ExplainError, compare, pinned};
+use super::divergences::{ExplainError, Pinned, compare};
 use super::file_list::FileList;
 use crate::archive::{self, Explanation, Limits};
 use crate::digest::Sha256;
@@ -9,7 +9,6 @@ use crate::ledger::entry::Divergence;
 use crate::opam::syntax::OpamFile;
 use crate::opam::{Checksum, RepoPath, archive_sources};
 use crate::store::blobs::{BlobError, Blobs};
-use crate::store::log::LogReader;
 use std::collections::BTreeSet;
 
 /// The files of a version on either side.
@@ -46,13 +45,13 @@ pub fn files_diff(blobs: &Blobs, divergence: &Divergence) -> Result<Option<Strin
 /// # Errors
 /// When the ledger or a blob can't be read.
 pub(super) fn explain(
-    log: &LogReader,
+    pinned: &Pinned<'_>,
     blobs: &Blobs,
     divergence: &Divergence,
 ) -> Result<Option<Explanation>, ExplainError> {
     let Some(Sides { before, after }) = sides(blobs, divergence)? else { return Ok(None) };
     let (was, is) = (main_archive(blobs, &before)?, main_archive(blobs, &after)?);
-    let (was, is) = (kept(log, blobs, &was)?, kept(log, blobs, &is)?);
+    let (was, is) = (kept(pinned, blobs, &was)?, kept(pinned, blobs, &is)?);
     match (was, is) {
         (Some(was), Some(is)) if was != is => compare(blobs, &was, &is),
         _ => Ok(None),
@@ -89,11 +88,11 @@ fn main_archive(blobs: &Blobs, files: &FileList) -> Result<Vec<Checksum>, BlobEr
 
 /// The blob that one of the checksums names, if it is kept.
 fn kept(
-    log: &LogReader,
+    pinned: &Pinned<'_>,
     blobs: &Blobs,
     checksums: &[Checksum],
 ) -> Result<Option<Sha256>, ExplainError> {
-    if let Some(pinned) = pinned(log, checksums)? {
+    if let Some(pinned) = pinned(checksums)? {
         return Ok(Some(pinned));
     }
     // Rechecks keep as evidence what nobody accepted yet.

@@ -9,6 +9,7 @@ mod admit;
 pub mod alerts;
 mod attempt;
 pub mod audit;
+pub mod browse;
 mod built_index;
 pub mod divergences;
 pub mod edited;
@@ -59,6 +60,7 @@ use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{Client, SetupError};
 use alerts::{Alerts, AlertsError};
+use browse::Browsed;
 use divergences::{DecideError, Noted};
 use evidence::EvidenceRoom;
 use fill::Fills;
@@ -94,6 +96,7 @@ pub struct Keeper {
     rechecking: Rechecking,
     alerts: Alerts,
     evidence: EvidenceRoom,
+    browsed: Browsed,
     tasks: TaskTracker,
 }
 
@@ -198,6 +201,7 @@ impl Keeper {
             rechecking: Rechecking::new(&config.recheck),
             alerts,
             evidence: EvidenceRoom::new(&config.store),
+            browsed: Browsed::default(),
             tasks: TaskTracker::new(),
         }))
     }

@@ -39,7 +39,7 @@ pub(super) struct ReviewedEdit {
 }
 
 /// A version's files by their path below its directory.
-type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
+pub(super) type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
 
 /// What a new state is compared with.
 pub(super) struct Before {
@@ -158,7 +158,8 @@ pub(super) fn differing(one: &FileList, other: &FileList) -> Vec<String> {
     packages.iter().filter(differs).map(|package| package.to_string()).collect()
 }
 
-fn by_version(files: &FileList) -> BTreeMap<Package, Files<'_>> {
+/// The files of each version.
+pub(super) fn by_version(files: &FileList) -> BTreeMap<Package, Files<'_>> {
     // It was a tree before, so no version is there twice.
     let versions = find_versions(files.0.keys()).unwrap_or_default();
     let of_version = |(package, directory): (Package, RepoPath)| {

@@ -27,6 +27,10 @@ impl Keeper {
         for courier in self.alerts.couriers(&self.store) {
             self.tasks.spawn(courier.run(stop.clone()));
         }
+        let (keeper, follow) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn(async move {
+            follow.run_until_cancelled(keeper.follow_edits()).await;
+        });
         let (keeper, watch) = (Arc::clone(self), stop.clone());
         self.tasks.spawn(async move {
             watch.run_until_cancelled(keeper.watch_conditions()).await;

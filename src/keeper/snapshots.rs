@@ -8,10 +8,11 @@ use crate::ledger::entry::{Entry, Snapshot};
 use crate::opam::Tree;
 use crate::store::blobs::Blobs;
 use crate::store::log::{LogError, LogReader};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// A snapshot and where it is in the ledger.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Admitted {
     /// Its index in the ledger.
     pub entry: u64,

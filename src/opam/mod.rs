@@ -13,6 +13,7 @@
 //! is decided floors above.
 
 mod checksum;
+mod dependency;
 mod edit;
 mod findings;
 mod index;
@@ -26,6 +27,7 @@ mod version_order;
 mod wanted;
 
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
+pub use dependency::{Dependency, MAX_DEPENDENCIES, dependencies, text_of};
 pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
 pub use findings::{Finding, FindingKind, findings};
 pub use index::{IndexError, fits_index, write_index};

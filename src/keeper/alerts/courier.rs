@@ -274,7 +274,8 @@ fn is_open(store: &Store, index: u64) -> io::Result<bool> {
 /// Why the bytes of a divergence are not the expected ones, where both are kept.
 fn explanation(store: &Store, entry: &Entry) -> Option<String> {
     let Entry::Divergence(divergence) = entry else { return None };
-    let explained = divergences::explain(store.log(), store.blobs(), divergence);
+    let pinned = |expected: &[_]| divergences::pinned_in(store, expected);
+    let explained = divergences::explain(&pinned, store.blobs(), divergence);
     explained.ok().flatten().map(|explanation| explanation.to_string())
 }
 

@@ -2,11 +2,12 @@
 
 use crate::digest::Sha256;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Upstream said something else than what is pinned or declared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Divergence {
     /// When it was seen.
@@ -45,7 +46,7 @@ pub struct Divergence {
 }
 
 /// Bytes that came instead of the expected ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Observed {
     /// Their SHA-256.
@@ -55,7 +56,7 @@ pub struct Observed {
 }
 
 /// What upstream did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DivergenceKind {
     /// The bytes do not match the declared checksums.
@@ -104,7 +105,7 @@ impl fmt::Display for DivergenceKind {
 }
 
 /// What an operator decided about a divergence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// When it was decided.
@@ -121,7 +122,7 @@ pub struct Decision {
 }
 
 /// What can be decided about a divergence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It was seen; nothing else changes.
@@ -131,7 +132,7 @@ pub enum Action {
 }
 
 /// What has become of a divergence; it only ever moves on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DivergenceState {
     /// Nobody decided anything yet.

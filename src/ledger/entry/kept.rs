@@ -2,6 +2,7 @@
 
 use crate::digest::{Md5, Sha256, Sha512};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The key that signs the ledger's checkpoints.
@@ -17,7 +18,7 @@ pub struct KeyEntry {
 }
 
 /// A URL's bytes at their first fetch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
     /// When the bytes were fetched.
@@ -57,7 +58,7 @@ pub struct Pin {
 }
 
 /// How much an archive's declared checksums prove.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strength {
     /// A SHA-256 or SHA-512 is among them.
@@ -103,7 +104,7 @@ pub struct History {
 }
 
 /// One state of an upstream repository and what of it is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// When it was admitted.
@@ -147,7 +148,7 @@ pub struct Snapshot {
 ///
 /// They are fixed once written: no two of one repository overlap, so that what was served for a
 /// time is served for it ever after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Past {
     /// The first second: when upstream committed it, unless another state stands for that time.

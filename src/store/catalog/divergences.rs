@@ -46,13 +46,35 @@ impl Catalog {
         Ok(counts.divergences.saturating_sub(counts.decided))
     }
 
+    /// The ledger indices of all divergences, the oldest first.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn divergence_ids(&self) -> Result<Vec<u64>, IndexError> {
+        let mut ids = Vec::new();
+        let mut each = |_: &[u8], value: &[u8]| ids.extend(number(value));
+        self.index().visit(Table::Divergence, &[], &mut each)?;
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The ledger indices of the decisions that brought a divergence to where it is, in order.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn decisions(&self, divergence: u64) -> Result<Vec<u64>, IndexError> {
+        let decided = decided(&*self.index(), divergence)?;
+        Ok(decided.map(|it| it.decisions).unwrap_or_default())
+    }
+
     /// What has become of the divergence at a ledger index, and the ledger index of the decision
     /// that brought it there.
     ///
     /// # Errors
     /// When the index fails.
     pub fn decided(&self, divergence: u64) -> Result<Option<(DivergenceState, u64)>, IndexError> {
-        decided(&*self.index(), divergence)
+        let decided = decided(&*self.index(), divergence)?;
+        Ok(decided.and_then(|it| Some((it.state, *it.decisions.last()?))))
     }
 }
 
@@ -61,7 +83,14 @@ pub(super) struct Counts {
     divergences: u64,
     decided: u64,
     /// What this batch has changed.
-    states: HashMap<u64, DivergenceState>,
+    states: HashMap<u64, Decided>,
+}
+
+/// What became of a divergence, and the decisions that brought it there, in order.
+#[derive(Clone)]
+struct Decided {
+    state: DivergenceState,
+    decisions: Vec<u64>,
 }
 
 impl Counts {
@@ -88,15 +117,18 @@ impl Counts {
     ) -> Result<Option<Change>, IndexError> {
         let (divergence, state) = (decision.divergence, decision.action.state());
         let before = match self.states.get(&divergence) {
-            Some(state) => Some(*state),
-            None => decided(index, divergence)?.map(|(state, _)| state),
+            Some(decided) => Some(decided.clone()),
+            None => decided(index, divergence)?,
         };
-        if before.is_some_and(|before| before >= state) {
+        if before.as_ref().is_some_and(|before| before.state >= state) {
             return Ok(None);
         }
         self.decided += u64::from(before.is_none());
-        self.states.insert(divergence, state);
-        let value = std::iter::once(state as u8).chain(number.to_be_bytes()).collect();
+        let mut decisions = before.map(|before| before.decisions).unwrap_or_default();
+        decisions.push(number);
+        let value = std::iter::once(state as u8);
+        let value = value.chain(decisions.iter().flat_map(|number| number.to_be_bytes())).collect();
+        self.states.insert(divergence, Decided { state, decisions });
         Ok(Some(put(Table::State, &divergence.to_be_bytes(), value)))
     }
 
@@ -108,16 +140,14 @@ impl Counts {
     }
 }
 
-fn decided(
-    index: &dyn Index,
-    divergence: u64,
-) -> Result<Option<(DivergenceState, u64)>, IndexError> {
+fn decided(index: &dyn Index, divergence: u64) -> Result<Option<Decided>, IndexError> {
     let value = index.get(Table::State, &divergence.to_be_bytes())?;
     Ok(value.and_then(|value| {
-        let (first, decision) = value.split_first()?;
+        let (first, decisions) = value.split_first()?;
         let states = [DivergenceState::Acknowledged, DivergenceState::Accepted];
         let state = states.into_iter().find(|state| *state as u8 == *first)?;
-        Some((state, number(decision)?))
+        let decisions = decisions.chunks_exact(8).filter_map(number).collect();
+        Some(Decided { state, decisions })
     }))
 }
 

@@ -16,6 +16,7 @@ pub(super) enum Table {
     Blob = b'b',
     Divergence = b'd',
     State = b'D',
+    Edit = b'e',
     Recheck = b'k',
     FirstDeclared = b'f',
     Snapshot = b's',

@@ -6,6 +6,7 @@
 
 mod declared;
 mod divergences;
+mod edits;
 mod first_declared;
 mod index;
 mod rechecks;
@@ -14,6 +15,7 @@ mod timeline;
 pub use declared::DeclaredArchive;
 pub use divergences::MAX_DIVERGENCES;
 pub(in crate::store) use divergences::divergence_key;
+pub use edits::{FileEdit, VersionEdit};
 pub use first_declared::FirstDeclared;
 pub use index::IndexError;
 pub use rechecks::{Last, Rechecks, Subject};
@@ -361,7 +363,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "9";
+const FORMAT: &str = "10";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";

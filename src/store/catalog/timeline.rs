@@ -45,6 +45,40 @@ impl Catalog {
         Ok(found.and_then(|(key, _)| number(key.last_chunk::<8>()?)))
     }
 
+    /// The ledger indices of a repository's snapshots as they were admitted, the oldest first, and
+    /// of its states that were brought in from upstream's history.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn snapshot_entries(&self, repository: &str) -> Result<(Vec<u64>, Vec<u64>), IndexError> {
+        let (index, start) = (self.index(), prefix(repository));
+        let (mut admitted, mut brought_in) = (Vec::new(), Vec::new());
+        index.visit(Table::SnapshotIndex, &start, &mut |key, _| {
+            admitted.extend(key.last_chunk::<8>().and_then(|key| number(key)));
+        })?;
+        index.visit(Table::Past, &start, &mut |_, value| {
+            brought_in.extend(value.last_chunk::<8>().and_then(|value| number(value)));
+        })?;
+        Ok((admitted, brought_in))
+    }
+
+    /// The ledger index of the first snapshot of `repository` after the one at `entry`; the very
+    /// first one without.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn snapshot_after(
+        &self,
+        repository: &str,
+        entry: Option<u64>,
+    ) -> Result<Option<u64>, IndexError> {
+        let start = prefix(repository);
+        let entry = entry.map(u64::to_be_bytes);
+        let key = [&start[..], entry.as_ref().map_or(&[], |entry| &entry[..])].concat();
+        let found = self.index().first_after(Table::SnapshotIndex, &start, &key)?;
+        Ok(found.and_then(|(key, _)| number(key.last_chunk::<8>()?)))
+    }
+
     /// The ledger index of a repository's first snapshot, and its time in Unix seconds.
     ///
     /// # Errors

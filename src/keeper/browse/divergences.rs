@@ -1,0 +1,233 @@
+//! Divergences as they are listed and shown, found through the catalog.
+
+use super::{BrowseError, PAGE, off_the_reactor};
+use crate::keeper::divergences::{self, Recorded};
+use crate::keeper::{Keeper, edited};
+use crate::ledger::entry::{Divergence, DivergenceState, Entry};
+use crate::opam::Checksum;
+use crate::store::Store;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which divergences are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StateFilter {
+    /// Those that nobody has decided about yet.
+    #[default]
+    Open,
+    /// Those that someone has seen.
+    Acknowledged,
+    /// Those that are served since someone accepted them.
+    Accepted,
+    /// All of them.
+    All,
+}
+
+impl StateFilter {
+    /// All filters, in the order in which they are offered.
+    pub const ALL: [Self; 4] = [Self::Open, Self::Acknowledged, Self::Accepted, Self::All];
+
+    fn lets_in(self, state: DivergenceState) -> bool {
+        match self {
+            Self::Open => state == DivergenceState::Open,
+            Self::Acknowledged => state == DivergenceState::Acknowledged,
+            Self::Accepted => state == DivergenceState::Accepted,
+            Self::All => true,
+        }
+    }
+}
+
+impl fmt::Display for StateFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Accepted => "accepted",
+            Self::All => "all",
+        })
+    }
+}
+
+/// A page of divergences.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DivergencePage {
+    /// Those of this page, the newest first.
+    pub divergences: Vec<Recorded>,
+    /// How many there are on all pages.
+    pub total: usize,
+}
+
+/// A divergence with all that can be said of it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Explained {
+    /// The divergence and what was decided about it.
+    pub recorded: Recorded,
+    /// Why the bytes differ, in a sentence; none where there are not both to compare.
+    pub explanation: Option<String>,
+    /// How the files of the edited version differ, as a unified diff.
+    pub files_diff: Option<String>,
+    /// How the files in the archives differ, as a unified diff.
+    pub archives_diff: Option<String>,
+    /// Why there is no explanation, where one was to be had.
+    pub problem: Option<String>,
+}
+
+/// What was explained before: the ledger's entries and blobs never change, so that holds.
+#[derive(Default)]
+pub(super) struct Explanations {
+    known: Mutex<BTreeMap<u64, Arc<Why>>>,
+    /// Comparing archives takes a core for seconds, so one is compared at a time.
+    comparing: tokio::sync::Mutex<()>,
+}
+
+/// How two states differ.
+struct Why {
+    explanation: Option<String>,
+    files_diff: Option<String>,
+    archives_diff: Option<String>,
+    problem: Option<String>,
+}
+
+impl Keeper {
+    /// A page of divergences.
+    ///
+    /// # Errors
+    /// When the catalog or the ledger fails.
+    pub async fn recorded_divergences(
+        self: &Arc<Self>,
+        filter: StateFilter,
+        page: usize,
+    ) -> Result<DivergencePage, BrowseError> {
+        let keeper = Arc::clone(self);
+        off_the_reactor(move || {
+            let mut ids = Vec::new();
+            for id in keeper.store.lookup(|catalog| catalog.divergence_ids())?.into_iter().rev() {
+                let decided = keeper.store.lookup(|catalog| catalog.decided(id))?;
+                if filter.lets_in(decided.map_or(DivergenceState::Open, |(state, _)| state)) {
+                    ids.push(id);
+                }
+            }
+            let total = ids.len();
+            let shown = ids.into_iter().skip(page.saturating_mul(PAGE)).take(PAGE);
+            let divergences = shown.map(|id| keeper.recorded(id)).collect::<Result<_, _>>()?;
+            Ok(DivergencePage { divergences, total })
+        })
+        .await
+    }
+
+    /// A divergence, explained. The first time that takes as long as reading both archives.
+    ///
+    /// # Errors
+    /// When there is no such divergence, or the store fails.
+    pub async fn explained_divergence(
+        self: &Arc<Self>,
+        id: u64,
+    ) -> Result<Explained, BrowseError> {
+        let keeper = Arc::clone(self);
+        let recorded = off_the_reactor(move || keeper.recorded(id)).await?;
+        let why = self.why(id, &recorded.divergence).await?;
+        Ok(Explained {
+            recorded,
+            explanation: why.explanation.clone(),
+            files_diff: why.files_diff.clone(),
+            archives_diff: why.archives_diff.clone(),
+            problem: why.problem.clone(),
+        })
+    }
+
+    async fn why(&self, id: u64, divergence: &Divergence) -> Result<Arc<Why>, BrowseError> {
+        let explanations = &self.browsed.explanations;
+        let known = |id| {
+            let known = explanations.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(&id).cloned()
+        };
+        if let Some(why) = known(id) {
+            return Ok(why);
+        }
+        let _alone = explanations.comparing.lock().await;
+        if let Some(why) = known(id) {
+            return Ok(why);
+        }
+        let (store, divergence) = (self.store.clone(), divergence.clone());
+        let (why, is_final) = off_the_reactor(move || Ok(explain(&store, &divergence))).await?;
+        let why = Arc::new(why);
+        if is_final {
+            let mut known = explanations.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= MAX_KNOWN {
+                known.pop_first();
+            }
+            known.insert(id, Arc::clone(&why));
+        }
+        Ok(why)
+    }
+
+    /// What upstream did about a version, the newest first.
+    pub(super) fn divergences_of(
+        &self,
+        repository: &str,
+        package: &str,
+    ) -> Result<Vec<Recorded>, BrowseError> {
+        let mut found = Vec::new();
+        let ids = self.store.lookup(|catalog| catalog.divergence_ids())?;
+        for id in ids.into_iter().rev().take(MAX_SEARCHED) {
+            let recorded = self.recorded(id)?;
+            let Divergence { repository: of, packages, .. } = &recorded.divergence;
+            if of == repository && packages.iter().any(|it| it == package) {
+                found.push(recorded);
+                if found.len() == PAGE {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn recorded(&self, id: u64) -> Result<Recorded, BrowseError> {
+        let not_found = || {
+            BrowseError::NotFound(format!("ledger entry {id} is no divergence; /divergences lists them"))
+        };
+        let divergence = match self.entry(id) {
+            Ok(Entry::Divergence(divergence)) => divergence,
+            Ok(_) | Err(BrowseError::NotFound(_)) => return Err(not_found()),
+            Err(error) => return Err(error),
+        };
+        let mut decisions = Vec::new();
+        for entry in self.store.lookup(|catalog| catalog.decisions(id))? {
+            if let Entry::Decision(decision) = self.entry(entry)? {
+                decisions.push(decision);
+            }
+        }
+        let state = decisions.iter().map(|it| it.action.state()).max();
+        Ok(Recorded { id, state: state.unwrap_or(DivergenceState::Open), divergence, decisions })
+    }
+}
+
+/// Says how the two states differ, and whether that will be so for ever.
+fn explain(store: &Store, divergence: &Divergence) -> (Why, bool) {
+    let mut why = Why { explanation: None, files_diff: None, archives_diff: None, problem: None };
+    let pinned = |expected: &[Checksum]| divergences::pinned_in(store, expected);
+    match divergences::explain(&pinned, store.blobs(), divergence) {
+        Ok(Some(explanation)) => {
+            why.archives_diff = explanation.unified_diff();
+            why.explanation = Some(explanation.to_string());
+        }
+        Ok(None) => {}
+        Err(error) => why.problem = Some(error.to_string()),
+    }
+    match edited::files_diff(store.blobs(), divergence) {
+        Ok(diff) => why.files_diff = diff,
+        Err(error) => why.problem = Some(error.to_string()),
+    }
+    // The other side may be pinned yet, or a blob be repaired.
+    let is_final = why.problem.is_none() && why.explanation.is_some();
+    (why, is_final)
+}
+
+/// How many explanations are kept.
+const MAX_KNOWN: usize = 256;
+/// How many of the newest divergences are searched for a version's.
+const MAX_SEARCHED: usize = 10_000;
