@@ -1,13 +1,11 @@
 //! `prove`: the proof that the ledger has a pin of a file or checksum.
 
 use super::{Context, Failure, output};
+use crate::keeper::proof::{Proved, prove};
 use crate::keeper::verify;
 use crate::ledger::entry::{Entry, Pin};
-use crate::ledger::merkle::leaf_hash;
-use crate::ledger::proof::{TextProof, TileTree, verify_inclusion};
 use crate::opam::Checksum;
 use crate::store::blobs;
-use crate::store::log::LogError;
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
@@ -25,33 +23,25 @@ pub(super) struct Arguments {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
     let checksum = checksum_of(&arguments.subject)?;
-    let Some((checkpoint, note)) = reader.checkpoint().map_err(Failure::failed)? else {
-        return Err(Failure::Failed("the ledger has no entry yet".to_owned()));
-    };
+    let size = reader.size().map_err(Failure::failed)?;
     let mut found = None;
-    for leaf in reader.leaves(0, checkpoint.size) {
-        let (index, leaf) = leaf.map_err(Failure::failed)?;
-        if let Ok(Entry::Pin(pin)) = Entry::from_leaf(&leaf)
+    for entry in reader.entries(0, size) {
+        let (index, entry) = entry.map_err(Failure::failed)?;
+        if let Entry::Pin(pin) = entry
             && is_of(&pin, &checksum)
         {
-            found = Some((index, leaf, pin));
+            found = Some((index, pin));
             break;
         }
     }
-    let Some((index, leaf, pin)) = found else {
-        let sentence = format!("{}: no pin in the ledger has {checksum}", arguments.subject);
+    let Some((index, pin)) = found else {
+        let sentence = match size {
+            0 => "the ledger has no entry yet".to_owned(),
+            _ => format!("{}: no pin in the ledger has {checksum}", arguments.subject),
+        };
         return Err(Failure::Failed(sentence));
     };
-    let mut tree = TileTree::new(checkpoint.size, |path| {
-        reader.tile(path)?.ok_or_else(|| LogError::Missing(path.to_string()))
-    });
-    let hashes = tree.inclusion(index).map_err(Failure::failed)?;
-    if !verify_inclusion(&hashes, index, leaf_hash(&leaf), checkpoint.size, checkpoint.root) {
-        return Err(Failure::Failed(
-            "the ledger's tiles do not fit its checkpoint: run opam-keep verify".to_owned(),
-        ));
-    }
-    let proof = TextProof { index, hashes, checkpoint: note };
+    let Proved { leaf, proof } = prove(&reader, index).map_err(Failure::failed)?;
     let text = String::from_utf8_lossy(&proof.to_bytes()).into_owned();
     if context.json {
         let leaf = String::from_utf8_lossy(&leaf);

@@ -60,7 +60,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         running: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: Clock::system().now(),
-        store: layout.root().to_owned(),
+        store: Some(layout.root().to_owned()),
         offline: context.config.upstream.offline,
         problem: None,
         ledger: reader.verifier().name().to_owned(),
@@ -82,7 +82,9 @@ fn print(status: &Status) {
         false => "not running; this is what the ledger tells".to_owned(),
     };
     say!("server       {running}");
-    say!("store        {}", status.store.display());
+    if let Some(store) = &status.store {
+        say!("store        {}", store.display());
+    }
     if status.offline {
         say!("upstream     {heading}offline{heading:#}: nothing is asked of other machines");
     }

@@ -212,7 +212,7 @@ impl fmt::Display for RepositoryName {
 }
 
 /// First path segments that belong to the server, now or in a later version.
-const RESERVED_NAMES: [&str; 17] = [
+const RESERVED_NAMES: [&str; 19] = [
     "api",
     "archive",
     "assets",
@@ -223,6 +223,8 @@ const RESERVED_NAMES: [&str; 17] = [
     "index.tar.gz",
     "ledger",
     "livez",
+    "login",
+    "logout",
     "metrics",
     "packages",
     "readyz",

@@ -24,6 +24,7 @@ mod missing;
 pub mod offered;
 mod past;
 mod progress;
+pub mod proof;
 mod raw_files;
 pub mod recheck;
 mod refresh;
@@ -67,6 +68,7 @@ use fill::Fills;
 use missing::NegativeCache;
 use past::PastStates;
 use recheck::Rechecking;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serving::Place;
 use sources::Asked;
@@ -129,7 +131,7 @@ pub enum Answer {
 }
 
 /// What became of an operator's decision.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Decided {
     /// Where it is in the ledger.
     pub entry: u64,

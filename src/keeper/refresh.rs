@@ -18,13 +18,14 @@ use crate::ledger::entry::{
 use crate::store::catalog::IndexError;
 use crate::store::{AppendError, Appended, Store};
 use crate::upstream::repository::{RepositoryError, Revision};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use thiserror::Error;
 
 /// What a refresh did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Refreshed {
     /// Upstream has nothing new.

@@ -6,6 +6,7 @@ use super::sources::Asked;
 use super::{Keeper, Missing, Progress};
 use crate::config;
 use futures_util::{Stream, StreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(super) struct Turns {
 }
 
 /// What there is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// How many package versions are selected.
     pub versions: u64,
@@ -37,7 +38,7 @@ pub struct Plan {
 }
 
 /// What happens on the way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Synced {
     /// So many bytes have come until now.
@@ -47,7 +48,7 @@ pub enum Synced {
 }
 
 /// What became of one archive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncedArchive {
     /// The repository that declares it.
     pub repository: String,

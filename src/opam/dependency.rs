@@ -114,9 +114,12 @@ mod tests {
 
     #[test]
     fn every_package_is_found_as_it_is_written() {
-        let found = of("[\n  \"ocaml\" {>= \"4.08\" &\n   < \"5.0\"}\n  (\"a\" | \"b\" {with-test})\n  \"c\"]");
+        let found = of(
+            "[\n  \"ocaml\" {>= \"4.08\" &\n   < \"5.0\"}\n  (\"a\" | \"b\" {with-test})\n  \"c\"]",
+        );
         let texts: Vec<&str> = found.iter().map(|it| it.text.as_str()).collect();
-        let expected = ["\"ocaml\" {>= \"4.08\" & < \"5.0\"}", "\"a\"", "\"b\" {with-test}", "\"c\""];
+        let expected =
+            ["\"ocaml\" {>= \"4.08\" & < \"5.0\"}", "\"a\"", "\"b\" {with-test}", "\"c\""];
         assert_eq!(texts, expected);
         assert_eq!(of("\"alone\"").len(), 1);
         assert!(of("[1 true name \"not a name\"]").is_empty());

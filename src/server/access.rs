@@ -4,9 +4,9 @@
 use super::body::Body;
 use crate::store::tokens::TokenName;
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::request::Parts;
+use http::{Method, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -38,18 +38,13 @@ pub(super) struct Logged {
 
 impl Asked {
     /// Notes what was asked for; nothing when nobody reads it.
-    pub(super) fn new(
-        id: u64,
-        client: IpAddr,
-        begun: Instant,
-        request: &Request<Incoming>,
-    ) -> Option<Self> {
+    pub(super) fn new(id: u64, client: IpAddr, begun: Instant, request: &Parts) -> Option<Self> {
         tracing::enabled!(target: "access", Level::INFO).then(|| Self {
             id,
             client,
             begun,
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            method: request.method.clone(),
+            path: request.uri.path().to_owned(),
             by: None,
         })
     }

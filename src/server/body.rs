@@ -1,8 +1,12 @@
 //! Response bodies: nothing, bytes at hand, a file, or a stream of an archive still arriving.
 
+use super::target::Refusal;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -10,6 +14,7 @@ use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// The body of a response.
@@ -22,6 +27,30 @@ pub(super) enum Body {
     File(FilePart),
     /// Bytes as they come; an error cuts the connection short.
     Stream { stream: ByteStream, length: Option<u64> },
+}
+
+/// What a client sends, when that is small: up to `limit` bytes, within half a minute.
+pub(super) async fn read_small(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    let read = Limited::new(body, limit).collect();
+    match tokio::time::timeout(SENDING_PATIENCE, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(_)) => Err(Refusal {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            message: "the body is too long for this, or did not come to its end",
+        }),
+        Err(_) => Err(Refusal {
+            status: StatusCode::REQUEST_TIMEOUT,
+            message: "the body took longer than 30 seconds to come",
+        }),
+    }
+}
+
+/// Takes what a client sends to no use, when that is small: one that is still sending may not hear
+/// why it was refused.
+pub(super) async fn let_pass(body: Incoming) {
+    if !body.is_end_stream() {
+        let _unread = read_small(body, LET_PASS).await;
+    }
 }
 
 pub(super) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -150,6 +179,8 @@ fn read_at(file: &File, position: u64, mut buffer: BytesMut) -> io::Result<Bytes
     Ok(buffer.freeze())
 }
 
+const SENDING_PATIENCE: Duration = Duration::from_secs(30);
+const LET_PASS: usize = 64 * 1024;
 /// Bytes read at a time: four TLS records. Small enough that hundreds of clients at once stay
 /// within tens of MiB.
 const CHUNK: usize = 64 * 1024;

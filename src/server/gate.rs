@@ -1,18 +1,23 @@
-//! Who may ask: everyone, or those who have a token.
+//! Who asks, and what they may: everyone reads, or those who have a token; those who have an admin
+//! token decide.
 //!
 //! Tokens come as the password of HTTP's Basic scheme, whatever the user is called, or as a bearer
-//! token (RFC 7617, RFC 6750). A token that is good is let in however many others were not.
+//! token (RFC 7617, RFC 6750), or as the cookie of a browser that showed one on the login page. A
+//! token that is good is let in however many others were not.
 
 use super::rate::Rate;
+use super::same_origin::{comes_from_here, comes_from_nowhere_else};
+use super::sessions::{Session, Sessions};
 use super::target::{Refusal, Target};
 use crate::clock::Clock;
 use crate::config::{Access, Reading};
 use crate::store::layout::Layout;
-use crate::store::tokens::{TokenName, Tokens, TokensError};
+use crate::store::tokens::{Role, Token, TokenName, Tokens, TokensError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +28,19 @@ pub(super) struct Gate {
     reading: Reading,
     layout: Layout,
     clock: Clock,
+    public_url: String,
     known: Mutex<Known>,
     failures: Rate,
+    sessions: Sessions,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Visitor {
+    /// Whose token it is.
+    pub token: Option<(TokenName, Role)>,
+    /// What the forms of a logged-in browser carry.
+    pub form_key: Option<String>,
 }
 
 /// The tokens as they were when the file was looked at last.
@@ -38,14 +54,24 @@ struct Known {
 /// What changes whenever the list is written.
 type FileState = (u64, i64, i64, u64);
 
+impl Visitor {
+    /// Whose token it is, if it may decide.
+    pub(super) fn admin(&self) -> Option<&TokenName> {
+        self.token.as_ref().filter(|(_, role)| *role == Role::Admin).map(|(name, _)| name)
+    }
+}
+
 impl Gate {
-    pub(super) fn new(access: &Access, layout: Layout, clock: Clock) -> Self {
+    /// `public_url` is where browsers find this server.
+    pub(super) fn new(access: &Access, layout: Layout, clock: Clock, public_url: &str) -> Self {
         Self {
             reading: access.read,
             layout,
             clock,
+            public_url: public_url.to_owned(),
             known: Mutex::default(),
             failures: Rate::new(access.failed_logins_per_minute),
+            sessions: Sessions::default(),
         }
     }
 
@@ -58,32 +84,107 @@ impl Gate {
     pub(super) fn admit(
         &self,
         target: &Target<'_>,
-        headers: &HeaderMap,
+        request: &Parts,
         client: IpAddr,
-    ) -> Result<Option<TokenName>, Refusal> {
-        // How to trust this server is what one needs first.
-        if !self.is_closed() || matches!(target, Target::Style | Target::Ca) {
-            return Ok(None);
+    ) -> Result<Visitor, Refusal> {
+        let headers = &request.headers;
+        match target {
+            // How to trust this server is what one needs first.
+            Target::Style | Target::Ca => return Ok(Visitor::default()),
+            Target::Form(_) if !comes_from_here(headers, &request.uri, &self.public_url) => {
+                return Err(from_elsewhere());
+            }
+            Target::Api(call) if call.decides() => return self.admit_deciding(request, client),
+            _ => {}
         }
-        let Some(given) = headers.get(header::AUTHORIZATION) else {
+        // Where anyone may read, nobody is asked who they are.
+        let is_asked = self.is_closed() || matches!(target, Target::Api(_));
+        let given = headers.get(header::AUTHORIZATION).filter(|_| is_asked);
+        if let Some(given) = given {
+            return self.by_token(given, client);
+        }
+        let visitor = self.by_session(headers);
+        let is_free = !self.is_closed() || target.is_for_everyone();
+        match visitor {
+            Some(visitor) => Ok(visitor),
+            None if is_free => Ok(Visitor::default()),
+            None => {
+                Err(unauthorized("this mirror is read with a token: opam-keep token add makes one"))
+            }
+        }
+    }
+
+    /// Looks at what a form of a logged-in browser carries.
+    pub(super) fn is_own_form(&self, visitor: &Visitor, given: Option<&str>) -> bool {
+        // Whoever could measure this has the session's cookie.
+        visitor.form_key.is_some() && visitor.form_key.as_deref() == given
+    }
+
+    /// Begins the session of a browser that shows a token; the cookie to set.
+    pub(super) fn log_in(&self, secret: &str, client: IpAddr) -> Result<HeaderValue, Refusal> {
+        let now = self.clock.now();
+        let found = self.tokens().of(secret.trim(), now).map(|token| token.sha256);
+        let token = found.ok_or_else(|| self.failed(client))?;
+        self.sessions.begin(token).map_err(|error| {
+            tracing::error!(%error, "nobody can log in");
+            let message = "there are no random numbers; see the server's log";
+            Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message }
+        })
+    }
+
+    /// Ends a browser's session; the cookie to set.
+    pub(super) fn log_out(&self, headers: &HeaderMap) -> HeaderValue {
+        self.sessions.end(headers)
+    }
+
+    fn admit_deciding(&self, request: &Parts, client: IpAddr) -> Result<Visitor, Refusal> {
+        if !comes_from_nowhere_else(&request.headers, &request.uri, &self.public_url) {
+            return Err(from_elsewhere());
+        }
+        // A browser sends cookies by itself, so those decide nothing here.
+        let Some(given) = request.headers.get(header::AUTHORIZATION) else {
             return Err(unauthorized(
-                "this mirror is read with a token: opam-keep token add makes one",
+                "deciding needs an admin token: opam-keep token add --admin makes one",
             ));
         };
-        let now = self.clock.now();
-        let name =
-            secret(given).and_then(|secret| Some(self.tokens().of(&secret, now)?.name.clone()));
-        match name {
-            Some(name) => Ok(Some(name)),
-            None if self.failures.take(client) => {
-                tracing::warn!(%client, "a login failed");
-                Err(unauthorized("this token is not good here, or not any more"))
-            }
-            // Nothing that opam or curl would try again.
+        let visitor = self.by_token(given, client)?;
+        match visitor.admin() {
+            Some(_) => Ok(visitor),
             None => Err(Refusal {
                 status: StatusCode::FORBIDDEN,
-                message: "too many logins failed from this address: try again in a minute",
+                message: "this token may read and not decide: opam-keep token add --admin makes \
+                          one that may",
             }),
+        }
+    }
+
+    fn by_token(&self, given: &HeaderValue, client: IpAddr) -> Result<Visitor, Refusal> {
+        let now = self.clock.now();
+        let tokens = self.tokens();
+        let token = secret(given).and_then(|secret| tokens.of(&secret, now));
+        let token = token.ok_or_else(|| self.failed(client))?;
+        Ok(Visitor { token: Some(named(token)), form_key: None })
+    }
+
+    fn by_session(&self, headers: &HeaderMap) -> Option<Visitor> {
+        if !headers.contains_key(header::COOKIE) {
+            return None;
+        }
+        let Session { token, form_key, .. } = self.sessions.of(headers)?;
+        let tokens = self.tokens();
+        let token = tokens.with_hash(&token, self.clock.now())?;
+        Some(Visitor { token: Some(named(token)), form_key: Some(form_key) })
+    }
+
+    fn failed(&self, client: IpAddr) -> Refusal {
+        if self.failures.take(client) {
+            tracing::warn!(%client, "a login failed");
+            return unauthorized("this token is not good here, or not any more");
+        }
+        // Nothing that opam or curl would try again.
+        Refusal {
+            status: StatusCode::FORBIDDEN,
+            message: "too many logins failed from this address: try again in a minute",
         }
     }
 
@@ -125,6 +226,17 @@ fn secret(given: &HeaderValue) -> Option<String> {
     let decoded = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
     let (_, password) = decoded.split_once(':')?;
     Some(password.to_owned())
+}
+
+fn named(token: &Token) -> (TokenName, Role) {
+    (token.name.clone(), token.role)
+}
+
+const fn from_elsewhere() -> Refusal {
+    Refusal {
+        status: StatusCode::FORBIDDEN,
+        message: "this came from a page of another site: open this server's own page and try there",
+    }
 }
 
 const fn unauthorized(message: &'static str) -> Refusal {

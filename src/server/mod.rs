@@ -8,17 +8,21 @@ mod access;
 mod activity;
 pub mod admin;
 mod answer;
+mod api;
 mod archive;
 mod body;
-mod front;
 mod gate;
+mod given;
 mod hot;
 mod ledger;
 mod listener;
+mod pages;
 mod past;
 mod progress_io;
 mod rate;
 mod repository;
+mod same_origin;
+mod sessions;
 pub mod status;
 mod target;
 pub mod tls;
@@ -26,14 +30,14 @@ pub mod tls;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
-use crate::store::tokens::TokenName;
 use access::{Asked, Logged};
 use archive::Asking;
 use body::Body;
 use bytes::Bytes;
-use gate::Gate;
+use gate::{Gate, Visitor};
 use hot::Hot;
 use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use listener::Limits;
@@ -174,7 +178,7 @@ impl Bound {
         let layout = keeper.store().layout().clone();
         let server = Arc::new(Server {
             keeper: Arc::clone(&keeper),
-            gate: Gate::new(&config.access, layout, clock.clone()),
+            gate: Gate::new(&config.access, layout, clock.clone(), &self.public_url),
             misses: Rate::new(config.access.misses_per_minute),
             clock,
             hot: Hot::default(),
@@ -222,12 +226,13 @@ impl Server {
     async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Logged> {
         let begun = Instant::now();
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
+        let (request, body) = request.into_parts();
         let mut asked = Asked::new(id, client, begun, &request);
-        let (mut response, by) = self.let_in(&request, client).await;
-        if let (Some(asked), Some(by)) = (&mut asked, by) {
-            asked.by(by);
+        let (mut response, visitor) = self.let_in(&request, body, client).await;
+        if let (Some(asked), Some((name, _))) = (&mut asked, visitor.token) {
+            asked.by(name);
         }
-        if request.method() == http::Method::HEAD {
+        if request.method == http::Method::HEAD {
             let bytes = http_body::Body::size_hint(response.body()).exact();
             *response.body_mut() = Body::Empty;
             if let Some(bytes) = bytes {
@@ -250,25 +255,42 @@ impl Server {
     /// The answer, and as whom the client was let in.
     async fn let_in(
         &self,
-        request: &Request<Incoming>,
+        request: &Parts,
+        body: Incoming,
         client: IpAddr,
-    ) -> (Response<Body>, Option<TokenName>) {
-        let headers = request.headers();
-        let target = target::parse(request.method(), request.uri(), request.version(), headers);
-        let let_in = target.and_then(|target| {
-            let by = self.gate.admit(&target, headers, client)?;
-            Ok((target, by))
-        });
-        match let_in {
-            Ok((target, by)) => (self.route(target, request, client).await, by),
-            Err(refusal) => (answer::message(refusal.status, refusal.message), None),
+    ) -> (Response<Body>, Visitor) {
+        let Parts { method, uri, version, headers, .. } = request;
+        let visitor = Visitor::default();
+        let target = match target::parse(method, uri, *version, headers) {
+            Ok(target) => target,
+            Err(refusal) => {
+                body::let_pass(body).await;
+                let response = match api::is_below(uri.path()) {
+                    true => api::refused(refusal, uri.path()),
+                    false => pages::refused(refusal, &visitor, request),
+                };
+                return (response, visitor);
+            }
+        };
+        match self.gate.admit(&target, request, client) {
+            Ok(visitor) => (self.route(target, request, body, &visitor, client).await, visitor),
+            Err(refusal) => {
+                body::let_pass(body).await;
+                let response = match target {
+                    Target::Api(_) => api::refused(refusal, uri.path()),
+                    _ => pages::refused(refusal, &visitor, request),
+                };
+                (response, visitor)
+            }
         }
     }
 
     async fn route(
         &self,
         target: Target<'_>,
-        request: &Request<Incoming>,
+        request: &Parts,
+        body: Incoming,
+        visitor: &Visitor,
         client: IpAddr,
     ) -> Response<Body> {
         match target {
@@ -276,12 +298,25 @@ impl Server {
                 repository::unknown()
             }
             Target::Of { when, name, part } => self.part(when, name, part, request, client).await,
-            Target::Front => front::page(self, &self.clock),
-            Target::Style => front::style(),
-            Target::Ca => front::ca(self),
+            Target::Page(page) => pages::show(self, page, visitor, request).await,
+            Target::Form(form) => pages::submit(self, form, visitor, request, body, client).await,
+            Target::Api(call) => api::answer(self, call, visitor, request, body).await,
+            Target::Style => pages::style(),
+            Target::Ca => self.ca(),
             Target::Checkpoint => ledger::checkpoint(self).await,
             Target::LedgerKey => ledger::key(self),
             Target::Tile(path) => ledger::tile(self, path).await,
+        }
+    }
+
+    /// The certificate of the CA that opam-keep made for itself, if it did.
+    fn ca(&self) -> Response<Body> {
+        match &self.ca {
+            Some(ca) => answer::plain(ca.clone(), "application/x-pem-file", "no-cache"),
+            None => answer::message(
+                http::StatusCode::NOT_FOUND,
+                "this server's certificate was not made by opam-keep",
+            ),
         }
     }
 
@@ -290,10 +325,10 @@ impl Server {
         when: Option<When>,
         name: Option<&str>,
         part: Part,
-        request: &Request<Incoming>,
+        request: &Parts,
         client: IpAddr,
     ) -> Response<Body> {
-        let (headers, version) = (request.headers(), request.version());
+        let (headers, version) = (&request.headers, request.version);
         let asking = Asking { headers, version, client };
         match (part, when) {
             (Part::Index, None) => repository::index(self, name, headers),

@@ -5,11 +5,12 @@ use crate::keeper::Keeper;
 use crate::keeper::alerts::SinkStatus;
 use crate::keeper::recheck::RecheckStatus;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The state of a running server, or of a store that no server runs on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Whether a server runs on the store.
     pub running: bool,
@@ -17,8 +18,9 @@ pub struct Status {
     pub version: String,
     /// When this was told.
     pub at: Timestamp,
-    /// The data directory.
-    pub store: PathBuf,
+    /// The data directory; told on its own machine alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<PathBuf>,
     /// Whether nothing is asked of other machines.
     #[serde(default)]
     pub offline: bool,
@@ -45,7 +47,7 @@ pub struct Status {
 }
 
 /// The state of one repository.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RepositoryStatus {
     /// Its name.
     pub name: String,
@@ -89,7 +91,7 @@ pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
         running: true,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: clock.now(),
-        store: store.layout().root().to_owned(),
+        store: Some(store.layout().root().to_owned()),
         offline: keeper.is_offline(),
         problem: store.blobs().check_room().err().map(|error| error.to_string()),
         ledger: store.log().verifier().name().to_owned(),

@@ -1,5 +1,7 @@
 //! What a request asks for, parsed strictly: whatever is not one of these is refused.
 
+use super::api::{self, Call};
+use super::pages::{self, Form, Page};
 use crate::keeper::{NotAPoint, When};
 use crate::ledger::tile::TilePath;
 use crate::opam::{Checksum, ChecksumKind, EXTRA_SOURCE, Package};
@@ -11,9 +13,13 @@ use std::borrow::Cow;
 /// One thing that can be asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
-    /// The front page.
-    Front,
-    /// The front page's style sheet.
+    /// A web page.
+    Page(Page),
+    /// A form of a web page.
+    Form(Form),
+    /// A call of the JSON API.
+    Api(Call),
+    /// The pages' style sheet.
     Style,
     /// The self-made CA's certificate.
     Ca,
@@ -54,8 +60,18 @@ pub(super) struct Refusal {
     pub message: &'static str,
 }
 
+impl Target<'_> {
+    /// Whether it is for those who have not said who they are yet.
+    pub(super) fn is_for_everyone(&self) -> bool {
+        matches!(
+            self,
+            Self::Style | Self::Ca | Self::Page(Page::LogIn { .. }) | Self::Form(Form::LogIn)
+        )
+    }
+}
+
 impl Refusal {
-    const fn bad(message: &'static str) -> Self {
+    pub(super) const fn bad(message: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, message }
     }
 
@@ -78,12 +94,6 @@ pub(super) fn parse<'a>(
             message: "the headers are longer than 16 KiB",
         });
     }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            message: "only GET and HEAD are understood here",
-        });
-    }
     if version <= Version::HTTP_11 {
         if uri.authority().is_some() {
             return Err(Refusal::bad("this is a mirror, not a forward proxy: ask for a path"));
@@ -97,17 +107,36 @@ pub(super) fn parse<'a>(
     if !path.starts_with('/') || path.len() > MAX_PATH {
         return Err(Refusal::bad("the path is too long or does not begin with /"));
     }
-    parse_path(path)
+    parse_path(method, path, uri.query().unwrap_or_default())
 }
 
-fn parse_path(path: &str) -> Result<Target<'_>, Refusal> {
+fn parse_path<'a>(method: &Method, path: &'a str, query: &str) -> Result<Target<'a>, Refusal> {
     // opam keeps doubled slashes of a configured URL, so empty segments mean nothing.
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
         return Err(Refusal::bad("a path has no . or .. segments"));
     }
+    if query.len() > MAX_PATH {
+        return Err(Refusal::bad("the query is too long"));
+    }
+    if let ["api", rest @ ..] = &segments[..] {
+        return api::parse(method, rest, query).map(Target::Api);
+    }
+    if *method == Method::POST
+        && let Some(form) = pages::form(&segments)
+    {
+        return form.map(Target::Form);
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Refusal {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            message: "only GET and HEAD are understood here",
+        });
+    }
+    if let Some(page) = pages::page(&segments, query) {
+        return page.map(Target::Page);
+    }
     match segments[..] {
-        [] => Ok(Target::Front),
         ["assets", "style.css"] => Ok(Target::Style),
         ["assets", "ca.pem"] => Ok(Target::Ca),
         ["ledger", "checkpoint"] => Ok(Target::Checkpoint),
@@ -311,6 +340,7 @@ mod tests {
                 .err()
         };
         assert_eq!(parse(Method::POST, Version::HTTP_11, 1), Some(405));
+        assert_eq!(parse(Method::DELETE, Version::HTTP_11, 1), Some(405));
         assert_eq!(parse(Method::GET, Version::HTTP_11, 2), Some(400));
         assert_eq!(parse(Method::GET, Version::HTTP_11, 0), Some(400));
         assert_eq!(parse(Method::GET, Version::HTTP_10, 0), None);

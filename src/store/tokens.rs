@@ -164,8 +164,12 @@ impl Tokens {
     /// The token that has this secret, if it is good now.
     pub fn of(&self, secret: &str, now: Timestamp) -> Option<&Token> {
         // Whoever learns from the time it takes how much of a hash they guessed learns no secret.
-        let sha256 = Sha256::of(secret.as_bytes());
-        let found = self.0.iter().find(|token| token.sha256 == sha256);
+        self.with_hash(&Sha256::of(secret.as_bytes()), now)
+    }
+
+    /// The token whose secret has this SHA-256, if it is good now.
+    pub fn with_hash(&self, sha256: &Sha256, now: Timestamp) -> Option<&Token> {
+        let found = self.0.iter().find(|token| token.sha256 == *sha256);
         found.filter(|token| token.expires.is_none_or(|expires| now < expires))
     }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod alerts;
+mod api;
 mod at;
 mod audit;
 mod bundle;
@@ -12,6 +13,7 @@ mod ci;
 mod config;
 mod connections;
 mod crash;
+mod decide;
 mod divergences;
 mod dune;
 mod history;
@@ -21,6 +23,7 @@ mod install;
 mod joined;
 mod ledger;
 mod lies;
+mod pages;
 mod pins;
 mod policy;
 mod recheck;

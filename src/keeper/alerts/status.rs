@@ -4,10 +4,11 @@ use crate::config::Config;
 use crate::store::layout::Layout;
 use crate::store::outbox::{self, Outbox, Subject, Waiting};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How one sink stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SinkStatus {
     /// The sink.
     pub sink: String,
@@ -26,7 +27,7 @@ pub struct SinkStatus {
 }
 
 /// An alert that waits.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingStatus {
     /// What it tells, in a line.
     pub what: String,

@@ -123,10 +123,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When there is no such divergence, or the store fails.
-    pub async fn explained_divergence(
-        self: &Arc<Self>,
-        id: u64,
-    ) -> Result<Explained, BrowseError> {
+    pub async fn explained_divergence(self: &Arc<Self>, id: u64) -> Result<Explained, BrowseError> {
         let keeper = Arc::clone(self);
         let recorded = off_the_reactor(move || keeper.recorded(id)).await?;
         let why = self.why(id, &recorded.divergence).await?;
@@ -188,7 +185,9 @@ impl Keeper {
 
     fn recorded(&self, id: u64) -> Result<Recorded, BrowseError> {
         let not_found = || {
-            BrowseError::NotFound(format!("ledger entry {id} is no divergence; /divergences lists them"))
+            BrowseError::NotFound(format!(
+                "ledger entry {id} is no divergence; /divergences lists them"
+            ))
         };
         let divergence = match self.entry(id) {
             Ok(Entry::Divergence(divergence)) => divergence,

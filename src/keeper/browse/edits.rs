@@ -67,9 +67,7 @@ fn note_next(
     };
     let snapshot = snapshot_at(store, entry)?;
     let (files, edits) = match before {
-        Some(before) if before.snapshot.admitted == snapshot.admitted => {
-            (before.files, Vec::new())
-        }
+        Some(before) if before.snapshot.admitted == snapshot.admitted => (before.files, Vec::new()),
         Some(before) => {
             let files = Arc::new(list_or_none(store, &snapshot));
             let edits = edits(&before.files, &files);

@@ -108,8 +108,7 @@ impl Keeper {
         let store = self.store.clone();
         let read = off_the_reactor(move || Packages::read(store.blobs(), state)).await?;
         let packages = Arc::new(read);
-        let mut by_repository =
-            known.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_repository = known.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
         by_repository.insert(repository.to_owned(), Arc::clone(&packages));
         Ok(packages)
     }
@@ -187,8 +186,7 @@ impl Packages {
     /// Reads the opam file of each package's newest version.
     fn read(blobs: &Blobs, state: Sha256) -> Result<Self, BrowseError> {
         let list = blobs.read(&state, FileList::MAX_SIZE)?;
-        let list =
-            FileList::parse(&list).map_err(|error| BrowseError::Store(error.to_string()))?;
+        let list = FileList::parse(&list).map_err(|error| BrowseError::Store(error.to_string()))?;
         let mut packages = Self {
             state,
             versions: BTreeMap::new(),

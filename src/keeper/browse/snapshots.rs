@@ -92,7 +92,8 @@ impl Keeper {
             };
             let mut changes = Vec::new();
             if let Some(before) = before {
-                let failed = |error: crate::keeper::RefreshError| BrowseError::Store(error.to_string());
+                let failed =
+                    |error: crate::keeper::RefreshError| BrowseError::Store(error.to_string());
                 let was = keeper.admitted(before)?.snapshot.admitted;
                 let was = read_list(&keeper.store, &was).map_err(failed)?;
                 let is = read_list(&keeper.store, &snapshot.admitted).map_err(failed)?;

@@ -10,6 +10,7 @@ use crate::store::blobs::Hashed;
 use crate::store::catalog::{Kept, Last, Subject};
 use crate::upstream::FetchErrorKind;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thiserror::Error;
@@ -25,7 +26,7 @@ pub enum Asker {
 }
 
 /// What came of one recheck.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Checked {
     /// The URL.
     pub url: String,

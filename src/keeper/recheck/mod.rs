@@ -19,6 +19,7 @@ use crate::ledger::entry::Outcome;
 use crate::store::catalog::{IndexError, Last, Rechecks, Subject};
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(super) struct Rechecking {
 }
 
 /// How rechecks stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecheckStatus {
     /// How many URLs there are of each last outcome.
     pub urls: BTreeMap<Outcome, u64>,

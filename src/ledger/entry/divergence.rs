@@ -132,7 +132,9 @@ pub enum Action {
 }
 
 /// What has become of a divergence; it only ever moves on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum DivergenceState {
     /// Nobody decided anything yet.

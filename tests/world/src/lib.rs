@@ -14,6 +14,7 @@ pub mod raw;
 
 mod archive;
 mod authority;
+mod browser;
 mod checkout;
 mod checksum;
 mod curl;
@@ -40,6 +41,7 @@ mod trace;
 mod world;
 
 pub use archive::tar_gz;
+pub use browser::Browser;
 pub use checkout::Checkout;
 pub use checksum::{Kind, hex};
 pub use curl::{Answer, Curl};

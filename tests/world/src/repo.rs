@@ -20,6 +20,7 @@ pub struct Repo {
 pub struct Package {
     name: String,
     version: String,
+    synopsis: String,
     depends: Vec<String>,
     archive: Option<Archive>,
     extra_sources: Vec<(String, Archive)>,
@@ -99,6 +100,7 @@ impl Package {
         Self {
             name: name.to_owned(),
             version: version.to_owned(),
+            synopsis: "A package of the world".to_owned(),
             depends: Vec::new(),
             archive: None,
             extra_sources: Vec::new(),
@@ -136,6 +138,12 @@ impl Package {
     /// The same with an extra source, put under `name` in the source tree.
     pub fn extra_source(mut self, name: &str, url: &str, bytes: &[u8], kinds: &[Kind]) -> Self {
         self.extra_sources.push((name.to_owned(), Archive::new(url, bytes.to_vec(), kinds)));
+        self
+    }
+
+    /// The same, saying something else of itself.
+    pub fn synopsis(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.synopsis);
         self
     }
 
@@ -182,10 +190,11 @@ impl Package {
 
     fn opam(&self) -> String {
         let mut text = format!(
-            "opam-version: \"2.0\"\nsynopsis: \"A package of the world\"\n\
+            "opam-version: \"2.0\"\nsynopsis: \"{}\"\n\
              maintainer: \"world@example.org\"\nauthors: \"world\"\n\
              homepage: \"https://example.org\"\nbug-reports: \"https://example.org\"\n\
              license: \"ISC\"\ndepends: [{}]\n",
+            self.synopsis,
             quoted(&self.depends),
         );
         if let Some(archive) = &self.archive {

@@ -1,0 +1,67 @@
+//! One version of a package.
+
+use super::shown::{DiffLine, Moment, bytes, diff_lines};
+use super::{Frame, written};
+use crate::keeper::browse::{ArchiveDetails, BrowseError, VersionDetails};
+use crate::opam::Package;
+use crate::server::Server;
+use crate::server::body::Body;
+use askama::Template;
+use http::Response;
+use jiff::Timestamp;
+
+#[derive(Template)]
+#[template(path = "version.html", config = "src/server/askama.toml")]
+struct Version {
+    frame: Frame,
+    version: VersionDetails,
+    /// The home page, where a browser may be sent there.
+    homepage: Option<String>,
+    archives: Vec<Archive>,
+    edits: Vec<Edit>,
+}
+
+struct Archive {
+    declared: ArchiveDetails,
+    pinned: Option<Pinned>,
+}
+
+struct Pinned {
+    at: Moment,
+    size: String,
+}
+
+struct Edit {
+    entry: u64,
+    at: Moment,
+    lines: Vec<DiffLine>,
+    more: usize,
+}
+
+pub(super) async fn page(
+    server: &Server,
+    frame: Frame,
+    repository: &str,
+    package: &Package,
+) -> Result<Response<Body>, BrowseError> {
+    let mut version = server.keeper.version(repository, package).await?;
+    let now = server.clock.now();
+    let archives = std::mem::take(&mut version.archives).into_iter();
+    let archives = archives.map(|declared| archive(declared, now)).collect();
+    let edits = std::mem::take(&mut version.edits).into_iter().map(|edit| {
+        let (lines, more) = diff_lines(&edit.diff);
+        Edit { entry: edit.entry, at: Moment::new(edit.at, now), lines, more }
+    });
+    let edits = edits.collect();
+    let is_web = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    let homepage = version.homepage.clone().filter(is_web);
+    written(&Version { frame, version, homepage, archives, edits })
+}
+
+fn archive(declared: ArchiveDetails, now: Timestamp) -> Archive {
+    let pinned = declared
+        .pin
+        .as_ref()
+        .map(|it| Pinned { at: Moment::new(it.pin.at, now), size: bytes(it.pin.size) });
+    Archive { declared, pinned }
+}
