@@ -2,6 +2,7 @@
 
 use super::output::say;
 use super::{Context, Failure, admin_client, output};
+use crate::VERSION;
 use crate::clock::Clock;
 use crate::keeper::alerts;
 use crate::keeper::recheck::RecheckStatus;
@@ -58,7 +59,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
     });
     Ok(Status {
         running: false,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.text.to_owned(),
         at: Clock::system().now(),
         store: Some(layout.root().to_owned()),
         offline: context.config.upstream.offline,

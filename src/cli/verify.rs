@@ -2,6 +2,8 @@
 
 use super::output::say;
 use super::{Context, Failure, admin_client, output};
+use crate::clock::Clock;
+use crate::keeper::verified::Verified;
 use crate::keeper::verify::{self, Report, Step};
 use crate::store::layout::Layout;
 use clap::Args;
@@ -32,6 +34,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         Step::Blob(_) => bar.inc(1),
     });
     bar.finish_and_clear();
+    let left = Verified::new(&report, Clock::system().now()).leave(&layout);
+    if let Err(error) = left {
+        tracing::debug!(%error, "what was found is not left in the store");
+    }
     tell_server(&layout, &report);
     let sound = report.problems.is_empty();
     if context.json {

@@ -35,6 +35,8 @@ pub(super) struct Running {
     /// How far it has come.
     pub progress: watch::Receiver<Progress>,
     begun: Instant,
+    /// Whether someone else had it begun.
+    pub is_joined: bool,
 }
 
 impl Running {
@@ -60,12 +62,12 @@ impl Fills {
         let id = id_of(repository, &archives, &asked);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fill) = running.get(&id) {
-            return Ok(fill.clone());
+            return Ok(Running { is_joined: true, ..fill.clone() });
         }
         // A fetch that ended since the caller looked has left its pin or its failure here.
         if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
             let (_, progress) = watch::channel(Progress::Kept(kept, None));
-            return Ok(Running { progress, begun: Instant::now() });
+            return Ok(Running { progress, begun: Instant::now(), is_joined: true });
         }
         if keeper.is_offline {
             return Err(Missing::Offline);
@@ -77,7 +79,7 @@ impl Fills {
             return Err(Missing::Busy);
         }
         let (progress, receiver) = watch::channel(Progress::Asking);
-        let fill = Running { progress: receiver, begun: Instant::now() };
+        let fill = Running { progress: receiver, begun: Instant::now(), is_joined: false };
         running.insert(id, fill.clone());
         // Its place takes the lock again when it ends, and a task may end at once.
         drop(running);

@@ -20,12 +20,14 @@ mod fill;
 pub mod first_said;
 pub mod history;
 pub mod import;
+mod measured;
 mod missing;
 pub mod offered;
 mod past;
 mod progress;
 pub mod proof;
 mod raw_files;
+pub mod readiness;
 pub mod recheck;
 mod refresh;
 mod repository;
@@ -40,6 +42,8 @@ mod state;
 pub mod static_files;
 mod stronger;
 pub mod sync;
+pub mod tally;
+pub mod verified;
 pub mod verify;
 
 pub use admit::AdmitError;
@@ -59,12 +63,13 @@ use crate::store::Store;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
 use crate::upstream::repository::{RepositoryError, RepositorySource};
-use crate::upstream::{Client, SetupError};
+use crate::upstream::{self, Client, SetupError};
 use alerts::{Alerts, AlertsError};
 use browse::Browsed;
 use divergences::{DecideError, Noted};
 use evidence::EvidenceRoom;
 use fill::Fills;
+use measured::Measured;
 use missing::NegativeCache;
 use past::PastStates;
 use recheck::Rechecking;
@@ -75,6 +80,7 @@ use sources::Asked;
 use std::sync::Arc;
 use std::time::Duration;
 use sync::Turns;
+use tally::Tally;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -99,6 +105,8 @@ pub struct Keeper {
     alerts: Alerts,
     evidence: EvidenceRoom,
     browsed: Browsed,
+    tally: Tally,
+    measured: Measured,
     tasks: TaskTracker,
 }
 
@@ -176,7 +184,7 @@ impl Keeper {
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
         let alerts = Alerts::open(config, &store, &clock)?;
-        let mut repositories = Vec::new();
+        let (mut repositories, tally) = (Vec::new(), Tally::default());
         for (position, settings) in config.repository.iter().enumerate() {
             let place = Place::of(config, position, None);
             let name = settings.name.to_string();
@@ -185,6 +193,10 @@ impl Keeper {
                 .map_err(|source| OpenError::Source { name, source })?;
             let repository = Repository::open(settings.clone(), place, source, &store);
             repositories.push(Arc::new(repository));
+            tally.expect(settings.name.as_str());
+            if let Some(host) = settings.upstream.get_ref().expose().host_str() {
+                client.tally().expect(host);
+            }
         }
         Ok(Arc::new(Self {
             client,
@@ -204,6 +216,8 @@ impl Keeper {
             alerts,
             evidence: EvidenceRoom::new(&config.store),
             browsed: Browsed::default(),
+            tally,
+            measured: Measured::default(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -211,6 +225,16 @@ impl Keeper {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What clients asked for.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// What was asked of upstream hosts.
+    pub fn upstream_tally(&self) -> &upstream::Tally {
+        self.client.tally()
     }
 
     /// What people are told.
@@ -341,6 +365,7 @@ impl Keeper {
             Ok(refreshed) => refreshed,
             Err(error) => Err(RefreshError::Store(error.to_string())),
         };
+        self.tally.refreshed(repository.name(), &refreshed);
         match &refreshed {
             Ok(Refreshed::Admitted { entry, versions }) => {
                 self.negative.clear();
@@ -440,18 +465,29 @@ impl Keeper {
     async fn answer(self: &Arc<Self>, declared: Result<Option<Declared>, IndexError>) -> Answer {
         let Declared { repository, archives } = match declared {
             Ok(Some(declared)) => declared,
-            Ok(None) => return Answer::Missing(Missing::Undeclared),
+            Ok(None) => {
+                self.tally.unasked.inc();
+                return Answer::Missing(Missing::Undeclared);
+            }
             Err(error) => {
+                self.tally.unasked.inc();
                 tracing::error!(%error, "the catalog failed");
                 return Answer::Missing(Missing::Store("the catalog failed".to_owned()));
             }
         };
         match self.fills.join(self, repository.name(), archives, Asked::Sources) {
             Ok(fill) => {
+                match fill.is_joined {
+                    true => self.tally.joined.inc(),
+                    false => self.tally.misses.inc(),
+                }
                 let patience = fill.patience(self.patience);
                 wait(fill.progress, patience).await
             }
-            Err(missing) => Answer::Missing(missing),
+            Err(missing) => {
+                self.tally.unasked.inc();
+                Answer::Missing(missing)
+            }
         }
     }
 }

@@ -31,6 +31,10 @@ impl Keeper {
         self.tasks.spawn(async move {
             follow.run_until_cancelled(keeper.follow_edits()).await;
         });
+        let (keeper, measure) = (Arc::clone(self), stop.clone());
+        self.tasks.spawn(async move {
+            measure.run_until_cancelled(keeper.measure()).await;
+        });
         let (keeper, watch) = (Arc::clone(self), stop.clone());
         self.tasks.spawn(async move {
             watch.run_until_cancelled(keeper.watch_conditions()).await;

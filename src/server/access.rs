@@ -2,14 +2,17 @@
 //! meant to be.
 
 use super::body::Body;
+use super::metrics::Metrics;
+use super::route::Route;
 use crate::store::tokens::TokenName;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 use tracing::Level;
@@ -18,18 +21,20 @@ use tracing::Level;
 pub(super) struct Asked {
     id: u64,
     client: IpAddr,
-    begun: Instant,
     method: Method,
     path: String,
     /// The token by which the client was let in.
     by: Option<TokenName>,
 }
 
-/// A body that writes its request's line when it is let go of.
+/// A body that counts its request, and writes its line, when it is let go of.
 pub(super) struct Logged {
     body: Body,
     asked: Option<Asked>,
-    status: u16,
+    metrics: Arc<Metrics>,
+    route: Route,
+    begun: Instant,
+    status: StatusCode,
     sent: u64,
     /// How much there is to send, as far as that is known.
     whole: Option<u64>,
@@ -38,11 +43,10 @@ pub(super) struct Logged {
 
 impl Asked {
     /// Notes what was asked for; nothing when nobody reads it.
-    pub(super) fn new(id: u64, client: IpAddr, begun: Instant, request: &Parts) -> Option<Self> {
+    pub(super) fn new(id: u64, client: IpAddr, request: &Parts) -> Option<Self> {
         tracing::enabled!(target: "access", Level::INFO).then(|| Self {
             id,
             client,
-            begun,
             method: request.method.clone(),
             path: request.uri.path().to_owned(),
             by: None,
@@ -53,13 +57,21 @@ impl Asked {
     pub(super) fn by(&mut self, name: TokenName) {
         self.by = Some(name);
     }
+}
 
-    /// The response, whose end writes the line.
-    pub(super) fn log(asked: Option<Self>, response: Response<Body>) -> Response<Logged> {
-        let status = response.status().as_u16();
+impl Logged {
+    /// The response, whose end is counted and writes the line.
+    pub(super) fn new(
+        response: Response<Body>,
+        asked: Option<Asked>,
+        metrics: Arc<Metrics>,
+        route: Route,
+        begun: Instant,
+    ) -> Response<Self> {
+        let status = response.status();
         response.map(|body| {
             let whole = body.size_hint().exact();
-            Logged { body, asked, status, sent: 0, whole, ended: false }
+            Self { body, asked, metrics, route, begun, status, sent: 0, whole, ended: false }
         })
     }
 }
@@ -94,6 +106,8 @@ impl HttpBody for Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        self.metrics.count(self.route, self.status, self.sent, took);
         let Some(asked) = &self.asked else { return };
         let is_whole = self.ended || self.whole == Some(self.sent);
         tracing::info!(
@@ -103,10 +117,10 @@ impl Drop for Logged {
             token = asked.by.as_ref().map(TokenName::as_str),
             method = %asked.method,
             path = asked.path,
-            status = self.status,
+            status = self.status.as_u16(),
             bytes = self.sent,
             cut = (!is_whole).then_some(true),
-            microseconds = u64::try_from(asked.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "request"
         );
     }

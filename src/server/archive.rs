@@ -33,12 +33,15 @@ pub(super) async fn by_checksum(
     asking: &Asking<'_>,
 ) -> Response<Body> {
     if let Some(hot) = server.hot.find(&checksum) {
+        server.keeper.tally().hits.inc();
         return found(asking.headers, &hot.kept, Content::Memory(hot.bytes.clone()));
     }
     if let Ok(Some(kept)) = server.keeper.kept(&checksum) {
+        server.keeper.tally().hits.inc();
         return from_store(server, Some(checksum), kept, asking.headers).await;
     }
     if !server.misses.take(asking.client) {
+        server.keeper.tally().unasked.inc();
         return missing(&Missing::Often);
     }
     let answer = match when {
@@ -62,9 +65,11 @@ pub(super) async fn by_name(
     if when.is_none()
         && let Some(kept) = server.keeper.kept_by_name(scope, name).await
     {
+        server.keeper.tally().hits.inc();
         return from_store(server, None, kept, asking.headers).await;
     }
     if !server.misses.take(asking.client) {
+        server.keeper.tally().unasked.inc();
         return missing(&Missing::Often);
     }
     let answer = match when {
@@ -245,7 +250,7 @@ fn given_up() -> io::Error {
 
 const ARCHIVE: &str = "application/octet-stream";
 /// Says why an archive can't be had.
-const REASON: HeaderName = HeaderName::from_static("x-opam-keep-reason");
+pub(super) const REASON: HeaderName = HeaderName::from_static("x-opam-keep-reason");
 const MAX_REASON: usize = 400;
 /// How many bytes of an unverified archive are held back.
 const WITHHELD: u64 = 64 * 1024;

@@ -38,6 +38,12 @@ impl Limits {
         Self { all, per_address, addresses: Arc::default() }
     }
 
+    /// How many connections are open.
+    pub(super) fn open(&self) -> u64 {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.values().map(|count| *count as u64).sum()
+    }
+
     fn take(&self, address: IpAddr) -> Option<Place> {
         let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,19 +13,23 @@ mod archive;
 mod body;
 mod gate;
 mod given;
+mod health;
 mod hot;
 mod ledger;
 mod listener;
+mod metrics;
 mod pages;
 mod past;
 mod progress_io;
 mod rate;
 mod repository;
+mod route;
 mod same_origin;
 mod sessions;
 pub mod status;
 mod target;
 pub mod tls;
+mod traffic;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -41,7 +45,9 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use listener::Limits;
+use metrics::Metrics;
 use rate::Rate;
+use route::Route;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -53,6 +59,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use traffic::Traffic;
 
 /// A running server's state, shared by all its connections.
 pub(crate) struct Server {
@@ -63,6 +70,8 @@ pub(crate) struct Server {
     gate: Gate,
     /// How often clients ask for what is not kept.
     misses: Rate,
+    metrics: Arc<Metrics>,
+    traffic: Traffic,
     public_url: String,
     ca: Option<Bytes>,
     /// Request ids are this number, random at start, plus one each time.
@@ -180,6 +189,8 @@ impl Bound {
             keeper: Arc::clone(&keeper),
             gate: Gate::new(&config.access, layout, clock.clone(), &self.public_url),
             misses: Rate::new(config.access.misses_per_minute),
+            metrics: Arc::new(Metrics::new(&keeper)),
+            traffic: Traffic::read(keeper.store().layout()),
             clock,
             hot: Hot::default(),
             limits: Limits::new(
@@ -200,6 +211,7 @@ impl Bound {
             accepting.push(tokio::spawn(accept));
         }
         keeper.start(&stop);
+        let counting = tokio::spawn(traffic::follow(Arc::clone(&server), stop.clone()));
         stop.cancelled().await;
         tracing::info!("stopping: running downloads are finished");
         for accept in accepting {
@@ -214,6 +226,7 @@ impl Bound {
                 "connections cut short after the grace"
             );
         }
+        let _ = counting.await;
         keeper.finish(grace.saturating_sub(begun.elapsed()).max(Duration::from_millis(100))).await;
         stopped.cancel();
         let _ = std::fs::remove_file(socket);
@@ -227,8 +240,8 @@ impl Server {
         let begun = Instant::now();
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let (request, body) = request.into_parts();
-        let mut asked = Asked::new(id, client, begun, &request);
-        let (mut response, visitor) = self.let_in(&request, body, client).await;
+        let mut asked = Asked::new(id, client, &request);
+        let (mut response, visitor, route) = self.let_in(&request, body, client).await;
         if let (Some(asked), Some((name, _))) = (&mut asked, visitor.token) {
             asked.by(name);
         }
@@ -249,16 +262,19 @@ impl Server {
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         answer::insert(headers, REQUEST_ID, &format!("{id:016x}"));
-        Asked::log(asked, response)
+        if let Some(reason) = headers.get(archive::REASON).and_then(|it| it.to_str().ok()) {
+            self.metrics.count_unfilled(reason);
+        }
+        Logged::new(response, asked, Arc::clone(&self.metrics), route, begun)
     }
 
-    /// The answer, and as whom the client was let in.
+    /// The answer, as whom the client was let in, and what kind of thing was asked for.
     async fn let_in(
         &self,
         request: &Parts,
         body: Incoming,
         client: IpAddr,
-    ) -> (Response<Body>, Visitor) {
+    ) -> (Response<Body>, Visitor, Route) {
         let Parts { method, uri, version, headers, .. } = request;
         let visitor = Visitor::default();
         let target = match target::parse(method, uri, *version, headers) {
@@ -269,18 +285,22 @@ impl Server {
                     true => api::refused(refusal, uri.path()),
                     false => pages::refused(refusal, &visitor, request),
                 };
-                return (response, visitor);
+                return (response, visitor, Route::None);
             }
         };
+        let route = Route::from(&target);
         match self.gate.admit(&target, request, client) {
-            Ok(visitor) => (self.route(target, request, body, &visitor, client).await, visitor),
+            Ok(visitor) => {
+                let response = self.route(target, request, body, &visitor, client).await;
+                (response, visitor, route)
+            }
             Err(refusal) => {
                 body::let_pass(body).await;
                 let response = match target {
                     Target::Api(_) => api::refused(refusal, uri.path()),
                     _ => pages::refused(refusal, &visitor, request),
                 };
-                (response, visitor)
+                (response, visitor, route)
             }
         }
     }
@@ -306,6 +326,8 @@ impl Server {
             Target::Checkpoint => ledger::checkpoint(self).await,
             Target::LedgerKey => ledger::key(self),
             Target::Tile(path) => ledger::tile(self, path).await,
+            Target::Health(health) => health::answer(self, health, &request.headers).await,
+            Target::Metrics => metrics::answer(self).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What `status` tells of a running server.
 
+use crate::VERSION;
 use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::keeper::alerts::SinkStatus;
@@ -89,7 +90,7 @@ pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
     });
     Status {
         running: true,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.text.to_owned(),
         at: clock.now(),
         store: Some(store.layout().root().to_owned()),
         offline: keeper.is_offline(),

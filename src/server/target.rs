@@ -1,6 +1,7 @@
 //! What a request asks for, parsed strictly: whatever is not one of these is refused.
 
 use super::api::{self, Call};
+use super::health::Health;
 use super::pages::{self, Form, Page};
 use crate::keeper::{NotAPoint, When};
 use crate::ledger::tile::TilePath;
@@ -38,6 +39,10 @@ pub(super) enum Target<'a> {
     LedgerKey,
     /// A tile or entry bundle of the ledger.
     Tile(TilePath),
+    /// Something about the server itself.
+    Health(Health),
+    /// What a Prometheus scrapes.
+    Metrics,
 }
 
 /// What can be asked for of a repository.
@@ -65,7 +70,11 @@ impl Target<'_> {
     pub(super) fn is_for_everyone(&self) -> bool {
         matches!(
             self,
-            Self::Style | Self::Ca | Self::Page(Page::LogIn { .. }) | Self::Form(Form::LogIn)
+            Self::Style
+                | Self::Ca
+                | Self::Health(_)
+                | Self::Page(Page::LogIn { .. })
+                | Self::Form(Form::LogIn)
         )
     }
 }
@@ -139,6 +148,10 @@ fn parse_path<'a>(method: &Method, path: &'a str, query: &str) -> Result<Target<
     match segments[..] {
         ["assets", "style.css"] => Ok(Target::Style),
         ["assets", "ca.pem"] => Ok(Target::Ca),
+        ["livez"] => Ok(Target::Health(Health::Live)),
+        ["readyz"] => Ok(Target::Health(Health::Ready)),
+        ["version"] => Ok(Target::Health(Health::Version)),
+        ["metrics"] => Ok(Target::Metrics),
         ["ledger", "checkpoint"] => Ok(Target::Checkpoint),
         ["ledger", "key"] => Ok(Target::LedgerKey),
         ["ledger", ref rest @ ..] => parse_tile(rest),

@@ -104,6 +104,16 @@ impl Layout {
         self.alerts().join("fresh")
     }
 
+    /// What the last check of the whole store came to.
+    pub fn verified(&self) -> PathBuf {
+        self.root.join("verified.json")
+    }
+
+    /// What clients asked for, hour by hour.
+    pub fn traffic(&self) -> PathBuf {
+        self.root.join("traffic.json")
+    }
+
     /// The file whose lock says that a process owns the store.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")

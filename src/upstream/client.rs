@@ -11,6 +11,7 @@ use super::request::Request;
 use super::resolve::Resolver;
 use super::response::{BodyLimits, Response};
 use super::retry::{RetryLimits, retrying};
+use super::tally::{Outcome, Tally};
 use super::tls::Trust;
 use crate::config;
 use crate::safe_url::SafeUrl;
@@ -36,6 +37,7 @@ struct Shared {
     http: legacy::Client<Connector, Empty<Bytes>>,
     connector: Connector,
     hosts: Hosts,
+    tally: Arc<Tally>,
     limits: Limits,
     reach: Reach,
 }
@@ -98,7 +100,8 @@ impl Client {
         let longest_wait = timeout.saturating_mul(TURN_TIMEOUTS);
         let (concurrency, per_host) = (config.concurrency.get(), config.per_host.get());
         let hosts = Hosts::new(concurrency, per_host, longest_wait, limits.circuit);
-        Ok(Self(Arc::new(Shared { http, connector, hosts, limits, reach })))
+        let tally = Arc::default();
+        Ok(Self(Arc::new(Shared { http, connector, hosts, tally, limits, reach })))
     }
 
     /// Asks for `request`, follows redirects, and hands back the head with the body to come.
@@ -115,6 +118,11 @@ impl Client {
         retrying(self.0.limits.retry, || self.0.follow(&request)).await
     }
 
+    /// How often hosts were asked, and what came of it.
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+
     pub(super) fn reach(&self) -> &Reach {
         &self.0.reach
     }
@@ -126,11 +134,18 @@ impl Shared {
         let mut chain = Vec::new();
         loop {
             let failed = |kind| FetchError::new(&url, kind);
+            let host = url.expose().host_str().unwrap_or_default();
+            let count = |outcome| self.tally.count(host, outcome);
+            let refused = |kind| {
+                count(Outcome::from(&kind));
+                failed(kind)
+            };
             let uri = uri_of(&url).map_err(failed)?;
-            let turn = self.hosts.turn(&host_and_port(&url)).await.map_err(failed)?;
+            let turn = self.hosts.turn(&host_and_port(&url)).await.map_err(refused)?;
             let answer = match self.ask(request, &url, uri).await.map_err(failed) {
                 Ok(answer) => answer,
                 Err(error) => {
+                    count(Outcome::from(&error.kind));
                     if error.is_the_hosts_fault() {
                         turn.failed(&error.kind);
                     }
@@ -148,8 +163,10 @@ impl Shared {
                     pace: self.limits.pace,
                 };
                 let public = url.public().into();
-                return Response::new(answer, chain, public, limits, turn);
+                let counted = self.tally.begin(host);
+                return Response::new(answer, chain, public, limits, turn, counted);
             }
+            count(status.into());
             if status.is_server_error() {
                 turn.failed(&FetchErrorKind::Status(status));
             } else {

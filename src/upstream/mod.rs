@@ -14,7 +14,7 @@
 //! One file per idea: [`guard`] judges addresses, `resolve` finds them, `dial`, `proxy`, `tls`
 //! and `connect` make connections of them; `client` asks, follows redirects and hands out
 //! `request`'s answer as a `response`; `hosts` and `circuit` say whose turn it is, `retry`,
-//! `backoff` and `pace` when to try again and when to give up. [`repository`] fetches whole
+//! `backoff` and `pace` when to try again and when to give up; `tally` counts what came of it. [`repository`] fetches whole
 //! repositories' metadata; `post` carries alerts to hosts that the configuration names.
 
 pub mod backoff;
@@ -33,6 +33,7 @@ mod request;
 mod resolve;
 mod response;
 mod retry;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -45,3 +46,4 @@ pub use post::{Posted, Poster, authorities, fixed_address};
 pub use request::Request;
 pub use resolve::ResolveError;
 pub use response::Response;
+pub use tally::{Outcome, Tally};

@@ -3,6 +3,7 @@
 use super::error::{FetchError, FetchErrorKind, Wait};
 use super::hosts::Turn;
 use super::pace::{Pace, PaceLimits};
+use super::tally::{Counted, Outcome};
 use crate::safe_url::SafeUrl;
 use bytes::Bytes;
 use http::header::{ETAG, HeaderName, LAST_MODIFIED};
@@ -47,6 +48,7 @@ struct Body {
     limits: BodyLimits,
     pace: Pace,
     received: u64,
+    counted: Counted,
     state: State,
 }
 
@@ -69,15 +71,18 @@ impl Response {
         url: SafeUrl,
         limits: BodyLimits,
         turn: Turn,
+        mut counted: Counted,
     ) -> Result<Self, FetchError> {
         let (head, incoming) = answer.into_parts();
         let not_modified = head.status == StatusCode::NOT_MODIFIED;
         let content_length = incoming.size_hint().exact().filter(|_| !not_modified);
         let state = if not_modified || content_length == Some(0) {
             turn.succeeded();
+            counted.ended(Outcome::Ok);
             State::Ended
         } else if content_length.is_some_and(|length| length > limits.max_size) {
             turn.succeeded();
+            counted.ended(Outcome::TooLarge);
             let kind = FetchErrorKind::TooLarge { limit: limits.max_size };
             return Err(FetchError::new(&url, kind));
         } else {
@@ -90,7 +95,14 @@ impl Response {
             content_length,
             url,
             chain,
-            body: Body { incoming, limits, pace: Pace::new(limits.pace), received: 0, state },
+            body: Body {
+                incoming,
+                limits,
+                pace: Pace::new(limits.pace),
+                received: 0,
+                counted,
+                state,
+            },
         })
     }
 
@@ -117,13 +129,15 @@ impl Response {
         }
         let outcome = self.body.next(self.content_length).await;
         match &outcome {
-            Ok(Some(_)) => {}
+            Ok(Some(chunk)) => self.body.counted.bytes(chunk.len()),
             Ok(None) => {
+                self.body.counted.ended(Outcome::Ok);
                 if let State::Coming(turn) = self.body.replace_state(State::Ended) {
                     turn.succeeded();
                 }
             }
             Err(kind) => {
+                self.body.counted.ended(Outcome::from(kind));
                 let error = FetchError::new(&self.url, kind.clone());
                 let at_fault = error.is_the_hosts_fault();
                 if let State::Coming(turn) = self.body.replace_state(State::Failed(error))

@@ -23,6 +23,7 @@ mod install;
 mod joined;
 mod ledger;
 mod lies;
+mod metrics;
 mod pages;
 mod pins;
 mod policy;

@@ -158,7 +158,7 @@ impl Alerts {
 }
 
 /// The key of a repository's stale index.
-pub(super) fn stale_index(repository: &str) -> String {
+pub(in crate::keeper) fn stale_index(repository: &str) -> String {
     format!("{STALE_INDEX}{repository}")
 }
 

@@ -11,6 +11,7 @@ mod watch;
 mod words;
 
 pub use condition::Condition;
+pub(super) use condition::stale_index;
 pub use status::{SinkStatus, WaitingStatus, of_store};
 pub use words::Words;
 
@@ -114,6 +115,11 @@ impl Alerts {
             }
         }
         couriers
+    }
+
+    /// When an upstream last gave a good index, as far as the disk knows.
+    pub fn fresh_at(&self, repository: &str) -> Option<Timestamp> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).get(repository).copied()
     }
 
     /// How the sinks stand.

@@ -3,7 +3,7 @@
 use super::{BrowseError, PAGE, off_the_reactor};
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::{Keeper, edited};
-use crate::ledger::entry::{Divergence, DivergenceState, Entry};
+use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry};
 use crate::opam::Checksum;
 use crate::store::Store;
 use schemars::JsonSchema;
@@ -160,6 +160,33 @@ impl Keeper {
             known.insert(id, Arc::clone(&why));
         }
         Ok(why)
+    }
+
+    /// How many divergences there are of each kind in each state. Blocks.
+    ///
+    /// # Errors
+    /// When the catalog or the ledger fails.
+    pub fn divergence_counts(
+        &self,
+    ) -> Result<BTreeMap<(DivergenceKind, DivergenceState), u64>, BrowseError> {
+        let mut counts = BTreeMap::new();
+        let mut kinds = self.browsed.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in self.store.lookup(|catalog| catalog.divergence_ids())? {
+            let kind = match kinds.get(&id) {
+                Some(kind) => *kind,
+                None => {
+                    let Entry::Divergence(Divergence { what, .. }) = self.entry(id)? else {
+                        continue;
+                    };
+                    kinds.insert(id, what);
+                    what
+                }
+            };
+            let decided = self.store.lookup(|catalog| catalog.decided(id))?;
+            let state = decided.map_or(DivergenceState::Open, |(state, _)| state);
+            *counts.entry((kind, state)).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     /// What upstream did about a version, the newest first.

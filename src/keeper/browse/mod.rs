@@ -15,13 +15,14 @@ pub use snapshots::{SnapshotChanges, SnapshotPage, VersionChange};
 pub use version::{ArchiveDetails, Dependent, EditDetails, PinDetails, VersionDetails};
 
 use super::{Keeper, Repository};
-use crate::ledger::entry::Entry;
+use crate::ledger::entry::{DivergenceKind, Entry};
 use crate::store::blobs::BlobError;
 use crate::store::catalog::IndexError;
 use crate::store::log::LogError;
 use divergences::Explanations;
 use packages::Known;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use thiserror::Error;
 
 /// What was looked up before.
@@ -29,6 +30,8 @@ use thiserror::Error;
 pub(super) struct Browsed {
     packages: Known,
     explanations: Explanations,
+    /// The kind of each divergence that was counted, which never changes.
+    kinds: Mutex<BTreeMap<u64, DivergenceKind>>,
 }
 
 /// Why something can't be shown.

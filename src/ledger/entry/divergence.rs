@@ -56,7 +56,9 @@ pub struct Observed {
 }
 
 /// What upstream did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum DivergenceKind {
     /// The bytes do not match the declared checksums.
@@ -81,6 +83,19 @@ pub enum DivergenceKind {
 }
 
 impl DivergenceKind {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::Mismatch,
+        Self::Changed,
+        Self::Truncated,
+        Self::TooLarge,
+        Self::ForbiddenRedirect,
+        Self::Disagreement,
+        Self::Edited,
+        Self::RolledBack,
+        Self::Gutted,
+    ];
+
     /// Whether it is upstream's metadata that diverged, which can be accepted, and not the bytes
     /// of an archive.
     pub fn is_of_metadata(self) -> bool {

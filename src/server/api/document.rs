@@ -4,6 +4,7 @@
 use super::lines;
 use super::operations::{Answer, OPERATIONS, Operation, Parameter};
 use super::problem::Problem;
+use crate::VERSION;
 use crate::keeper::browse::StateFilter;
 use crate::server::answer;
 use crate::server::body::Body;
@@ -44,7 +45,7 @@ fn document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "opam-keep",
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": VERSION.number,
             "description": "What an opam-keep mirror has pinned, what it saw upstream, and what \
                             was decided about it. Lists have 50 items a page. Errors are problem \
                             details (RFC 9457).",

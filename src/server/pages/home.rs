@@ -1,8 +1,10 @@
 //! Home: how everything stands, what is open, and what to paste into a shell.
 
+use super::chart::{Chart, HOURS};
 use super::shown::{Moment, bytes, grouped};
 use super::{Frame, written};
 use crate::keeper::browse::BrowseError;
+use crate::keeper::verified::Verified;
 use crate::server::Server;
 use crate::server::body::Body;
 use crate::server::status::{self, RepositoryStatus, Status};
@@ -22,7 +24,10 @@ struct Home {
     repositories: Vec<Row>,
     pins: String,
     entries: String,
+    size: String,
     free: Option<String>,
+    verified: Option<(Moment, u64)>,
+    charts: [Chart; 2],
     vkey: String,
 }
 
@@ -43,8 +48,10 @@ pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>
         None => server.public_url.clone(),
     };
     let root = keeper.store().layout().root().to_owned();
-    let free = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&root).ok());
-    let free = free.await.ok().flatten();
+    let layout = keeper.store().layout().clone();
+    let look = move || (rustix::fs::statvfs(&root).ok(), Verified::last(&layout));
+    let (free, verified) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    let hours = server.traffic.hours(now, HOURS);
     written(&Home {
         frame,
         url,
@@ -53,6 +60,9 @@ pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>
         repositories: rows,
         pins: grouped(status.pins),
         entries: grouped(status.entries),
+        size: bytes(keeper.measured().1),
+        verified: verified.map(|it| (Moment::new(it.at, now), it.problems)),
+        charts: [Chart::of_archives(&hours), Chart::of_bytes(&hours)],
         free: free.map(|it| bytes(it.f_bavail.saturating_mul(it.f_frsize))),
         vkey: keeper.store().log().verifier().to_string(),
         status,

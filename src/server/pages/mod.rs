@@ -5,6 +5,7 @@
 //! anyone else.
 
 mod address;
+mod chart;
 mod divergences;
 mod home;
 mod ledger;
@@ -21,6 +22,7 @@ use super::answer;
 use super::body::{Body, read_small};
 use super::gate::Visitor;
 use super::target::Refusal;
+use crate::VERSION;
 use crate::keeper::browse::{BrowseError, PAGE};
 use askama::Template;
 use bytes::Bytes;
@@ -198,7 +200,7 @@ impl Frame {
         Self {
             user: visitor.token.as_ref().map(|(name, _)| name.to_string()),
             form_key: visitor.form_key.clone().unwrap_or_default(),
-            version: env!("CARGO_PKG_VERSION"),
+            version: VERSION.text,
             here: encoded(here),
         }
     }
