@@ -13,7 +13,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let exposed = sink::exposed_secrets(config);
     upstream::Client::new(&config.upstream).map_err(Failure::usage)?;
     if config.server.tls.is_some() {
-        server::tls::server_config(&config.server, &layout.tls()).map_err(Failure::usage)?;
+        server::tls::server_config(config, &layout.tls()).map_err(Failure::usage)?;
     }
     if context.json {
         let repositories = config.repository.iter().map(|repository| {

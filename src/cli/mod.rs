@@ -35,16 +35,17 @@ mod token;
 mod user;
 mod verify;
 
-use crate::config::{self, Config};
+use crate::VERSION;
+use crate::config::{self, Config, ConfigError};
 use crate::store::layout::Layout;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use thiserror::Error;
 
 /// A mirror for opam that pins every archive at its first fetch and says so when upstream changes.
 #[derive(Debug, Parser)]
-#[command(name = "opam-keep", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "opam-keep", version = VERSION.text, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -156,13 +157,12 @@ impl Failure {
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     logging::start(&cli.global.log)?;
-    let mut config =
-        config::load(cli.global.config.as_deref(), std::env::vars()).map_err(Failure::usage)?;
-    if let Some(path) = cli.global.store {
-        config.store.path = Some(path);
-    }
-    config.upstream.offline |= cli.global.offline;
-    let context = Context { config, file: cli.global.config, json: cli.global.json };
+    let overrides = Overrides { store: cli.global.store.clone(), is_offline: cli.global.offline };
+    let config = match overrides.load(cli.global.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return without_configuration(&cli, &overrides, &error),
+    };
+    let context = Context { config, file: cli.global.config, overrides, json: cli.global.json };
     match cli.command {
         Command::Serve(arguments) => serve::run(context, arguments),
         Command::CheckConfig => check_config::run(&context),
@@ -185,11 +185,56 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
+/// A server that runs on the configuration before may still tell how it stands.
+fn without_configuration(
+    cli: &Cli,
+    overrides: &Overrides,
+    error: &ConfigError,
+) -> Result<ExitCode, Failure> {
+    if matches!(cli.command, Command::Status)
+        && let Some(layout) = overrides.likely_layout(cli.global.config.as_deref())
+        && let Some(status) = status::of_running(&layout)
+    {
+        return Ok(status::tell(&status, cli.global.json));
+    }
+    Err(Failure::usage(error))
+}
+
 /// What every command starts from.
 struct Context {
     config: Config,
     file: Option<PathBuf>,
+    overrides: Overrides,
     json: bool,
+}
+
+/// What the command line says in place of the configuration.
+#[derive(Clone, Debug)]
+struct Overrides {
+    store: Option<PathBuf>,
+    is_offline: bool,
+}
+
+impl Overrides {
+    /// Reads the configuration with what is said here in it.
+    fn load(&self, file: Option<&Path>) -> Result<Config, ConfigError> {
+        let mut config = config::load(file, std::env::vars())?;
+        if let Some(path) = &self.store {
+            config.store.path = Some(path.clone());
+        }
+        config.upstream.offline |= self.is_offline;
+        Ok(config)
+    }
+
+    /// Where the store is, as far as a file with a mistake in it can say.
+    fn likely_layout(&self, file: Option<&Path>) -> Option<Layout> {
+        let text = file.and_then(|file| std::fs::read_to_string(file).ok());
+        let table: Option<toml::Table> = text.and_then(|text| text.parse().ok());
+        let said = table.as_ref().and_then(|it| it.get("store")?.get("path")?.as_str());
+        let mut config = Config::default();
+        config.store.path = self.store.clone().or(said.map(PathBuf::from));
+        config.data_directory().ok().map(Layout::new)
+    }
 }
 
 impl Context {

@@ -3,14 +3,15 @@
 use super::{Context, Failure, client};
 use crate::clock::Clock;
 use crate::keeper::Keeper;
-use crate::server;
-use crate::sink;
+use crate::server::{self, Scheme};
 use crate::store::Store;
+use crate::{sink, supervisor};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +24,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode, Failure> {
-    if !arguments.listen.is_empty() {
-        context.config.server.listen = arguments.listen;
+    let Arguments { listen } = arguments;
+    if !listen.is_empty() {
+        context.config.server.listen.clone_from(&listen);
     }
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -34,13 +36,13 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
         .max_blocking_threads(context.config.upstream.concurrency.get() + READERS)
         .build()
         .map_err(Failure::failed)?;
-    runtime.block_on(serve(&context))?;
+    runtime.block_on(serve(context, listen))?;
     // What still blocks a thread is work for nobody; it must not hold up the end.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(context: &Context) -> Result<(), Failure> {
+async fn serve(context: Context, listen: Vec<SocketAddr>) -> Result<(), Failure> {
     let (config, clock) = (&context.config, Clock::system());
     let layout = context.layout()?;
     let min_free = config.store.min_free.bytes();
@@ -48,16 +50,36 @@ async fn serve(context: &Context) -> Result<(), Failure> {
         tracing::warn!(path, "every user of this machine may read this secret: chmod o-r it");
     }
     let store = Store::open(layout.clone(), min_free, &clock).await.map_err(Failure::usage)?;
-    let bound = server::bind(&config.server, &layout.tls()).map_err(Failure::usage)?;
+    let bound = server::bind(config, &layout.tls(), given()?).map_err(Failure::usage)?;
     let keeper = Keeper::open(config, store, clock.clone()).map_err(Failure::usage)?;
     if std::io::stdout().is_terminal() {
-        client::greet(context, bound.public_url(), bound.is_self_made(), &layout);
+        client::greet(&context, bound.public_url(), bound.is_self_made(), &layout);
     } else {
         let url = bound.public_url();
         tracing::info!(url, "opam-keep client prints what to paste so that opam uses this mirror");
     }
     let stop = stop_on_signal()?;
-    bound.serve(keeper, clock, config, stop).await.map_err(Failure::failed)
+    tokio::spawn(supervisor::watchdog());
+    let Context { config, file, overrides, .. } = context;
+    let load = {
+        let file = file.clone();
+        move || {
+            let mut config = overrides.load(file.as_deref()).map_err(|error| error.to_string())?;
+            if !listen.is_empty() {
+                config.server.listen.clone_from(&listen);
+            }
+            Ok(config)
+        }
+    };
+    let source = server::Source { file, config, load: Arc::new(load) };
+    bound.serve(keeper, clock, source, stop).await.map_err(Failure::failed)
+}
+
+/// The sockets that a supervisor bound: those that are named `http` speak plain HTTP.
+fn given() -> Result<Vec<(TcpListener, Scheme)>, Failure> {
+    let scheme = |name: &str| if name == "http" { Scheme::Http } else { Scheme::Https };
+    let sockets = supervisor::sockets().map_err(Failure::Usage)?;
+    Ok(sockets.into_iter().map(|(listener, name)| (listener, scheme(&name))).collect())
 }
 
 /// Every connection is a file: as many as the system lets this process have.

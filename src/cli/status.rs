@@ -6,9 +6,10 @@ use crate::VERSION;
 use crate::clock::Clock;
 use crate::keeper::alerts;
 use crate::keeper::recheck::RecheckStatus;
+use crate::keeper::verified::Verified;
 use crate::keeper::verify;
 use crate::ledger::entry::Entry;
-use crate::server::status::{RepositoryStatus, Status};
+use crate::server::status::{ConfigurationStatus, RepositoryStatus, Status};
 use crate::store::layout::Layout;
 use http::Method;
 use std::collections::{BTreeMap, HashSet};
@@ -20,12 +21,20 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
         Some(status) => status,
         None => at_rest(context, &layout)?,
     };
-    if context.json {
-        output::json(&status);
-    } else {
-        print(&status);
+    Ok(tell(&status, context.json))
+}
+
+/// The status of the server that runs on a store, if one does.
+pub(super) fn of_running(layout: &Layout) -> Option<Status> {
+    admin_client::ask(layout, Method::GET, "/status").ok().flatten()
+}
+
+pub(super) fn tell(status: &Status, as_json: bool) -> ExitCode {
+    match as_json {
+        true => output::json(status),
+        false => print(status),
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// What the ledger of a store tells when no server runs on it.
@@ -63,6 +72,8 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         at: Clock::system().now(),
         store: Some(layout.root().to_owned()),
         offline: context.config.upstream.offline,
+        configuration: None,
+        verified: Verified::last(layout),
         problem: None,
         ledger: reader.verifier().name().to_owned(),
         entries: size,
@@ -89,12 +100,18 @@ fn print(status: &Status) {
     if status.offline {
         say!("upstream     {heading}offline{heading:#}: nothing is asked of other machines");
     }
+    if let Some(configuration) = &status.configuration {
+        print_configuration(configuration);
+    }
     if let Some(problem) = &status.problem {
         say!("{bad}problem{bad:#}      {problem}");
     }
     let entries = output::count(status.entries, "entry", "entries");
     let pins = output::count(status.pins, "pin", "pins");
     say!("ledger       {}: {entries}, {pins}", status.ledger);
+    if let Some(verified) = &status.verified {
+        print_verified(verified);
+    }
     match (status.open_divergences, status.divergences) {
         (0, 0) => say!("divergences  {good}none{good:#}"),
         (0, all) => say!("divergences  {good}none open{good:#}, {all} in all"),
@@ -142,6 +159,29 @@ fn print(status: &Status) {
             let some = some_of(packages.into_iter());
             say!("  {bad}left out{bad:#}   {count} ({reason}): {some}");
         }
+    }
+}
+
+fn print_configuration(configuration: &ConfigurationStatus) {
+    let bad = output::BAD;
+    let ConfigurationStatus { since, problem, at_next_start } = configuration;
+    match problem {
+        Some(problem) => {
+            say!("config       {bad}the change is refused:{bad:#} {problem}");
+            say!("             what holds since {since} goes on");
+        }
+        None => say!("config       in force since {since}"),
+    }
+    if !at_next_start.is_empty() {
+        say!("             from the next start on: {}", at_next_start.join(", "));
+    }
+}
+
+fn print_verified(verified: &Verified) {
+    let (good, bad) = (output::GOOD, output::BAD);
+    match verified.problems {
+        0 => say!("verified     {good}sound{good:#} at {}", verified.at),
+        problems => say!("verified     {bad}{problems} wrong{bad:#} at {}", verified.at),
     }
 }
 

@@ -1,6 +1,6 @@
 //! File, environment and defaults put together; every mistake with its place.
 
-use super::{Config, Mode, Repository};
+use super::{Config, Mode, Reading, Repository};
 use crate::safe_url::SafeUrl;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -168,7 +168,7 @@ fn check(config: &Config) -> Result<(), Mistake> {
         }
     }
     let files = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-    for file in files.chain(&config.upstream.extra_ca) {
+    for file in files.chain(&config.upstream.extra_ca).chain(&config.access.client_ca) {
         if let Err(error) = std::fs::File::open(file.get_ref()) {
             let path = file.get_ref().display();
             return Err(Mistake::at(
@@ -176,6 +176,15 @@ fn check(config: &Config) -> Result<(), Mistake> {
                 format!("{path}: {error}: name a PEM file that this user may read"),
             ));
         }
+    }
+    if let Some(file) = &config.access.client_ca
+        && config.access.read == Reading::Open
+    {
+        return Err(Mistake::at(
+            file.span(),
+            "access.client_ca lets in those who show a certificate, and access.read lets in \
+             everyone: set access.read = \"tokens\", or leave client_ca out",
+        ));
     }
     config.alert.check().map_err(|(place, message)| Mistake::at(place, message))?;
     for file in config.alert.secret_files() {

@@ -76,6 +76,8 @@ pub struct Server {
 pub struct Access {
     /// Who may read.
     pub read: Reading,
+    /// A PEM file of authorities: who shows a certificate of theirs reads without a token.
+    pub client_ca: Option<toml::Spanned<PathBuf>>,
     /// How often in a minute one client may ask for what is not kept.
     pub misses_per_minute: NonZeroU32,
     /// How often in a minute one client may come with a token that is not good.
@@ -237,6 +239,7 @@ impl Default for Access {
         let often = |count| NonZeroU32::new(count).expect("a default is not zero");
         Self {
             read: Reading::Open,
+            client_ca: None,
             misses_per_minute: often(6_000),
             failed_logins_per_minute: often(30),
         }

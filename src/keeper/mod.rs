@@ -59,9 +59,11 @@ use crate::clock::Clock;
 use crate::config::{Config, Policy};
 use crate::ledger::entry::{Action, Decision, Divergence};
 use crate::opam::Checksum;
+use crate::sink::Sink;
 use crate::store::Store;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
+use crate::store::layout::Layout;
 use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{self, Client, SetupError};
 use alerts::{Alerts, AlertsError};
@@ -73,6 +75,7 @@ use measured::Measured;
 use missing::NegativeCache;
 use past::PastStates;
 use recheck::Rechecking;
+use schedule::Background;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serving::Place;
@@ -107,7 +110,11 @@ pub struct Keeper {
     browsed: Browsed,
     tally: Tally,
     measured: Measured,
+    /// What goes on to its end, whoever waits for it.
     tasks: TaskTracker,
+    background: Background,
+    /// Who took this one's place.
+    successor: watch::Sender<Option<Arc<Keeper>>>,
 }
 
 /// Which repositories' metadata may name an archive.
@@ -183,8 +190,51 @@ impl Keeper {
     /// When the configuration can't be carried out.
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
+        let rechecking = Rechecking::new(&config.recheck);
+        let (tally, tasks) = (Tally::default(), TaskTracker::new());
+        Self::with_parts(config, store, clock, client, rechecking, tally, tasks)
+    }
+
+    /// The keeper of another configuration, to take this one's place once this one has retired;
+    /// what was counted goes on.
+    ///
+    /// # Errors
+    /// As [`Keeper::open`].
+    pub fn reopen(&self, config: &Config) -> Result<Arc<Self>, OpenError> {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        let client = self.client.in_place_of(&config.upstream)?;
+        let rechecking = self.rechecking.by(&config.recheck);
+        let (tally, tasks) = (self.tally.clone(), self.tasks.clone());
+        Self::with_parts(config, store, clock, client, rechecking, tally, tasks)
+    }
+
+    /// Whether a keeper of this configuration could be opened, as far as that can be said without
+    /// touching the store.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn could_open(config: &Config, layout: &Layout) -> Result<(), OpenError> {
+        let client = Client::new(&config.upstream)?;
+        Sink::all(config).map_err(AlertsError::from)?;
+        for settings in &config.repository {
+            let name = settings.name.to_string();
+            RepositorySource::new(settings, &client, &layout.git().join(&name))
+                .map_err(|source| OpenError::Source { name, source })?;
+        }
+        Ok(())
+    }
+
+    fn with_parts(
+        config: &Config,
+        store: Store,
+        clock: Clock,
+        client: Client,
+        rechecking: Rechecking,
+        tally: Tally,
+        tasks: TaskTracker,
+    ) -> Result<Arc<Self>, OpenError> {
         let alerts = Alerts::open(config, &store, &clock)?;
-        let (mut repositories, tally) = (Vec::new(), Tally::default());
+        let mut repositories = Vec::new();
         for (position, settings) in config.repository.iter().enumerate() {
             let place = Place::of(config, position, None);
             let name = settings.name.to_string();
@@ -212,13 +262,15 @@ impl Keeper {
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),
             past_states: PastStates::default(),
-            rechecking: Rechecking::new(&config.recheck),
+            rechecking,
             alerts,
             evidence: EvidenceRoom::new(&config.store),
             browsed: Browsed::default(),
             tally,
             measured: Measured::default(),
-            tasks: TaskTracker::new(),
+            tasks,
+            background: Background::default(),
+            successor: watch::Sender::default(),
         }))
     }
 
@@ -365,6 +417,11 @@ impl Keeper {
             Ok(refreshed) => refreshed,
             Err(error) => Err(RefreshError::Store(error.to_string())),
         };
+        if matches!(refreshed, Err(RefreshError::Retired)) {
+            let next = self.successor().await.ok_or(RefreshError::Retired)?;
+            let same = next.repository(repository.name()).ok_or(RefreshError::Retired)?;
+            return Box::pin(next.refresh(same)).await;
+        }
         self.tally.refreshed(repository.name(), &refreshed);
         match &refreshed {
             Ok(Refreshed::Admitted { entry, versions }) => {

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_went_back_is_noticed() {
-        let at = |seconds| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
         for (now, newest, is_off) in [
             (at(0), None, false),
             (at(0), Some(at(0)), false),

@@ -21,6 +21,7 @@ use crate::upstream::repository::{RepositoryError, Revision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use thiserror::Error;
 
@@ -51,6 +52,9 @@ pub enum RefreshError {
     /// The new snapshot can't be built.
     #[error(transparent)]
     Admit(#[from] AdmitError),
+    /// Another configuration is in force by now.
+    #[error("the configuration was reloaded meanwhile: ask again")]
+    Retired,
     /// The new snapshot can't be kept.
     #[error("the snapshot can't be kept: {0}")]
     Store(String),
@@ -93,6 +97,9 @@ impl Repository {
         policy: &Arc<Policy>,
     ) -> Result<Refreshed, RefreshError> {
         let _alone = self.refreshing.lock().await;
+        if self.is_retired.load(Ordering::Relaxed) {
+            return Err(RefreshError::Retired);
+        }
         let otherwise = self.served_otherwise(store, policy).await?;
         let is_new = {
             let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);

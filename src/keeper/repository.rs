@@ -19,6 +19,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
@@ -35,6 +36,8 @@ pub struct Repository {
     pub(super) looked_at: Mutex<BTreeSet<String>>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     pub(super) refreshing: tokio::sync::Mutex<()>,
+    /// Whether another keeper admits its states by now; looked at while nobody refreshes.
+    pub(super) is_retired: AtomicBool,
     /// Held while the catalog learns what is declared, until that is served too.
     pub(super) declaring: tokio::sync::Mutex<()>,
     /// Held for writing from when a snapshot gets its time until it is in the ledger.
@@ -78,6 +81,7 @@ impl Repository {
             health: Mutex::default(),
             looked_at: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
+            is_retired: AtomicBool::new(false),
             declaring: tokio::sync::Mutex::default(),
             admitting: tokio::sync::RwLock::default(),
             bringing_in: tokio::sync::Mutex::default(),
@@ -115,6 +119,12 @@ impl Repository {
     /// How upstream has been doing.
     pub fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Admits nothing any more, once what is being admitted is.
+    pub(super) async fn retire(&self) {
+        let _alone = self.refreshing.lock().await;
+        self.is_retired.store(true, Ordering::Relaxed);
     }
 
     /// Writes where a snapshot comes from, and how it is served.

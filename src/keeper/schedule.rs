@@ -6,47 +6,91 @@ use crate::upstream::repository::Watch;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a keeper does without being asked, until it is stopped or retires.
+#[derive(Default)]
+pub(super) struct Background {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
 
 impl Keeper {
-    /// Starts asking every upstream regularly, until `stop`.
-    pub fn start(self: &Arc<Self>, stop: &CancellationToken) {
+    /// Starts asking every upstream regularly, and all that goes on beside.
+    pub fn start(self: &Arc<Self>) {
         let can_be_asked = |it: &&Arc<Repository>| !self.is_offline || it.source.is_local();
         for repository in self.repositories.iter().filter(can_be_asked) {
             let (keeper, repository) = (Arc::clone(self), Arc::clone(repository));
-            let stop = stop.clone();
-            self.tasks.spawn(async move {
-                stop.run_until_cancelled(keeper.keep_fresh(&repository)).await;
-            });
+            self.go_on(async move { keeper.keep_fresh(&repository).await });
         }
         if !self.is_offline {
-            let (keeper, recheck) = (Arc::clone(self), stop.clone());
-            self.tasks.spawn(async move {
-                recheck.run_until_cancelled(keeper.recheck_regularly()).await;
-            });
+            let keeper = Arc::clone(self);
+            self.go_on(async move { keeper.recheck_regularly().await });
         }
         for courier in self.alerts.couriers(&self.store) {
-            self.tasks.spawn(courier.run(stop.clone()));
+            let stop = self.background.stop.clone();
+            self.background.tasks.spawn(courier.run(stop));
         }
-        let (keeper, follow) = (Arc::clone(self), stop.clone());
-        self.tasks.spawn(async move {
-            follow.run_until_cancelled(keeper.follow_edits()).await;
-        });
-        let (keeper, measure) = (Arc::clone(self), stop.clone());
-        self.tasks.spawn(async move {
-            measure.run_until_cancelled(keeper.measure()).await;
-        });
-        let (keeper, watch) = (Arc::clone(self), stop.clone());
-        self.tasks.spawn(async move {
-            watch.run_until_cancelled(keeper.watch_conditions()).await;
-        });
+        let keeper = Arc::clone(self);
+        self.go_on(async move { keeper.follow_edits().await });
+        let keeper = Arc::clone(self);
+        self.go_on(async move { keeper.measure().await });
+        let keeper = Arc::clone(self);
+        self.go_on(async move { keeper.watch_conditions().await });
     }
 
-    /// Waits until no background task runs any more, for `patience` at most.
+    /// Stops what goes on in the background; what clients wait for goes on.
+    pub fn stop(&self) {
+        self.background.stop.cancel();
+    }
+
+    /// Leaves the field to another keeper of the same store: afterwards nothing goes on in the
+    /// background and no state is admitted any more, while everything is served as before.
+    pub async fn retire(&self) {
+        self.stop();
+        self.background.tasks.close();
+        let ended = async {
+            self.background.tasks.wait().await;
+            for repository in &self.repositories {
+                repository.retire().await;
+            }
+        };
+        if tokio::time::timeout(RETIRE_PATIENCE, ended).await.is_err() {
+            tracing::warn!("a refresh under way was not waited for");
+        }
+    }
+
+    /// Names the keeper that has this one's place by now.
+    pub fn succeeded_by(&self, next: &Arc<Self>) {
+        self.successor.send_replace(Some(Arc::clone(next)));
+    }
+
+    /// Who has this one's place, once somebody has.
+    pub(super) async fn successor(&self) -> Option<Arc<Self>> {
+        let mut named = self.successor.subscribe();
+        let named = named.wait_for(Option::is_some);
+        let named = tokio::time::timeout(RETIRE_PATIENCE, named).await.ok()?.ok()?;
+        named.clone()
+    }
+
+    /// Waits until no task runs any more, for `patience` at most.
     pub async fn finish(&self, patience: Duration) {
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+        self.background.tasks.close();
+        let ended = async {
+            self.background.tasks.wait().await;
+            self.tasks.wait().await;
+        };
+        if tokio::time::timeout(patience, ended).await.is_err() {
             tracing::warn!("fetches still under way are given up; they begin anew when asked for");
         }
+    }
+
+    fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.background.stop.clone();
+        self.background.tasks.spawn(async move {
+            stop.run_until_cancelled(work).await;
+        });
     }
 
     async fn keep_fresh(self: &Arc<Self>, repository: &Arc<Repository>) {
@@ -87,4 +131,6 @@ fn jittered(wait: Duration) -> Duration {
     wait + wait.mul_f64(f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX) / 10.0)
 }
 
+/// How long a refresh that is under way may hold up a new configuration.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(120);
 const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -4,7 +4,8 @@ use super::refresh::{RefreshError, Refreshed};
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 
-/// Counts archives that clients asked for, and repositories' refreshes.
+/// Counts archives that clients asked for, and repositories' refreshes; all clones count together.
+#[derive(Clone)]
 pub struct Tally {
     archives: IntCounterVec,
     /// The archives that were here already.

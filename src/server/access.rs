@@ -2,6 +2,7 @@
 //! meant to be.
 
 use super::body::Body;
+use super::listener::Peer;
 use super::metrics::Metrics;
 use super::route::Route;
 use crate::store::tokens::TokenName;
@@ -21,6 +22,8 @@ use tracing::Level;
 pub(super) struct Asked {
     id: u64,
     client: IpAddr,
+    /// The name in the certificate that the client showed.
+    certificate: Option<Arc<str>>,
     method: Method,
     path: String,
     /// The token by which the client was let in.
@@ -43,10 +46,11 @@ pub(super) struct Logged {
 
 impl Asked {
     /// Notes what was asked for; nothing when nobody reads it.
-    pub(super) fn new(id: u64, client: IpAddr, request: &Parts) -> Option<Self> {
+    pub(super) fn new(id: u64, peer: &Peer, request: &Parts) -> Option<Self> {
         tracing::enabled!(target: "access", Level::INFO).then(|| Self {
             id,
-            client,
+            client: peer.address,
+            certificate: peer.certificate.clone(),
             method: request.method.clone(),
             path: request.uri.path().to_owned(),
             by: None,
@@ -114,6 +118,7 @@ impl Drop for Logged {
             target: "access",
             request = format_args!("{:016x}", asked.id),
             client = %asked.client,
+            certificate = asked.certificate.as_deref(),
             token = asked.by.as_ref().map(TokenName::as_str),
             method = %asked.method,
             path = asked.path,

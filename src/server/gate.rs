@@ -5,6 +5,7 @@
 //! token (RFC 7617, RFC 6750), or as the cookie of a browser that showed one on the login page. A
 //! token that is good is let in however many others were not.
 
+use super::listener::Peer;
 use super::rate::Rate;
 use super::same_origin::{comes_from_here, comes_from_nowhere_else};
 use super::sessions::{Session, Sessions};
@@ -29,9 +30,9 @@ pub(super) struct Gate {
     layout: Layout,
     clock: Clock,
     public_url: String,
-    known: Mutex<Known>,
-    failures: Rate,
-    sessions: Sessions,
+    known: Arc<Mutex<Known>>,
+    failures: Arc<Rate>,
+    sessions: Arc<Sessions>,
 }
 
 /// Who asks.
@@ -69,9 +70,22 @@ impl Gate {
             layout,
             clock,
             public_url: public_url.to_owned(),
-            known: Mutex::default(),
-            failures: Rate::new(access.failed_logins_per_minute),
-            sessions: Sessions::default(),
+            known: Arc::default(),
+            failures: Arc::new(Rate::new(access.failed_logins_per_minute)),
+            sessions: Arc::default(),
+        }
+    }
+
+    /// The same by another configuration; who is logged in stays so.
+    pub(super) fn by(&self, access: &Access, public_url: &str) -> Self {
+        Self {
+            reading: access.read,
+            layout: self.layout.clone(),
+            clock: self.clock.clone(),
+            public_url: public_url.to_owned(),
+            known: Arc::clone(&self.known),
+            failures: Rate::by(&self.failures, access.failed_logins_per_minute),
+            sessions: Arc::clone(&self.sessions),
         }
     }
 
@@ -85,8 +99,9 @@ impl Gate {
         &self,
         target: &Target<'_>,
         request: &Parts,
-        client: IpAddr,
+        peer: &Peer,
     ) -> Result<Visitor, Refusal> {
+        let client = peer.address;
         let headers = &request.headers;
         match target {
             // How to trust this server is what one needs first.
@@ -107,7 +122,7 @@ impl Gate {
         let is_free = !self.is_closed() || target.is_for_everyone();
         match visitor {
             Some(visitor) => Ok(visitor),
-            None if is_free => Ok(Visitor::default()),
+            None if is_free || peer.certificate.is_some() => Ok(Visitor::default()),
             None => {
                 Err(unauthorized("this mirror is read with a token: opam-keep token add makes one"))
             }

@@ -1,17 +1,18 @@
 //! Connections: accepted, counted, encrypted, and ended when they make no progress.
 
-use super::Server;
 use super::activity::Activity;
 use super::progress_io::ProgressIo;
+use super::{Current, Scheme, tls};
+use crate::config;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,49 +21,77 @@ use tokio_util::task::TaskTracker;
 ///
 /// Shared by all listeners of a server.
 pub(super) struct Limits {
-    all: Arc<Semaphore>,
-    per_address: usize,
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    all: AtomicUsize,
+    per_address: AtomicUsize,
+    open: Arc<Mutex<Open>>,
+}
+
+/// The connections that are open.
+#[derive(Default)]
+struct Open {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub address: IpAddr,
+    /// The name in the certificate that it showed, if that is one of `access.client_ca`.
+    pub certificate: Option<Arc<str>>,
 }
 
 /// A place among the connections, given back when dropped.
 struct Place {
     address: IpAddr,
-    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    _permit: OwnedSemaphorePermit,
+    open: Arc<Mutex<Open>>,
 }
 
 impl Limits {
-    pub(super) fn new(all: usize, per_address: usize) -> Self {
-        let all = Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS)));
-        Self { all, per_address, addresses: Arc::default() }
+    pub(super) fn new(settings: &config::Server) -> Self {
+        let limits = Self {
+            all: AtomicUsize::new(0),
+            per_address: AtomicUsize::new(0),
+            open: Arc::default(),
+        };
+        limits.change(settings);
+        limits
+    }
+
+    /// Sets other bounds for connections to come.
+    pub(super) fn change(&self, settings: &config::Server) {
+        self.all.store(settings.max_connections.get(), Ordering::Relaxed);
+        self.per_address.store(settings.max_connections_per_address.get(), Ordering::Relaxed);
     }
 
     /// How many connections are open.
     pub(super) fn open(&self) -> u64 {
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.values().map(|count| *count as u64).sum()
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).all as u64
     }
 
     fn take(&self, address: IpAddr) -> Option<Place> {
-        let permit = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(address).or_default();
-        if *count >= self.per_address {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.all >= self.all.load(Ordering::Relaxed) {
+            return None;
+        }
+        let count = open.by_address.entry(address).or_default();
+        if *count >= self.per_address.load(Ordering::Relaxed) {
             return None;
         }
         *count += 1;
-        Some(Place { address, addresses: Arc::clone(&self.addresses), _permit: permit })
+        open.all += 1;
+        Some(Place { address, open: Arc::clone(&self.open) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(&self.address) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.all = open.all.saturating_sub(1);
+        if let Some(count) = open.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                addresses.remove(&self.address);
+                open.by_address.remove(&self.address);
             }
         }
     }
@@ -70,9 +99,9 @@ impl Drop for Place {
 
 /// Accepts connections until `stop`; every one of them is a task of `connections`.
 pub(super) async fn accept(
-    server: Arc<Server>,
+    current: Arc<Current>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    scheme: Scheme,
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
@@ -92,14 +121,20 @@ pub(super) async fn accept(
                 continue;
             }
         };
+        let server = current.load_full();
         let Some(place) = server.limits.take(peer.ip()) else {
             tracing::debug!(client = %peer.ip(), "too many connections");
             continue;
         };
-        let (server, tls, stop) = (Arc::clone(&server), tls.clone(), stop.clone());
+        // Who is connected stays so under another certificate.
+        let tls = server.tls.clone().filter(|_| scheme == Scheme::Https);
+        if tls.is_none() && scheme == Scheme::Https {
+            continue;
+        }
+        let (current, stop) = (Arc::clone(&current), stop.clone());
         connections.spawn(async move {
             let _place = place;
-            if let Err(error) = connection(server, stream, peer, tls, stop).await {
+            if let Err(error) = connection(current, stream, peer, tls, stop).await {
                 tracing::debug!(client = %peer.ip(), %error, "connection ended");
             }
         });
@@ -109,7 +144,7 @@ pub(super) async fn accept(
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connection(
-    server: Arc<Server>,
+    current: Arc<Current>,
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -117,25 +152,28 @@ async fn connection(
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let stream = ProgressIo::new(stream, WRITE_PATIENCE);
-    let Some(tls) = tls else { return serve_http1(server, stream, peer, stop).await };
+    let mut peer = Peer { address: peer.ip(), certificate: None };
+    let Some(tls) = tls else { return serve_http1(current, stream, peer, stop).await };
     let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await??;
-    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let session = stream.get_ref().1;
+    peer.certificate = session.peer_certificates().and_then(tls::client_name);
+    let http2 = session.alpn_protocol() == Some(b"h2");
     if http2 {
-        serve_http2(server, stream, peer, stop).await
+        serve_http2(current, stream, peer, stop).await
     } else {
-        serve_http1(server, stream, peer, stop).await
+        serve_http1(current, stream, peer, stop).await
     }
 }
 
 async fn serve_http1(
-    server: Arc<Server>,
+    current: Arc<Current>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    peer: Peer,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let service = hyper::service::service_fn(move |request| {
-        let server = Arc::clone(&server);
-        async move { Ok::<_, std::convert::Infallible>(server.respond(request, peer.ip()).await) }
+        let (server, peer) = (current.load_full(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(server.respond(request, &peer).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -152,18 +190,18 @@ async fn serve_http1(
 }
 
 async fn serve_http2(
-    server: Arc<Server>,
+    current: Arc<Current>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    peer: Peer,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let activity = Activity::default();
     let seen = activity.clone();
     let service = hyper::service::service_fn(move |request| {
-        let (server, activity) = (Arc::clone(&server), seen.clone());
+        let (server, peer, activity) = (current.load_full(), peer.clone(), seen.clone());
         activity.tick();
         async move {
-            let response = server.respond(request, peer.ip()).await;
+            let response = server.respond(request, &peer).await;
             Ok::<_, std::convert::Infallible>(response.map(|body| activity.watch(body)))
         }
     });

@@ -5,7 +5,7 @@ use super::Server;
 use super::answer;
 use super::body::Body;
 use super::route::Route;
-use super::status::{self, Status};
+use super::status::Status;
 use crate::VERSION;
 use crate::keeper::Keeper;
 use crate::keeper::verified::Verified;
@@ -182,7 +182,7 @@ pub(super) async fn answer(server: &Server) -> Response<Body> {
 }
 
 async fn scrape(server: &Server) -> Result<Bytes, String> {
-    let status = status::of(&server.keeper, &server.clock).await;
+    let status = server.status().await;
     let ready = server.keeper.readiness().await;
     let gauges = &server.metrics.gauges;
     gauges.connections.set(whole(server.limits.open()));

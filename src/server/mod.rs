@@ -22,6 +22,7 @@ mod pages;
 mod past;
 mod progress_io;
 mod rate;
+mod reload;
 mod repository;
 mod route;
 mod same_origin;
@@ -34,7 +35,11 @@ mod traffic;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
+use crate::supervisor;
+pub use reload::Source;
+
 use access::{Asked, Logged};
+use arc_swap::ArcSwap;
 use archive::Asking;
 use body::Body;
 use bytes::Bytes;
@@ -44,12 +49,16 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use listener::Limits;
+use listener::{Limits, Peer};
 use metrics::Metrics;
 use rate::Rate;
+use reload::{Configuration, Reload};
 use route::Route;
+use rustls::ServerConfig;
+use status::Status;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -61,22 +70,29 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use traffic::Traffic;
 
-/// A running server's state, shared by all its connections.
+/// A server as one configuration wants it; a new one takes its place when that changes.
+///
+/// What outlives a configuration is shared with the one before.
 pub(crate) struct Server {
     keeper: Arc<Keeper>,
     clock: Clock,
-    hot: Hot,
-    limits: Limits,
+    hot: Arc<Hot>,
+    limits: Arc<Limits>,
     gate: Gate,
     /// How often clients ask for what is not kept.
-    misses: Rate,
+    misses: Arc<Rate>,
     metrics: Arc<Metrics>,
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
+    configuration: Arc<Configuration>,
     public_url: String,
     ca: Option<Bytes>,
+    tls: Option<TlsAcceptor>,
     /// Request ids are this number, random at start, plus one each time.
-    requests: AtomicU64,
+    requests: Arc<AtomicU64>,
 }
+
+/// The server that answers now.
+pub(crate) type Current = ArcSwap<Server>;
 
 /// Why a server can't start.
 #[derive(Debug, Error)]
@@ -91,6 +107,9 @@ pub enum ServeError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A socket that the supervisor bound can't be used.
+    #[error("a socket of the supervisor can't be used: {0}")]
+    Given(io::Error),
     /// The admin socket can't be made.
     #[error("{path}: {source}")]
     Admin {
@@ -106,39 +125,57 @@ pub enum ServeError {
 
 /// Listeners that are bound, so that nothing else can go wrong before serving.
 pub struct Bound {
-    listeners: Vec<(TcpListener, Option<TlsAcceptor>, SocketAddr)>,
+    listeners: Vec<(TcpListener, Scheme, SocketAddr)>,
+    tls: Option<Arc<ServerConfig>>,
     public_url: String,
     ca: Option<Bytes>,
 }
 
-/// Binds all addresses and sets up TLS; `tls_directory` holds what is self-made.
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP in TLS.
+    Https,
+    /// HTTP in the clear.
+    Http,
+}
+
+/// Binds all addresses, or takes the sockets that a supervisor bound, and sets up TLS;
+/// `tls_directory` holds what is self-made.
 ///
 /// # Errors
 /// When an address is taken, or certificates can't be read or made.
 pub fn bind(
-    settings: &config::Server,
-    tls_directory: &std::path::Path,
+    config: &Config,
+    tls_directory: &Path,
+    given: Vec<(std::net::TcpListener, Scheme)>,
 ) -> Result<Bound, ServeError> {
+    let settings = &config.server;
     let mut listeners = Vec::new();
-    let mut acceptor = None;
-    if !settings.listen.is_empty() {
-        acceptor = Some(TlsAcceptor::from(tls::server_config(settings, tls_directory)?));
+    if given.is_empty() {
+        let secure = settings.listen.iter().map(|address| ("listen", *address, Scheme::Https));
+        let plain =
+            settings.plain_http.iter().map(|address| ("plain_http", *address, Scheme::Http));
+        for (key, address, scheme) in secure.chain(plain) {
+            let listen = |source| ServeError::Listen { key, address, source };
+            let listener = listen_on(address).map_err(listen)?;
+            let bound = listener.local_addr().map_err(listen)?;
+            listeners.push((listener, scheme, bound));
+        }
     }
-    let secure = settings.listen.iter().map(|address| ("listen", *address, acceptor.clone()));
-    let plain = settings.plain_http.iter().map(|address| ("plain_http", *address, None));
-    for (key, address, acceptor) in secure.chain(plain) {
-        let listen = |source| ServeError::Listen { key, address, source };
-        let listener = listen_on(address).map_err(listen)?;
-        let bound = listener.local_addr().map_err(listen)?;
-        listeners.push((listener, acceptor, bound));
+    for (listener, scheme) in given {
+        let bound = listener.local_addr().map_err(ServeError::Given)?;
+        listener.set_nonblocking(true).map_err(ServeError::Given)?;
+        let listener = TcpListener::from_std(listener).map_err(ServeError::Given)?;
+        listeners.push((listener, scheme, bound));
     }
-    let self_made = settings.tls.is_none() && acceptor.is_some();
-    let ca = match self_made {
-        true => std::fs::read(tls::ca_path(tls_directory)).ok().map(Bytes::from),
-        false => None,
-    };
+    let (mut tls, mut ca) = (None, None);
+    if listeners.iter().any(|(_, scheme, _)| *scheme == Scheme::Https) {
+        tls = Some(tls::server_config(config, tls_directory)?);
+        ca = tls::own_ca(config, tls_directory);
+    }
     let public_url = public_url(settings, listeners.first().map(|(_, _, address)| *address));
-    Ok(Bound { listeners, public_url, ca })
+    Ok(Bound { listeners, tls, public_url, ca })
 }
 
 /// The URL under which clients reach the server.
@@ -167,7 +204,8 @@ impl Bound {
         self.ca.is_some()
     }
 
-    /// Serves until `stop`, then lets running responses finish for `grace` at most.
+    /// Serves until `stop`, then lets running responses finish for `shutdown_grace` at most. The
+    /// configuration is read again from its `source` whenever that changes.
     ///
     /// # Errors
     /// When the admin socket can't be made.
@@ -175,50 +213,44 @@ impl Bound {
         self,
         keeper: Arc<Keeper>,
         clock: Clock,
-        config: &Config,
+        source: Source,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
-        let settings = &config.server;
         let socket = keeper.store().layout().admin_socket();
+        let addresses = self.listeners.iter().map(|(_, _, address)| *address).collect();
+        let current = Arc::new(Current::from_pointee(Server::first(
+            keeper,
+            clock,
+            &source.config,
+            (self.public_url, self.ca, self.tls),
+        )));
         // It answers as long as the store is owned.
         let stopped = CancellationToken::new();
-        admin::listen(&socket, Arc::clone(&keeper), clock.clone(), stopped.clone())
+        admin::listen(&socket, Arc::clone(&current), stopped.clone())
             .map_err(|source| ServeError::Admin { path: socket.display().to_string(), source })?;
-        let layout = keeper.store().layout().clone();
-        let server = Arc::new(Server {
-            keeper: Arc::clone(&keeper),
-            gate: Gate::new(&config.access, layout, clock.clone(), &self.public_url),
-            misses: Rate::new(config.access.misses_per_minute),
-            metrics: Arc::new(Metrics::new(&keeper)),
-            traffic: Traffic::read(keeper.store().layout()),
-            clock,
-            hot: Hot::default(),
-            limits: Limits::new(
-                settings.max_connections.get(),
-                settings.max_connections_per_address.get(),
-            ),
-            public_url: self.public_url,
-            ca: self.ca,
-            requests: AtomicU64::new(first_request_id()),
-        });
         let connections = TaskTracker::new();
         let mut accepting = Vec::new();
-        for (listener, tls, address) in self.listeners {
-            let scheme = if tls.is_some() { "https" } else { "http" };
-            tracing::info!(%address, scheme, "listening");
-            let (server, connections) = (Arc::clone(&server), connections.clone());
-            let accept = listener::accept(server, listener, tls, stop.clone(), connections);
+        for (listener, scheme, address) in self.listeners {
+            tracing::info!(%address, scheme = scheme.as_str(), "listening");
+            let (current, connections) = (Arc::clone(&current), connections.clone());
+            let accept = listener::accept(current, listener, scheme, stop.clone(), connections);
             accepting.push(tokio::spawn(accept));
         }
-        keeper.start(&stop);
-        let counting = tokio::spawn(traffic::follow(Arc::clone(&server), stop.clone()));
+        current.load().keeper.start();
+        supervisor::ready();
+        let counting = tokio::spawn(traffic::follow(Arc::clone(&current), stop.clone()));
+        let reload = Reload::new(Arc::clone(&current), source, addresses);
+        let reloading = tokio::spawn(reload.follow(stop.clone()));
         stop.cancelled().await;
+        supervisor::stopping();
         tracing::info!("stopping: running downloads are finished");
-        for accept in accepting {
-            let _ = accept.await;
+        for task in accepting {
+            let _ = task.await;
         }
+        let grace = reloading.await.unwrap_or(DEFAULT_GRACE);
         connections.close();
-        let grace = settings.shutdown_grace.get();
+        let keeper = Arc::clone(&current.load().keeper);
+        keeper.stop();
         let begun = Instant::now();
         if tokio::time::timeout(grace, connections.wait()).await.is_err() {
             tracing::warn!(
@@ -234,14 +266,74 @@ impl Bound {
     }
 }
 
+impl Scheme {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// What clients see of a server: its URL, its own CA, and its TLS.
+type Face = (String, Option<Bytes>, Option<Arc<ServerConfig>>);
+
 impl Server {
+    /// The server that a process starts with.
+    fn first(keeper: Arc<Keeper>, clock: Clock, config: &Config, face: Face) -> Self {
+        let (settings, layout) = (&config.server, keeper.store().layout().clone());
+        let (public_url, ca, tls) = face;
+        Self {
+            gate: Gate::new(&config.access, layout.clone(), clock.clone(), &public_url),
+            misses: Arc::new(Rate::new(config.access.misses_per_minute)),
+            metrics: Arc::new(Metrics::new(&keeper)),
+            traffic: Arc::new(Traffic::read(&layout)),
+            configuration: Arc::new(Configuration::new(clock.now())),
+            clock,
+            hot: Arc::default(),
+            limits: Arc::new(Limits::new(settings)),
+            public_url,
+            ca,
+            tls: tls.map(TlsAcceptor::from),
+            requests: Arc::new(AtomicU64::new(first_request_id())),
+            keeper,
+        }
+    }
+
+    /// The server of another configuration, which takes this one's place.
+    fn next(&self, keeper: Arc<Keeper>, config: &Config, face: Face) -> Self {
+        let (public_url, ca, tls) = face;
+        let access = &config.access;
+        self.limits.change(&config.server);
+        Self {
+            gate: self.gate.by(access, &public_url),
+            misses: Rate::by(&self.misses, access.misses_per_minute),
+            metrics: Arc::clone(&self.metrics),
+            traffic: Arc::clone(&self.traffic),
+            configuration: Arc::clone(&self.configuration),
+            clock: self.clock.clone(),
+            hot: Arc::clone(&self.hot),
+            limits: Arc::clone(&self.limits),
+            public_url,
+            ca,
+            tls: tls.map(TlsAcceptor::from),
+            requests: Arc::clone(&self.requests),
+            keeper,
+        }
+    }
+
+    /// How everything stands.
+    async fn status(&self) -> Status {
+        status::of(&self.keeper, &self.clock, self.configuration.status()).await
+    }
+
     /// Answers one request.
-    async fn respond(&self, request: Request<Incoming>, client: IpAddr) -> Response<Logged> {
+    async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Logged> {
         let begun = Instant::now();
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let (request, body) = request.into_parts();
-        let mut asked = Asked::new(id, client, &request);
-        let (mut response, visitor, route) = self.let_in(&request, body, client).await;
+        let mut asked = Asked::new(id, peer, &request);
+        let (mut response, visitor, route) = self.let_in(&request, body, peer).await;
         if let (Some(asked), Some((name, _))) = (&mut asked, visitor.token) {
             asked.by(name);
         }
@@ -273,7 +365,7 @@ impl Server {
         &self,
         request: &Parts,
         body: Incoming,
-        client: IpAddr,
+        peer: &Peer,
     ) -> (Response<Body>, Visitor, Route) {
         let Parts { method, uri, version, headers, .. } = request;
         let visitor = Visitor::default();
@@ -289,9 +381,9 @@ impl Server {
             }
         };
         let route = Route::from(&target);
-        match self.gate.admit(&target, request, client) {
+        match self.gate.admit(&target, request, peer) {
             Ok(visitor) => {
-                let response = self.route(target, request, body, &visitor, client).await;
+                let response = self.route(target, request, body, &visitor, peer.address).await;
                 (response, visitor, route)
             }
             Err(refusal) => {
@@ -388,5 +480,7 @@ fn first_request_id() -> u64 {
     u64::from_be_bytes(random)
 }
 
+/// What a server that broke off in the middle of a reload gives running downloads.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 const BACKLOG: u32 = 4_096;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A bound on how often something happens in a minute, for each address of its own.
@@ -21,6 +21,14 @@ struct Minute {
 impl Rate {
     pub(super) fn new(per_minute: NonZeroU32) -> Self {
         Self { per_minute: per_minute.get(), minutes: Mutex::default() }
+    }
+
+    /// The same bound with its counts; another bound begins anew.
+    pub(super) fn by(old: &Arc<Self>, per_minute: NonZeroU32) -> Arc<Self> {
+        match old.per_minute == per_minute.get() {
+            true => Arc::clone(old),
+            false => Arc::new(Self::new(per_minute)),
+        }
     }
 
     /// Counts once more for an address, unless it did so often enough this minute.

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::keeper::Keeper;
 use crate::keeper::alerts::SinkStatus;
 use crate::keeper::recheck::RecheckStatus;
+use crate::keeper::verified::Verified;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ pub struct Status {
     /// Whether nothing is asked of other machines.
     #[serde(default)]
     pub offline: bool,
+    /// How the configuration stands; `None` when no server runs.
+    #[serde(default)]
+    pub configuration: Option<ConfigurationStatus>,
+    /// What the last check of the whole store came to, if there was one.
+    #[serde(default)]
+    pub verified: Option<Verified>,
     /// Why nothing new is kept, if so.
     pub problem: Option<String>,
     /// The ledger's name.
@@ -45,6 +52,28 @@ pub struct Status {
     pub sinks: Vec<SinkStatus>,
     /// The repositories, in the order of mirror.toml.
     pub repositories: Vec<RepositoryStatus>,
+}
+
+/// The configuration that is in force.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationStatus {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why the last change was refused, if it was.
+    pub problem: Option<String>,
+    /// Keys whose new values hold from the next start on.
+    pub at_next_start: Vec<String>,
+}
+
+impl Status {
+    /// Without what is only for those who run the server: where its files are, and what they say.
+    pub(super) fn for_everyone(mut self) -> Self {
+        self.store = None;
+        if let Some(problem) = self.configuration.as_mut().and_then(|it| it.problem.as_mut()) {
+            *problem = "the last change is refused; the server's log says why".to_owned();
+        }
+        self
+    }
 }
 
 /// The state of one repository.
@@ -71,7 +100,11 @@ pub struct RepositoryStatus {
     pub held: Vec<String>,
 }
 
-pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
+pub(super) async fn of(
+    keeper: &Keeper,
+    clock: &Clock,
+    configuration: ConfigurationStatus,
+) -> Status {
     let store = keeper.store();
     let repositories = keeper.repositories().iter().map(|repository| {
         let (health, served) = (repository.health(), repository.served());
@@ -94,6 +127,8 @@ pub(super) async fn of(keeper: &Keeper, clock: &Clock) -> Status {
         at: clock.now(),
         store: Some(store.layout().root().to_owned()),
         offline: keeper.is_offline(),
+        configuration: Some(configuration),
+        verified: Verified::last(store.layout()),
         problem: store.blobs().check_room().err().map(|error| error.to_string()),
         ledger: store.log().verifier().name().to_owned(),
         entries: store.log().size().unwrap_or_default(),

@@ -1,13 +1,16 @@
 //! TLS: a certificate of the operator's, or one from a CA that opam-keep makes once for itself.
 
-use crate::config::{Server, TlsFiles};
+use crate::config::{Config, TlsFiles};
 use crate::store::durable;
+use bytes::Bytes;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::io;
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
+use x509_parser::extensions::GeneralName;
 
 /// Why TLS can't be set up.
 #[derive(Debug, Error)]
@@ -51,35 +55,104 @@ pub enum TlsError {
     Make(#[from] rcgen::Error),
 }
 
-/// The TLS configuration that `settings` ask for; `directory` holds what is self-made.
+/// The TLS configuration that a mirror.toml asks for; `directory` holds what is self-made.
 ///
 /// # Errors
 /// When a certificate or key can't be read, made or used.
-pub fn server_config(settings: &Server, directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(config: &Config, directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let settings = &config.server;
     let (cert, key) = match &settings.tls {
         Some(TlsFiles { cert, key }) => (cert.get_ref().clone(), key.get_ref().clone()),
         None => self_made(&settings.hostnames, directory)?,
     };
-    let unreadable = |path: &Path, expected, error: rustls_pki_types::pem::Error| {
-        TlsError::Unreadable { path: path.to_owned(), problem: error.to_string(), expected }
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| unreadable(&cert, "a certificate chain", error))?;
+    let chain = certificates(&cert, "a certificate chain")?;
     let private = PrivateKeyDer::from_pem_file(&key)
-        .map_err(|error| unreadable(&key, "a private key", error))?;
+        .map_err(|error| unreadable(&key, "a private key", &error))?;
     let refused =
         |error: rustls::Error| TlsError::Refused { path: cert.clone(), problem: error.to_string() };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(refused)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
         .map_err(refused)?;
+    let builder = match &config.access.client_ca {
+        Some(path) => builder.with_client_cert_verifier(verifier(path.get_ref(), provider)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, private).map_err(refused)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // With another configuration come other tickets, so none outlives what it was given for.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(refused)?;
     Ok(Arc::new(config))
+}
+
+/// Knows clients by the certificates of these authorities; who shows none is let through.
+fn verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let expected = "certificates of authorities";
+    let refused =
+        |problem: String| TlsError::Unreadable { path: path.to_owned(), problem, expected };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path, expected)? {
+        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| refused(error.to_string()))
+}
+
+fn certificates(
+    path: &Path,
+    expected: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable(path, expected, &error))?;
+    if read.is_empty() {
+        let problem = "there is none in it".to_owned();
+        return Err(TlsError::Unreadable { path: path.to_owned(), problem, expected });
+    }
+    Ok(read)
+}
+
+fn unreadable(
+    path: &Path,
+    expected: &'static str,
+    error: &rustls_pki_types::pem::Error,
+) -> TlsError {
+    TlsError::Unreadable { path: path.to_owned(), problem: error.to_string(), expected }
+}
+
+/// Every file of certificates and keys that a configuration names.
+pub(super) fn files(config: &Config) -> Vec<PathBuf> {
+    let own = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
+    own.chain(&config.access.client_ca).map(|path| path.get_ref().clone()).collect()
+}
+
+/// The certificate of the CA that vouches for a self-made certificate.
+pub(super) fn own_ca(config: &Config, directory: &Path) -> Option<Bytes> {
+    let is_own = config.server.tls.is_none();
+    is_own.then(|| std::fs::read(ca_path(directory)).ok().map(Bytes::from)).flatten()
+}
+
+/// The name in a client's certificate: the subject's common name, else the first alternative one.
+pub(super) fn client_name(chain: &[CertificateDer<'_>]) -> Option<Arc<str>> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+    let common = certificate.subject().iter_common_name().find_map(|it| it.as_str().ok());
+    let alternative = || {
+        let names = certificate.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+                Some(*name)
+            }
+            _ => None,
+        })
+    };
+    let name = common.or_else(alternative).unwrap_or("a certificate without a name");
+    let printable = |c: char| if c.is_control() { '?' } else { c };
+    Some(name.chars().map(printable).take(MAX_NAME).collect::<String>().into())
 }
 
 /// Where clients find the self-made CA's certificate.
@@ -158,6 +231,8 @@ fn valid_for(params: &mut CertificateParams, lifetime: Duration) {
     params.not_after = (now + lifetime).into();
 }
 
+/// Longest name that is logged, in characters.
+const MAX_NAME: usize = 128;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const CA_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 60 * 60);
 /// Below the 398 days that some clients accept at most.

@@ -1,6 +1,6 @@
 //! What clients asked for hour by hour, kept over restarts, for the charts of the home page.
 
-use super::Server;
+use super::{Current, Server};
 use crate::store::durable;
 use crate::store::layout::Layout;
 use jiff::Timestamp;
@@ -66,12 +66,12 @@ impl Traffic {
 }
 
 /// Takes over what the counters say, until `stop`.
-pub(super) async fn follow(server: Arc<Server>, stop: CancellationToken) {
-    let mut before = counted(&server);
+pub(super) async fn follow(current: Arc<Current>, stop: CancellationToken) {
+    let mut before = counted(&current.load());
     let mut written = Instant::now();
     loop {
         let is_over = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok();
-        let now = counted(&server);
+        let now = counted(&current.load());
         let more = Hour {
             hits: now.hits - before.hits,
             misses: now.misses - before.misses,
@@ -79,13 +79,14 @@ pub(super) async fn follow(server: Arc<Server>, stop: CancellationToken) {
             bytes: now.bytes - before.bytes,
         };
         if more != Hour::default() {
+            let server = current.load();
             server.traffic.add(server.clock.now(), more);
         }
         before = now;
         if is_over || written.elapsed() >= WRITE_EVERY {
             written = Instant::now();
-            let keeper = Arc::clone(&server);
-            let write = move || keeper.traffic.write(keeper.keeper.store().layout());
+            let server = current.load_full();
+            let write = move || server.traffic.write(server.keeper.store().layout());
             if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
                 tracing::warn!(%error, "what clients asked for can't be kept");
             }

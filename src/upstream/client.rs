@@ -70,9 +70,25 @@ impl Client {
         Self::with_limits(config, Limits::default())
     }
 
+    /// A client that takes another one's place, and goes on with its counts.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn in_place_of(&self, config: &config::Upstream) -> Result<Self, SetupError> {
+        Self::build(config, self.0.limits, Arc::clone(&self.0.tally))
+    }
+
     pub(super) fn with_limits(
         config: &config::Upstream,
         limits: Limits,
+    ) -> Result<Self, SetupError> {
+        Self::build(config, limits, Arc::default())
+    }
+
+    fn build(
+        config: &config::Upstream,
+        limits: Limits,
+        tally: Arc<Tally>,
     ) -> Result<Self, SetupError> {
         let timeout = config.timeout.get();
         let guard = AddressGuard::new(config.allow_addresses.clone());
@@ -100,7 +116,6 @@ impl Client {
         let longest_wait = timeout.saturating_mul(TURN_TIMEOUTS);
         let (concurrency, per_host) = (config.concurrency.get(), config.per_host.get());
         let hosts = Hosts::new(concurrency, per_host, longest_wait, limits.circuit);
-        let tally = Arc::default();
         Ok(Self(Arc::new(Shared { http, connector, hosts, tally, limits, reach })))
     }
 

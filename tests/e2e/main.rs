@@ -28,6 +28,7 @@ mod pages;
 mod pins;
 mod policy;
 mod recheck;
+mod reload;
 mod requests;
 mod rewrite;
 mod room;

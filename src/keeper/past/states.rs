@@ -249,7 +249,7 @@ pub(super) fn read_snapshot(
 /// What clients hear of a state that can't be had.
 pub(super) fn missing(error: &RefreshError) -> Missing {
     match error {
-        RefreshError::Upstream(_) | RefreshError::Refused(_) => {
+        RefreshError::Upstream(_) | RefreshError::Refused(_) | RefreshError::Retired => {
             Missing::Unavailable(error.to_string())
         }
         RefreshError::Admit(AdmitError::Index(_) | AdmitError::Held(_)) => {

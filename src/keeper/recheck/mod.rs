@@ -31,7 +31,13 @@ pub(super) struct Rechecking {
     /// One round of all subjects, in seconds.
     every: i64,
     bandwidth: Bandwidth,
-    /// What came of the rechecks since the start, in the order of [`Outcome::ALL`].
+    counts: Arc<Counts>,
+}
+
+/// What was counted since the start.
+#[derive(Default)]
+struct Counts {
+    /// What came of the rechecks, in the order of [`Outcome::ALL`].
     done: [AtomicU64; Outcome::ALL.len()],
     bytes: AtomicU64,
 }
@@ -59,17 +65,21 @@ impl Rechecking {
         Self {
             every,
             bandwidth: Bandwidth::new(settings.bandwidth.bytes_per_second()),
-            done: Default::default(),
-            bytes: AtomicU64::new(0),
+            counts: Arc::default(),
         }
+    }
+
+    /// The same by other settings, going on with the counts.
+    pub(super) fn by(&self, settings: &config::Recheck) -> Self {
+        Self { counts: Arc::clone(&self.counts), ..Self::new(settings) }
     }
 
     fn count(&self, outcome: Outcome, bytes: u64) {
         let place = Outcome::ALL.iter().position(|it| *it == outcome);
-        if let Some(count) = place.and_then(|place| self.done.get(place)) {
+        if let Some(count) = place.and_then(|place| self.counts.done.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -82,14 +92,14 @@ impl Keeper {
         let Rechecks { all_due, due_since, outcomes, .. } = self.round(0).await?;
         let at = |seconds| Timestamp::from_second(seconds).ok();
         let now = self.clock.now().as_second();
-        let done = Outcome::ALL.into_iter().zip(&self.rechecking.done);
+        let done = Outcome::ALL.into_iter().zip(&self.rechecking.counts.done);
         Ok(RecheckStatus {
             urls: outcomes,
             due: all_due,
             due_since: due_since.and_then(at),
             behind: due_since.is_some_and(|since| now - since > self.rechecking.every),
             done: done.map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed))).collect(),
-            bytes: self.rechecking.bytes.load(Ordering::Relaxed),
+            bytes: self.rechecking.counts.bytes.load(Ordering::Relaxed),
         })
     }
 

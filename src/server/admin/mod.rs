@@ -7,7 +7,7 @@ mod intake;
 
 pub use intake::{KEY_HEADER, SyncLine, Syncing};
 
-use super::status;
+use super::{Current, Server};
 use crate::clock::Clock;
 use crate::digest::Sha256;
 use crate::keeper::divergences::DecideError;
@@ -87,8 +87,7 @@ type Body = Either<Full<Bytes>, Channel<Bytes>>;
 /// When the socket can't be made.
 pub(super) fn listen(
     path: &Path,
-    keeper: Arc<Keeper>,
-    clock: Clock,
+    current: Arc<Current>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     // The store's lock is ours, so a socket that is there was left by a process that is gone.
@@ -99,7 +98,7 @@ pub(super) fn listen(
     // Made where nobody else may look, so that it is never there with another mode.
     let private = tempfile::Builder::new()
         .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir_in(keeper.store().layout().work())?;
+        .tempdir_in(current.load().keeper.store().layout().work())?;
     let made = private.path().join("admin.sock");
     let listener = UnixListener::bind(&made)?;
     std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
@@ -114,10 +113,10 @@ pub(super) fn listen(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let (keeper, clock) = (Arc::clone(&keeper), clock.clone());
+            let current = Arc::clone(&current);
             let service = hyper::service::service_fn(move |request| {
-                let (keeper, clock) = (Arc::clone(&keeper), clock.clone());
-                async move { Ok::<_, Infallible>(respond(request, &keeper, &clock).await) }
+                let server = current.load_full();
+                async move { Ok::<_, Infallible>(respond(request, &server).await) }
             });
             tokio::spawn(
                 hyper::server::conn::http1::Builder::new()
@@ -131,14 +130,11 @@ pub(super) fn listen(
     Ok(())
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    keeper: &Arc<Keeper>,
-    clock: &Clock,
-) -> Response<Body> {
+async fn respond(request: Request<Incoming>, server: &Server) -> Response<Body> {
+    let (keeper, clock) = (&server.keeper, &server.clock);
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     match (request.method(), &path[..]) {
-        (&Method::GET, ["status"]) => json(StatusCode::OK, &status::of(keeper, clock).await),
+        (&Method::GET, ["status"]) => json(StatusCode::OK, &server.status().await),
         (&Method::POST, ["refresh"]) => {
             json(StatusCode::OK, &refresh(keeper, keeper.repositories()).await)
         }

@@ -13,10 +13,10 @@ mod problem;
 pub(super) use call::{Call, parse};
 pub(super) use problem::refused;
 
+use super::Server;
 use super::answer;
 use super::body::Body;
 use super::gate::Visitor;
-use super::{Server, status};
 use crate::keeper::browse::BrowseError;
 use crate::keeper::proof::{ProveError, prove};
 use base64::Engine as _;
@@ -78,9 +78,8 @@ pub(super) async fn answer(
     let told = match call {
         Call::Document => return document::answer(),
         Call::Status => {
-            // Where the store is, is for those who may go there.
-            let told = status::Status { store: None, ..status::of(keeper, &server.clock).await };
-            Ok(json(&told))
+            let told = server.status().await;
+            Ok(json(&if visitor.admin().is_some() { told } else { told.for_everyone() }))
         }
         Call::Packages { repository, query, page } => {
             keeper.search(repository.as_deref(), &query, page).await.map(|it| json(&it))

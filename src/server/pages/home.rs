@@ -7,7 +7,7 @@ use crate::keeper::browse::BrowseError;
 use crate::keeper::verified::Verified;
 use crate::server::Server;
 use crate::server::body::Body;
-use crate::server::status::{self, RepositoryStatus, Status};
+use crate::server::status::{RepositoryStatus, Status};
 use askama::Template;
 use http::Response;
 use jiff::Timestamp;
@@ -40,7 +40,7 @@ struct Row {
 
 pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>, BrowseError> {
     let keeper = &server.keeper;
-    let status = status::of(keeper, &server.clock).await;
+    let status = server.status().await.for_everyone();
     let now = status.at;
     let rows = status.repositories.iter().cloned().map(|status| row(status, now)).collect();
     let url = match keeper.repositories().first() {

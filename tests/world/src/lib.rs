@@ -15,6 +15,7 @@ pub mod raw;
 mod archive;
 mod authority;
 mod browser;
+mod ca;
 mod checkout;
 mod checksum;
 mod curl;
@@ -42,6 +43,7 @@ mod world;
 
 pub use archive::tar_gz;
 pub use browser::Browser;
+pub use ca::{Ca, Identity};
 pub use checkout::Checkout;
 pub use checksum::{Kind, hex};
 pub use curl::{Answer, Curl};
