@@ -14,6 +14,7 @@ mod divergences;
 mod export;
 mod export_static;
 mod file_chunks;
+mod health;
 mod history;
 mod import;
 mod import_bundle;
@@ -38,7 +39,7 @@ mod verify;
 use crate::VERSION;
 use crate::config::{self, Config, ConfigError};
 use crate::store::layout::Layout;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use thiserror::Error;
@@ -55,7 +56,8 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The configuration; without one, the defaults mirror opam.ocaml.org on 127.0.0.1:8443
+    /// The configuration; without one /etc/opam-keep/mirror.toml, and where that is not there the
+    /// defaults, which mirror opam.ocaml.org on 127.0.0.1:8443
     #[arg(long, global = true, value_name = "FILE", env = "OPAM_KEEP_CONFIG")]
     config: Option<PathBuf>,
     /// The data directory, in place of store.path
@@ -88,6 +90,8 @@ enum Command {
     Client(client::Arguments),
     /// Tell how fresh the repositories are and what is kept
     Status,
+    /// Ask the running server whether it lives
+    Health(health::Arguments),
     /// Ask upstream for changes now
     Refresh(refresh::Arguments),
     /// Fetch archives ahead of time: what a project needs, some packages, or all
@@ -118,9 +122,15 @@ enum Command {
     Verify(verify::Arguments),
 }
 
+/// The command line as data, for man pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.global.config = cli.global.config.or_else(installed_configuration);
     let json = cli.global.json;
     match run(cli) {
         Ok(code) => code,
@@ -168,6 +178,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::CheckConfig => check_config::run(&context),
         Command::Client(arguments) => client::run(&context, &arguments),
         Command::Status => status::run(&context),
+        Command::Health(arguments) => health::run(&context, &arguments),
         Command::Refresh(arguments) => refresh::run(&context, &arguments),
         Command::Sync(arguments) => sync::run(&context, &arguments),
         Command::Export(arguments) => export::run(&context, &arguments),
@@ -183,6 +194,12 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Prove(arguments) => prove::run(&context, &arguments),
         Command::Verify(arguments) => verify::run(&context, &arguments),
     }
+}
+
+/// What a package installs.
+fn installed_configuration() -> Option<PathBuf> {
+    let path = Path::new(INSTALLED_CONFIGURATION);
+    path.exists().then(|| path.to_owned())
 }
 
 /// A server that runs on the configuration before may still tell how it stands.
@@ -243,6 +260,7 @@ impl Context {
     }
 }
 
+const INSTALLED_CONFIGURATION: &str = "/etc/opam-keep/mirror.toml";
 const AFTER_HELP: &str = "\
 Start with:  opam-keep serve
 

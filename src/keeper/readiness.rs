@@ -4,12 +4,12 @@ use super::Keeper;
 use super::alerts::stale_index;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::io::Write as _;
 use std::sync::Arc;
 
 /// One part, and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
     /// `store`, `index NAME` or `clock`.
     pub part: String,

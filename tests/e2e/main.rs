@@ -33,6 +33,7 @@ mod requests;
 mod rewrite;
 mod room;
 mod runners;
+mod service;
 mod snapshots;
 mod sources;
 mod static_files;
