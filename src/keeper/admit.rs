@@ -52,6 +52,8 @@ pub(super) struct Making<'a> {
     pub refuses_weak: bool,
     /// Where sources point.
     pub rewrite: Option<&'a Rewrite>,
+    /// Where the pages of its packages are.
+    pub browse: Option<&'a str>,
 }
 
 /// The archives of a set of opam files.
@@ -93,7 +95,7 @@ impl Admission {
         upstream_index: Option<Bytes>,
         making: &Making<'_>,
     ) -> Result<Self, AdmitError> {
-        let Making { stronger, refuses_weak, rewrite } = *making;
+        let Making { stronger, refuses_weak, rewrite, browse } = *making;
         let refuses_weak = refuses_weak && upstream_index.is_none();
         let mut archives = Declarations::default();
         let mut refused = Vec::new();
@@ -135,7 +137,7 @@ impl Admission {
                 refused: Vec::new(),
             });
         }
-        let repo = rewrite_repo_file(tree.repo_file().map(|bytes| &bytes[..]));
+        let repo = rewrite_repo_file(tree.repo_file().map(|bytes| &bytes[..]), browse);
         let served = |path: &RepoPath| {
             fits_index(path) && !path.ancestors().any(|above| refused_directories.contains(above))
         };

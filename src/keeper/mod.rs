@@ -239,9 +239,11 @@ impl Keeper {
             let place = Place::of(config, position, None);
             let name = settings.name.to_string();
             let directory = store.layout().git().join(&name);
+            let public = config.server.public_url.as_ref().map(ToString::to_string);
+            let browse = public.map(|it| format!("{}/{name}/packages/", it.trim_end_matches('/')));
             let source = RepositorySource::new(settings, &client, &directory)
                 .map_err(|source| OpenError::Source { name, source })?;
-            let repository = Repository::open(settings.clone(), place, source, &store);
+            let repository = Repository::open(settings.clone(), place, browse, source, &store);
             repositories.push(Arc::new(repository));
             tally.expect(settings.name.as_str());
             if let Some(host) = settings.upstream.get_ref().expose().host_str() {

@@ -174,8 +174,11 @@ impl Repository {
         };
         let (previous, copy, shared) = (self.served(), store.clone(), Arc::clone(&state));
         let (policy, rewrite) = (Arc::clone(policy), self.place.as_ref().map(Place::now));
+        let browse = self.browse.clone();
         let preparing = blocking(move || {
-            prepare(&shared, verdict, previous.as_deref(), &copy, &policy, rewrite.as_ref())
+            let (previous, rewrite, browse) =
+                (previous.as_deref(), rewrite.as_ref(), browse.as_deref());
+            prepare(&shared, verdict, previous, &copy, &policy, rewrite, browse)
         });
         let prepared = preparing.await??;
         let Prepared { admission, mut snapshot, is_new } = prepared;

@@ -28,6 +28,8 @@ pub struct Repository {
     pub(super) settings: config::Repository,
     /// Where sources point, if they are rewritten.
     pub(super) place: Option<Place>,
+    /// Where the pages of its packages are, where that is configured.
+    pub(super) browse: Option<String>,
     pub(super) source: RepositorySource,
     pub(super) served: ArcSwapOption<Served>,
     pub(super) health: Mutex<Health>,
@@ -73,6 +75,7 @@ impl Repository {
     pub(super) fn open(
         settings: config::Repository,
         place: Option<Place>,
+        browse: Option<String>,
         source: RepositorySource,
         store: &Store,
     ) -> Self {
@@ -87,6 +90,7 @@ impl Repository {
             bringing_in: tokio::sync::Mutex::default(),
             settings,
             place,
+            browse,
             source,
         };
         let health = match repository.take_up(store) {

@@ -71,6 +71,7 @@ pub(super) fn prepare(
     store: &Store,
     policy: &Policy,
     rewrite: Option<&Rewrite>,
+    browse: Option<&str>,
 ) -> Result<Prepared, RefreshError> {
     let blobs = store.blobs();
     let mut revision = Some(state.revision.to_string());
@@ -93,7 +94,7 @@ pub(super) fn prepare(
         None => Stronger::of(tree, store)?,
     };
     let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
-    let making = Making { stronger: &stronger, refuses_weak, rewrite };
+    let making = Making { stronger: &stronger, refuses_weak, rewrite, browse };
     let admission = Admission::of(&state.tree, tree, index.clone(), &making)?;
     let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
     let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));

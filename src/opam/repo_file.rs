@@ -17,12 +17,19 @@ const ARCHIVE_MIRRORS: &str = "cache";
 /// new index when nothing else has changed. All other bytes stay. A file that is missing, longer
 /// than an opam file may be here (1 MiB), or that can't be parsed (a client would ignore it), is
 /// replaced by one with just these fields.
-pub fn rewrite_repo_file(upstream: Option<&[u8]>) -> Bytes {
-    upstream.and_then(|bytes| rewrite(bytes).ok()).unwrap_or_else(minimal)
+///
+/// `browse` points at this mirror's own pages of packages, where their URL is known.
+pub fn rewrite_repo_file(upstream: Option<&[u8]>, browse: Option<&str>) -> Bytes {
+    let from_upstream = upstream.and_then(|bytes| rewrite(bytes, browse).ok());
+    let own = minimal();
+    from_upstream.or_else(|| rewrite(&own, browse).ok()).unwrap_or(own)
 }
 
-fn rewrite(upstream: &[u8]) -> Result<Bytes, SyntaxError> {
+fn rewrite(upstream: &[u8], browse: Option<&str>) -> Result<Bytes, SyntaxError> {
     let mut file = OpamFile::parse(upstream)?;
+    if let Some(browse) = browse {
+        ensure(&mut file, "browse", browse)?;
+    }
     ensure(&mut file, "opam-version", OPAM_VERSION)?;
     ensure(&mut file, "archive-mirrors", ARCHIVE_MIRRORS)?;
     file.remove_field("redirect")?;
@@ -52,7 +59,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn rewritten(upstream: &str) -> String {
-        String::from_utf8(rewrite_repo_file(Some(upstream.as_bytes())).to_vec()).unwrap()
+        String::from_utf8(rewrite_repo_file(Some(upstream.as_bytes()), None).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn browse_leads_to_our_own_pages_where_their_url_is_known() {
+        let ours = "https://opam.corp/default/packages/";
+        for upstream in [Some("opam-version: \"2.0\"\nbrowse: \"https://a\"\n"), Some("{"), None] {
+            let file = rewrite_repo_file(upstream.map(str::as_bytes), Some(ours));
+            let text = String::from_utf8(file.to_vec()).unwrap();
+            assert_eq!(text.matches(&format!("browse: \"{ours}\"")).count(), 1, "{text}");
+            assert!(text.contains("archive-mirrors: \"cache\""), "{text}");
+        }
     }
 
     const MINIMAL: &str = "opam-version: \"2.0\"\narchive-mirrors: \"cache\"\n";
@@ -85,7 +103,7 @@ mod tests {
             assert!(OpamFile::parse(rewritten(unreadable).as_bytes()).is_ok(), "{unreadable}");
         }
         assert_eq!(rewritten("{"), MINIMAL);
-        assert_eq!(rewrite_repo_file(None), MINIMAL);
+        assert_eq!(rewrite_repo_file(None, None), MINIMAL);
     }
 
     #[test]
@@ -103,7 +121,7 @@ mod tests {
 
     #[test]
     fn trap_20_archive_mirrors_are_relative_so_that_credentials_hold() {
-        let file = OpamFile::parse(&rewrite_repo_file(None)).unwrap();
+        let file = OpamFile::parse(&rewrite_repo_file(None, None)).unwrap();
         match &file.field("archive-mirrors").unwrap().value.kind {
             ValueKind::String(mirror) => {
                 let mirror = mirror.as_str().unwrap();
@@ -117,7 +135,7 @@ mod tests {
     fn a_real_repo_file_keeps_all_its_lines() {
         for (name, tree) in world::snapshots() {
             let upstream = tree.repo_file().unwrap();
-            let served = rewrite_repo_file(Some(upstream));
+            let served = rewrite_repo_file(Some(upstream), None);
             assert!(served.starts_with(upstream), "{name}");
             assert!(served.ends_with(b"archive-mirrors: \"cache\"\n"), "{name}");
         }
@@ -129,7 +147,7 @@ mod tests {
             upstream in "(opam-version: \"[123]\\.[01]\"\n|redirect: \"x\" ?|archive-mirrors: y\n|\
                          # c\n?|a: \"b\"\r\n|\\}){0,8}"
         ) {
-            let file = OpamFile::parse(&rewrite_repo_file(Some(upstream.as_bytes()))).unwrap();
+            let file = OpamFile::parse(&rewrite_repo_file(Some(upstream.as_bytes()), None)).unwrap();
             prop_assert_eq!(file.fields("opam-version").count(), 1);
             prop_assert_eq!(file.fields("archive-mirrors").count(), 1);
             prop_assert!(file.field("redirect").is_none());

@@ -84,7 +84,7 @@ impl Keeper {
             let Some(state) = State::read(fetched, mode)? else { return Ok(None) };
             let all = Verdict::AllBut(Vec::new());
             // Its indexes are built where they are asked for.
-            prepare(&state, all, None, &store, &policy, None).map(Some)
+            prepare(&state, all, None, &store, &policy, None, None).map(Some)
         });
         let prepared = prepared.await.and_then(|prepared| prepared);
         let Some(prepared) = prepared.map_err(|error| missing(&error))? else {
