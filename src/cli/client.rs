@@ -109,7 +109,7 @@ fn is_this_machine(url: &str) -> bool {
 
 fn print(recipe: &Recipe) {
     say!("{}{} {}{:#}", output::HEADING, recipe.comment, recipe.title, output::HEADING);
-    recipe.lines.iter().for_each(|line| say!("{line}"));
+    recipe.lines.iter().for_each(|line| output::verbatim(line));
     say!();
 }
 

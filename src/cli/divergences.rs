@@ -211,11 +211,11 @@ fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         }));
         return Ok(ExitCode::SUCCESS);
     }
-    files.iter().flat_map(|diff| diff.lines()).for_each(|line| say!("{line}"));
+    files.iter().flat_map(|diff| diff.lines()).for_each(output::verbatim);
     if let (Some(_), Some(explanation)) = (&files, &explanation) {
         say!("\nIts archive: {explanation}");
     }
-    archives.iter().flat_map(|diff| diff.lines()).for_each(|line| say!("{line}"));
+    archives.iter().flat_map(|diff| diff.lines()).for_each(output::verbatim);
     Ok(ExitCode::SUCCESS)
 }
 

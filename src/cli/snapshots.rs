@@ -120,7 +120,8 @@ fn show(context: &Context, entry: u64) -> Result<ExitCode, Failure> {
     say!("  versions     {}, {}", snapshot.versions, snapshot.mode);
     say!("  files        {}", context.layout()?.blob(&snapshot.files).display());
     say!("  served       {}", context.layout()?.blob(&snapshot.admitted).display());
-    say!("\nTo build with it:  opam repository set-url default {url}");
+    say!("\nTo build with it:");
+    output::verbatim(&format!("  opam repository set-url default {url}"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -104,7 +104,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 
 fn annotate(format: Format, annotations: &[Annotation]) {
     match format {
-        Format::Github => annotations.iter().for_each(|it| say!("{}", it.workflow_command())),
+        Format::Github => {
+            annotations.iter().for_each(|it| output::verbatim(&it.workflow_command()))
+        }
         Format::Text | Format::Gitlab => output::json(&annotations::code_quality(annotations)),
     }
 }

@@ -1,0 +1,141 @@
+//! What people read in a terminal of 80 columns, and what programs read in a pipe.
+
+use crate::{skip, start};
+use std::process::Command;
+use std::time::Duration;
+use world::{Keep, Kind, Mirror, Package, Repo, World, run};
+
+#[test]
+fn every_list_fits_into_80_columns() {
+    if Command::new("script").arg("--version").output().is_err() {
+        skip!("no script in PATH");
+    }
+    let (_world, keep) = filled();
+    let mut coloured = 0;
+    for arguments in reading(&keep) {
+        let shown = in_terminal(&keep, &arguments);
+        coloured += usize::from(shown.contains("\u{1b}["));
+        for line in plain(&shown).lines() {
+            let width = line.chars().count();
+            let is_split = !line.split(' ').any(|word| word.chars().count() > UNBREAKABLE);
+            assert!(width <= 80 || !is_split, "{arguments:?}: {width} columns: {line}\n{shown}");
+        }
+    }
+    assert!(coloured > 5, "a terminal has colours: {coloured}");
+}
+
+#[test]
+fn a_pipe_gets_no_colours_and_whole_lines() {
+    let (_world, keep) = filled();
+    for arguments in reading(&keep) {
+        let run = keep.run(&words(&arguments));
+        assert!(!run.said().contains('\u{1b}'), "{arguments:?}: {}", run.said());
+    }
+    let listed = keep.run(&["log"]).ok();
+    let lines = |it: &str| it.lines().count();
+    let narrow = in_terminal(&keep, &["log".to_owned()]);
+    assert!(lines(&narrow) >= lines(&listed), "{listed}\n{narrow}");
+}
+
+#[test]
+fn json_is_whole_lines_everywhere() {
+    let (_world, keep) = filled();
+    for mut arguments in reading(&keep) {
+        arguments.push("--json".to_owned());
+        let run = keep.run(&words(&arguments));
+        let mut count = 0;
+        for line in run.stdout.lines().chain(run.stderr.lines()) {
+            count += 1;
+            let value: Result<serde_json::Value, _> = serde_json::from_str(line);
+            assert!(value.is_ok(), "{arguments:?}: {line}");
+        }
+        // Who looks for findings and finds none has nothing to say.
+        assert!(
+            count > 0 || matches!(&*arguments[0], "audit" | "recheck"),
+            "{arguments:?} says nothing"
+        );
+    }
+}
+
+/// Commands that only tell something, one of them an error.
+fn reading(keep: &Keep) -> Vec<Vec<String>> {
+    let ledger = keep.ledger();
+    let of = |kind: &str| ledger.index_of(|entry| entry["kind"] == kind).to_string();
+    let (divergence, snapshot) = (of("divergence"), of("snapshot"));
+    [
+        "status",
+        "check-config",
+        "log",
+        "divergences",
+        "divergences --all",
+        &format!("divergences show {divergence}"),
+        "divergences show 0",
+        "snapshots",
+        &format!("snapshots show {snapshot}"),
+        "alerts",
+        "token list",
+        "health",
+        "verify",
+        "audit",
+        "sync --all --dry-run",
+        "refresh",
+        "recheck",
+    ]
+    .map(|line| line.split(' ').map(str::to_owned).collect())
+    .into()
+}
+
+/// Everything that there is to list, with long names.
+fn filled() -> (World, Keep) {
+    let world = World::start();
+    let long = Package::new("a-package-with-quite-a-long-name-as-some-have", "20240101.1.2~beta3");
+    let repo = Repo::new([long.clone(), Package::new("hello", "1.0")]);
+    world.publish(&repo);
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    assert!(keep.curl().get(&long.cache_path(Kind::Sha256)).is_whole());
+    world.put(long.url(), "something else");
+    keep.run(&["recheck", "--all"]);
+    keep.run(&["token", "add", "someone-with-a-long-name@build-farm.example"]).ok();
+    (world, keep)
+}
+
+/// What a command prints to a terminal of 80 columns.
+fn in_terminal(keep: &Keep, arguments: &[String]) -> String {
+    let command = keep.command(&words(arguments));
+    let all: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|it| format!("'{}'", it.to_str().expect("text")))
+        .collect();
+    let line = format!("stty cols 80 rows 25; exec {}", all.join(" "));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--command", &line, "/dev/null"]);
+    script.env("TERM", "xterm").env("OPAM_KEEP_LOG", "error");
+    script.env_remove("NO_COLOR");
+    run(&mut script, Duration::from_secs(60)).stdout
+}
+
+/// Text without what colours it or moves the cursor.
+fn plain(shown: &str) -> String {
+    let mut text = String::new();
+    let mut rest = shown.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => drop(rest.by_ref().find(|c| c.is_ascii_alphabetic())),
+            // What a progress bar draws, it draws over.
+            '\r' if !rest.as_str().starts_with('\n') => {
+                text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+            }
+            '\r' => {}
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+/// Checksums and URLs are as long as they are.
+const UNBREAKABLE: usize = 55;
