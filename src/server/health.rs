@@ -34,7 +34,12 @@ pub(super) async fn answer(server: &Server, health: Health, headers: &HeaderMap)
 
 /// One line for each part, or JSON for who asks for that.
 async fn ready(server: &Server, headers: &HeaderMap) -> Response<Body> {
-    let parts = server.keeper.readiness().await;
+    let mut parts = server.keeper.readiness().await;
+    if server.gate.is_closed() {
+        // Who may not read learns which part it is, and not what it says of disks and upstreams.
+        let problems = parts.iter_mut().filter_map(|part| part.problem.as_mut());
+        problems.for_each(|problem| *problem = TOLD_ELSEWHERE.to_owned());
+    }
     let is_ready = parts.iter().all(|part| part.problem.is_none());
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let mut response = if accept.is_some_and(|accept| accept.contains("application/json")) {
@@ -54,3 +59,5 @@ async fn ready(server: &Server, headers: &HeaderMap) -> Response<Body> {
     }
     response
 }
+
+const TOLD_ELSEWHERE: &str = "not as it should be; opam-keep health says why";

@@ -107,7 +107,9 @@ impl Reload {
             self.contents = now;
             renewed = Instant::now();
             supervisor::reloading();
-            self.reload(only_tls).await;
+            if stop.run_until_cancelled(self.reload(only_tls)).await.is_none() {
+                break;
+            }
             supervisor::ready();
             // Other files may be named by now.
             watcher = self.watch(&changed);

@@ -165,12 +165,16 @@ fn a_store_without_room_is_not_ready() {
 fn those_without_a_token_learn_whether_it_lives_and_nothing_else() {
     let world = World::start();
     world.publish(&Repo::new([hello()]));
-    let mut keep = start(&Mirror::of(&world).set("access.read", "tokens"));
+    let mirror = Mirror::of(&world).set("access.read", "tokens");
+    let mut keep = start(&mirror.set("store.min_free", "1000000TiB"));
     let secret = keep.run(&["token", "add", "prometheus"]).ok();
     let bearer = format!("authorization: Bearer {}", secret.trim());
     let curl = keep.curl();
     assert_eq!(curl.get("/livez").status, 200);
     assert!(curl.get("/version").is_whole());
+    let told = String::from_utf8(curl.get("/readyz").body).expect("text");
+    assert!(told.starts_with("store: not as it should be; opam-keep health says why\n"), "{told}");
+    assert!(keep.run(&["health"]).stdout.contains("store.min_free"));
     assert_eq!(curl.get("/metrics").status, 401);
     assert!(curl.with(&["-H", &bearer], "/metrics").is_whole());
 }

@@ -24,6 +24,7 @@ use packages::Known;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 /// What was looked up before.
 #[derive(Default)]
@@ -77,9 +78,14 @@ impl Keeper {
     }
 }
 
+/// Does what takes long beside the reactor, few at a time: who looks things up waits for each
+/// other, and who downloads waits for none of them.
 async fn off_the_reactor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BrowseError> + Send + 'static,
 ) -> Result<T, BrowseError> {
+    let _place = PLACES.acquire().await;
     let worked = tokio::task::spawn_blocking(work).await;
     worked.unwrap_or_else(|error| Err(BrowseError::Store(error.to_string())))
 }
+
+static PLACES: Semaphore = Semaphore::const_new(4);
