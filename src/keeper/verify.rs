@@ -137,7 +137,7 @@ fn verify_ledger(reader: &LogReader, report: &mut Report, wanted: &mut Wanted) {
     let mut edge = Edge::default();
     let mut pins = HashMap::new();
     let mut batch = Vec::new();
-    for leaf in reader.leaves(0, checkpoint.size) {
+    for leaf in reader.leaves_as_they_are(0, checkpoint.size) {
         let (index, leaf) = match leaf {
             Ok(leaf) => leaf,
             Err(error) => return report.log_problem(&error),
@@ -193,7 +193,7 @@ fn verify_tile(
     if !path.is_full() && path.wider(size).as_ref() != Some(path) {
         return;
     }
-    match reader.tile(path) {
+    match reader.tile_as_it_is(path) {
         Ok(Some(found)) if found == expected => {}
         Ok(Some(_)) => {
             report.problem(format!("ledger/{path}"), "does not hold the hashes of its entries");

@@ -57,7 +57,7 @@ pub enum TileError {
 
 impl TilePath {
     /// A full or partial tile; `width` is 1 to 256.
-    pub(super) fn new(level: Level, index: u64, width: u64) -> Self {
+    pub fn new(level: Level, index: u64, width: u64) -> Self {
         debug_assert!((1..=WIDTH).contains(&width));
         Self { level, index, width: width.min(WIDTH) as u16 }
     }

@@ -132,6 +132,15 @@ impl Blobs {
         Ok(())
     }
 
+    /// Puts a hashed file in the place of a blob that is damaged or missing, durably.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn restore(&self, blob: Hashed) -> io::Result<()> {
+        blob.file.sync_all()?;
+        durable::rename(blob.path, &self.layout.blob(&blob.digests.sha256))
+    }
+
     /// Keeps bytes that are all at hand and returns their name.
     ///
     /// # Errors

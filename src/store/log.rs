@@ -9,9 +9,11 @@ use crate::ledger::tile::{TilePath, decode_bundle};
 use std::io;
 use std::sync::Arc;
 use thiserror::Error;
+use vouching::Vouching;
 
 #[cfg(test)]
 mod tests;
+mod vouching;
 
 /// Why a ledger can't be read or appended to.
 #[derive(Debug, Error)]
@@ -43,17 +45,18 @@ pub enum LogError {
     Entry(#[from] EntryError),
 }
 
-/// Reads a ledger; every file is looked for where it is served.
+/// Reads a ledger, and believes of it what its signed head vouches for.
 #[derive(Clone)]
 pub struct LogReader {
     medium: Arc<dyn LedgerMedium>,
     verifier: Verifier,
+    vouching: Arc<Vouching>,
 }
 
 impl LogReader {
     /// Reads the ledger on `medium`, whose checkpoints `verifier` can check.
     pub fn new(medium: Arc<dyn LedgerMedium>, verifier: Verifier) -> Self {
-        Self { medium, verifier }
+        Self { medium, verifier, vouching: Arc::default() }
     }
 
     /// The public key of the ledger.
@@ -85,8 +88,20 @@ impl LogReader {
     /// over never gives other entries.
     ///
     /// # Errors
-    /// When the medium fails.
+    /// When the medium fails, or its bytes are not those that the head vouches for.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, LogError> {
+        let Some((head, _)) = self.checkpoint()? else { return Ok(None) };
+        let Some(wider) = path.wider(head.size) else { return Ok(None) };
+        let Some(bytes) = self.tile_as_it_is(&wider)? else { return Ok(None) };
+        self.vouching.check(self, &head, &wider, &bytes)?;
+        cut(path, &wider, bytes).map(Some)
+    }
+
+    /// The same, whatever is in it: for those who check it themselves.
+    ///
+    /// # Errors
+    /// When the medium fails.
+    pub fn tile_as_it_is(&self, path: &TilePath) -> Result<Option<Vec<u8>>, LogError> {
         let mut missing = None;
         loop {
             // What no checkpoint vouches for yet may still be written again with other entries.
@@ -117,7 +132,16 @@ impl LogReader {
 
     /// The leaves from index `from` up to `size`, which a checkpoint vouches for.
     pub fn leaves(&self, from: u64, size: u64) -> Leaves {
-        Leaves { reader: self.clone(), next: from, size, bundle: Vec::new().into_iter() }
+        self.leaves_by(LogReader::tile, from, size)
+    }
+
+    /// The same, whatever is in them: for those who check them themselves.
+    pub fn leaves_as_they_are(&self, from: u64, size: u64) -> Leaves {
+        self.leaves_by(LogReader::tile_as_it_is, from, size)
+    }
+
+    fn leaves_by(&self, read: ReadTile, next: u64, size: u64) -> Leaves {
+        Leaves { reader: self.clone(), read, next, size, bundle: Vec::new().into_iter() }
     }
 
     /// The entries from index `from` up to `size`.
@@ -140,8 +164,20 @@ impl LogReader {
         self.medium.read(path).map_err(|source| LogError::Io { path: path.to_owned(), source })
     }
 
-    fn require(&self, path: &TilePath) -> Result<Vec<u8>, LogError> {
-        self.tile(path)?.ok_or_else(|| LogError::Missing(path.to_string()))
+    /// The tiles at the right edge of the tree under `head`, which add up to its root.
+    fn edge_tiles(&self, head: &Checkpoint) -> Result<(Edge, EdgeTiles), LogError> {
+        let mut tiles = Vec::new();
+        for path in Edge::needed_tiles(head.size) {
+            let bytes = self.tile_as_it_is(&path)?;
+            tiles.push((path, bytes.ok_or_else(|| LogError::Missing(path.to_string()))?));
+        }
+        let edge = Edge::restore(head.size, tiles.clone())
+            .map_err(|error| vouching::told(&error, &tiles))?;
+        if edge.root() == head.root {
+            return Ok((edge, tiles));
+        }
+        let problem = format!("the tiles of {} entries do not add up to its root hash", head.size);
+        Err(damaged(HEAD, problem))
     }
 }
 
@@ -153,9 +189,15 @@ fn cut(path: &TilePath, wider: &TilePath, bytes: Vec<u8>) -> Result<Vec<u8>, Log
     path.cut(&bytes).map_err(|error| damaged(&wider.to_string(), error.to_string()))
 }
 
+/// Each tile at the edge of a tree, with its bytes.
+type EdgeTiles = Vec<(TilePath, Vec<u8>)>;
+/// One of the ways to read a tile.
+type ReadTile = fn(&LogReader, &TilePath) -> Result<Option<Vec<u8>>, LogError>;
+
 /// Leaves in order, one bundle read at a time.
 pub struct Leaves {
     reader: LogReader,
+    read: ReadTile,
     next: u64,
     size: u64,
     bundle: std::vec::IntoIter<Vec<u8>>,
@@ -187,7 +229,8 @@ impl Iterator for Leaves {
 impl Leaves {
     fn read_bundle(&self) -> Result<std::vec::IntoIter<Vec<u8>>, LogError> {
         let path = TilePath::bundle_of(self.next, self.size);
-        let bytes = self.reader.require(&path)?;
+        let bytes = (self.read)(&self.reader, &path)?;
+        let bytes = bytes.ok_or_else(|| LogError::Missing(path.to_string()))?;
         let leaves =
             decode_bundle(&bytes).map_err(|error| damaged(&path.to_string(), error.to_string()))?;
         let skip = self.next % 256;
@@ -220,7 +263,7 @@ impl LogWriter {
         let reader = LogReader::new(medium, signer.verifier());
         let (edge, head) = match reader.checkpoint()? {
             None => (Edge::default(), None),
-            Some((checkpoint, bytes)) => (restore(&reader, &checkpoint)?, Some(bytes)),
+            Some((checkpoint, bytes)) => (reader.edge_tiles(&checkpoint)?.0, Some(bytes)),
         };
         Ok(Self { reader, signer, edge, head })
     }
@@ -265,24 +308,6 @@ impl LogWriter {
         self.edge = growth.edge;
         self.head = Some(head);
         Ok(first)
-    }
-}
-
-fn restore(reader: &LogReader, checkpoint: &Checkpoint) -> Result<Edge, LogError> {
-    let mut tiles = Vec::new();
-    for path in Edge::needed_tiles(checkpoint.size) {
-        let bytes = reader.require(&path)?;
-        tiles.push((path, bytes));
-    }
-    let edge = Edge::restore(checkpoint.size, tiles)
-        .map_err(|error| damaged("tile", error.to_string()))?;
-    if edge.root() == checkpoint.root {
-        Ok(edge)
-    } else {
-        Err(damaged(
-            HEAD,
-            format!("the tiles of {} entries do not add up to its root hash", checkpoint.size),
-        ))
     }
 }
 

@@ -146,8 +146,13 @@ impl Store {
         }
         let log = LogWriter::open(Arc::clone(&medium), signer.clone())?;
         let reader = log.reader().clone();
-        let catalog = Arc::new(Catalog::open(&layout, signer.name()));
-        replay::catch_up(&catalog, &reader)?;
+        let catalog = std::thread::scope(|scope| -> Result<_, StoreError> {
+            let checked = scope.spawn(|| check_entries(&reader));
+            let catalog = Arc::new(Catalog::open(&layout, signer.name()));
+            replay::catch_up(&catalog, &reader)?;
+            checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok(catalog)
+        })?;
         let empty = log.size() == 0;
         let (writer, _) = Writer::start(log, medium, signer.clone(), Arc::clone(&catalog))
             .map_err(|error| io(layout.root(), error))?;
@@ -207,6 +212,13 @@ impl Store {
     }
 }
 
+/// Reads the ledger's entries, the newest of a long one: who was rewritten is told before anything
+/// is served.
+fn check_entries(log: &LogReader) -> Result<(), LogError> {
+    let size = log.size()?;
+    log.leaves(size.saturating_sub(CHECKED_AT_START), size).try_for_each(|leaf| leaf.map(drop))
+}
+
 fn empty(layout: &Layout) -> io::Result<()> {
     let work = layout.work();
     match std::fs::remove_dir_all(&work) {
@@ -215,3 +227,6 @@ fn empty(layout: &Layout) -> io::Result<()> {
     }
     durable::create_directory(&work)
 }
+
+/// How many entries are read at each start; `verify` reads all.
+const CHECKED_AT_START: u64 = 65_536;

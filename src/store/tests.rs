@@ -135,7 +135,63 @@ async fn a_rewritten_entry_makes_the_start_refuse() {
     bytes[at..at + 6].copy_from_slice(b"\"weak\"");
     std::fs::write(&bundle, bytes).unwrap();
     let error = open(&directory).await.err().expect("it was opened").to_string();
-    assert!(error.contains("other leaves than the hashes say"), "{error}");
+    assert!(error.contains("tile/entries/000.p/2: entry 1 was rewritten"), "{error}");
+}
+
+#[tokio::test]
+async fn whatever_file_of_the_ledger_rots_is_never_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    let pins: Vec<_> = (0..600u16)
+        .map(|number| store.append(pin(&format!("{URL}{number}"), &number.to_be_bytes())))
+        .collect();
+    futures_util::future::join_all(pins)
+        .await
+        .into_iter()
+        .for_each(|pinned| assert!(pinned.is_ok()));
+    let paths = ["tile/entries/000", "tile/entries/001", "tile/0/000", "tile/0/001"];
+    let partial = ["tile/entries/002.p/89", "tile/0/002.p/89", "tile/1/000.p/2"];
+    for path in paths.into_iter().chain(partial) {
+        let log = LogReader::new(
+            Arc::new(Directory::at(&directory.path().join("ledger"))),
+            store.log().verifier().clone(),
+        );
+        let file = directory.path().join("ledger").join(path);
+        let sound = std::fs::read(&file).unwrap();
+        let tile = path.parse().unwrap();
+        assert_eq!(log.tile(&tile).unwrap().as_ref(), Some(&sound), "{path}");
+        for at in [0, 3, sound.len() / 2, sound.len() - 1] {
+            let mut rotten = sound.clone();
+            rotten[at] ^= 1;
+            std::fs::write(&file, rotten).unwrap();
+            assert!(log.tile(&tile).is_err(), "byte {at} of {path}");
+            assert!(store.log().tile(&tile).is_err(), "byte {at} of {path}");
+        }
+        std::fs::write(&file, &sound[..sound.len() - 32]).unwrap();
+        assert!(log.tile(&tile).is_err(), "{path}, shorter");
+        std::fs::write(&file, &sound).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_old_entry_that_was_rewritten_makes_the_start_refuse_and_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    let pins = (0..300u16).map(|number| store.append(pin(&format!("{URL}{number}"), b"x")));
+    let pins: Vec<_> = pins.collect();
+    futures_util::future::join_all(pins)
+        .await
+        .into_iter()
+        .for_each(|pinned| assert!(pinned.is_ok()));
+    drop(store);
+    let bundle = directory.path().join("ledger/tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    let places = bytes.windows(6).enumerate().filter(|(_, six)| *six == b"\"none\"");
+    let at = places.map(|(at, _)| at).nth(41).unwrap();
+    bytes[at..at + 6].copy_from_slice(b"\"weak\"");
+    std::fs::write(&bundle, bytes).unwrap();
+    let error = open(&directory).await.err().expect("it was opened").to_string();
+    assert!(error.contains("tile/entries/000: entry 42 was rewritten"), "{error}");
 }
 
 #[tokio::test]
