@@ -26,6 +26,7 @@ mod own_store;
 mod prove;
 mod recheck;
 mod refresh;
+mod repair;
 mod repository;
 mod selecting;
 mod serve;
@@ -120,6 +121,8 @@ enum Command {
     Prove(prove::Arguments),
     /// Check every signature, tile, entry and blob of the store
     Verify(verify::Arguments),
+    /// Fetch blobs that are damaged or missing again, from whoever has the same bytes
+    Repair(repair::Arguments),
 }
 
 /// The command line as data, for man pages and completions.
@@ -193,6 +196,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::History(arguments) => history::run(&context, &arguments),
         Command::Prove(arguments) => prove::run(&context, &arguments),
         Command::Verify(arguments) => verify::run(&context, &arguments),
+        Command::Repair(arguments) => repair::run(&context, &arguments),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::clock::Clock;
+use crate::digest::Sha256;
 use crate::keeper::verified::Verified;
 use crate::keeper::verify::{self, Report, Step};
 use crate::store::layout::Layout;
@@ -23,22 +24,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let layout = context.layout()?;
     // A store that is not there is a mistake in the call, not a store with a problem.
     verify::reader(&layout).map_err(Failure::Usage)?;
-    // indicatif draws nothing where standard error is no terminal.
-    let target = match arguments.quiet {
-        true => ProgressDrawTarget::hidden(),
-        false => ProgressDrawTarget::stderr(),
-    };
-    let bar = ProgressBar::with_draw_target(Some(0), target).with_style(style());
-    let report = verify::verify(&layout, &|step| match step {
-        Step::Blobs(count) => bar.set_length(count),
-        Step::Blob(_) => bar.inc(1),
-    });
-    bar.finish_and_clear();
-    let left = Verified::new(&report, Clock::system().now()).leave(&layout);
-    if let Err(error) = left {
-        tracing::debug!(%error, "what was found is not left in the store");
-    }
-    tell_server(&layout, &report);
+    let report = check(&layout, arguments.quiet);
+    tell_server(&layout, &report.damaged);
     let sound = report.problems.is_empty();
     if context.json {
         output::json(&report);
@@ -59,9 +46,29 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Looks the whole store over, showing how far that has come, and leaves in it what was found.
+pub(super) fn check(layout: &Layout, quiet: bool) -> Report {
+    // indicatif draws nothing where standard error is no terminal.
+    let target = match quiet {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(0), target).with_style(style());
+    let report = verify::verify(layout, &|step| match step {
+        Step::Blobs(count) => bar.set_length(count),
+        Step::Blob(_) => bar.inc(1),
+    });
+    bar.finish_and_clear();
+    let left = Verified::new(&report, Clock::system().now()).leave(layout);
+    if let Err(error) = left {
+        tracing::debug!(%error, "what was found is not left in the store");
+    }
+    report
+}
+
 /// Has a running server look at what was found damaged, and at what was before: it tells people.
-fn tell_server(layout: &Layout, report: &Report) {
-    let names: Vec<_> = report.damaged.iter().take(MAX_TOLD).collect();
+pub(super) fn tell_server(layout: &Layout, damaged: &[Sha256]) {
+    let names: Vec<_> = damaged.iter().take(MAX_TOLD).collect();
     // Whoever may read the store need not be able to talk to its server.
     if let Err(failure) = admin_client::tell::<usize>(layout, Method::POST, "/blobs", &names) {
         tracing::warn!(%failure, "the running server does not know what was found");

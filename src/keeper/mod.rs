@@ -30,6 +30,7 @@ mod raw_files;
 pub mod readiness;
 pub mod recheck;
 mod refresh;
+pub mod repair;
 mod repository;
 mod review;
 mod schedule;

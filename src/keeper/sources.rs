@@ -72,7 +72,7 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 /// Where a cache keeps an archive, as opam lays caches out.
-fn cached(cache: &Url, checksum: &Checksum) -> Url {
+pub(super) fn cached(cache: &Url, checksum: &Checksum) -> Url {
     let hex = checksum.hex();
     let mut url = cache.clone();
     let path = url.path().trim_end_matches('/');
