@@ -32,6 +32,7 @@ mod reload;
 mod requests;
 mod rewrite;
 mod room;
+mod rot;
 mod runners;
 mod service;
 mod snapshots;
@@ -40,6 +41,8 @@ mod static_files;
 mod streams;
 mod stronger;
 mod sync;
+mod terminal;
+mod torture;
 mod update;
 mod upstream;
 

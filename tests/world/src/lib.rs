@@ -39,6 +39,7 @@ mod server;
 mod sites;
 mod skip;
 mod trace;
+mod witness;
 mod world;
 
 pub use archive::tar_gz;
@@ -65,4 +66,5 @@ pub use request::Request;
 pub use run::{Run, run};
 pub use skip::skipped;
 pub use trace::Trace;
+pub use witness::Witness;
 pub use world::World;
