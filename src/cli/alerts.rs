@@ -121,7 +121,9 @@ fn test(context: &Context, only: Option<&str>) -> Result<ExitCode, Failure> {
     let alert = words.test(Clock::system().exactly());
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     let deliveries = sinks.iter().map(|sink| sink.deliver(&alert));
+    let waiting = output::spinner("telling them");
     let outcomes = runtime.block_on(futures_util::future::join_all(deliveries));
+    drop(waiting);
     let mut code = ExitCode::SUCCESS;
     for (sink, outcome) in sinks.iter().zip(outcomes) {
         let problem = outcome.err().map(|error| error.to_string());

@@ -2,10 +2,12 @@
 //! coloured only there.
 
 use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressFinish};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
+use std::time::Duration;
 use terminal_size::{Width, terminal_size_of};
 use textwrap::{Options, WordSeparator, WordSplitter, core};
 
@@ -43,6 +45,14 @@ pub(super) fn json(value: &impl Serialize) {
         Ok(text) => verbatim(&text),
         Err(error) => failure(&error.to_string(), false),
     }
+}
+
+/// Shows on a terminal that something goes on that may take seconds, until it is dropped.
+pub(super) fn spinner(what: &'static str) -> ProgressBar {
+    // indicatif draws nothing where standard error is no terminal.
+    let spinner = ProgressBar::new_spinner().with_message(what);
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner.with_finish(ProgressFinish::AndClear)
 }
 
 /// A number with its noun.

@@ -22,10 +22,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         Some(name) => format!("/refresh/{name}"),
         None => "/refresh".to_owned(),
     };
+    let waiting = output::spinner("asking upstream");
     let reports = match admin_client::ask(&layout, Method::POST, &path)? {
         Some(reports) => reports,
         None => refresh_here(context, arguments)?,
     };
+    drop(waiting);
     let failed = reports.iter().any(|report: &RefreshReport| report.problem.is_some());
     if context.json {
         output::json(&reports);

@@ -48,11 +48,12 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }
         tried.extend(lost.iter().copied());
         let lost = Lost::of(&log, &lost).map_err(Failure::failed)?;
+        let asking = output::spinner("asking who has the same bytes");
         runtime.block_on(async {
             let mut done = std::pin::pin!(Arc::clone(&repairs).repair(lost));
             while let Some(done) = done.next().await {
                 repaired.extend(done.from.is_some().then_some(done.sha256));
-                print(context, &done);
+                asking.suspend(|| print(context, &done));
             }
         });
         // What was repaired may name more that is lost, so all of it is looked at again.

@@ -125,7 +125,7 @@ impl Blobs {
         if self.holds_durably(&name) {
             return Ok(());
         }
-        blob.file.sync_all()?;
+        durable::sync_file(&blob.file, &blob.path)?;
         let renaming = self.pending.begin(vec![name]);
         durable::rename(blob.path, &self.layout.blob(&name))?;
         renaming.durable();
@@ -137,7 +137,7 @@ impl Blobs {
     /// # Errors
     /// Whatever the file system says.
     pub fn restore(&self, blob: Hashed) -> io::Result<()> {
-        blob.file.sync_all()?;
+        durable::sync_file(&blob.file, &blob.path)?;
         durable::rename(blob.path, &self.layout.blob(&blob.digests.sha256))
     }
 
@@ -182,11 +182,11 @@ impl Blobs {
         let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
         for (name, temporary) in staged {
             if written <= FEW {
-                File::open(&temporary)?.sync_all()?;
+                durable::sync_file(&File::open(&temporary)?, &temporary)?;
             }
             let path = self.layout.blob(&name);
             directories.extend(path.parent().map(Path::to_owned));
-            temporary.persist(&path).map_err(|error| error.error)?;
+            durable::name(temporary, &path)?;
         }
         if written > FEW {
             durable::sync_file_system(&self.layout.blobs())?;

@@ -16,14 +16,30 @@ use std::path::Path;
 /// Whatever the file system says; the temporary file is removed.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = parent(path)?;
-    let mut temporary = tempfile::Builder::new()
+    let temporary = tempfile::Builder::new()
         .prefix(TEMPORARY)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_directory(directory)
+    step(Step::Write(temporary.path()), || temporary.as_file().write_all(bytes))?;
+    sync_file(temporary.as_file(), temporary.path())?;
+    rename(temporary.into_temp_path(), path)
+}
+
+/// Makes the bytes of a file durable; its name is another matter.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sync_file(file: &File, path: &Path) -> io::Result<()> {
+    step(Step::SyncFile(path), || file.sync_all())
+}
+
+/// Gives a complete, already synced file its final name, which is not durable yet.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn name(from: tempfile::TempPath, to: &Path) -> io::Result<()> {
+    let path = from.to_path_buf();
+    step(Step::Name(&path, to), || from.persist(to).map_err(|error| error.error))
 }
 
 /// Renames a complete, already synced file to its final name and makes the name durable.
@@ -31,7 +47,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says.
 pub fn rename(from: tempfile::TempPath, to: &Path) -> io::Result<()> {
-    from.persist(to).map_err(|error| error.error)?;
+    name(from, to)?;
     sync_directory(parent(to)?)
 }
 
@@ -40,7 +56,7 @@ pub fn rename(from: tempfile::TempPath, to: &Path) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    step(Step::SyncDirectory(directory), || File::open(directory)?.sync_all())
 }
 
 /// Makes everything that was written to the file system of `directory` durable at once.
@@ -50,7 +66,33 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says.
 pub fn sync_file_system(directory: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+    step(Step::SyncFileSystem(directory), || Ok(rustix::fs::syncfs(File::open(directory)?)?))
+}
+
+/// One step on the way to disk, each of which can fail on its own.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the tests' failing disk looks at the paths"))]
+pub(super) enum Step<'a> {
+    /// Bytes are written to a file.
+    Write(&'a Path),
+    /// They are made durable.
+    SyncFile(&'a Path),
+    /// A file gets another name.
+    Name(&'a Path, &'a Path),
+    /// The names in a directory are made durable.
+    SyncDirectory(&'a Path),
+    /// Everything on a file system is made durable.
+    SyncFileSystem(&'a Path),
+    /// A directory is made.
+    CreateDirectory(&'a Path),
+}
+
+#[cfg(test)]
+use super::failing_disk::step;
+
+#[cfg(not(test))]
+fn step<T>(_: Step<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    work()
 }
 
 /// What a person can do about a data directory that can't be used.
@@ -73,7 +115,7 @@ pub fn create_directory(directory: &Path) -> io::Result<()> {
     }
     let parent = parent(directory)?;
     create_directory(parent)?;
-    match std::fs::create_dir(directory) {
+    match step(Step::CreateDirectory(directory), || std::fs::create_dir(directory)) {
         Ok(()) => sync_directory(parent),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),

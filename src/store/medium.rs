@@ -3,6 +3,7 @@
 use super::{durable, regular};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use thiserror::Error;
 
 /// A place for a ledger's files.
@@ -44,7 +45,20 @@ pub enum SwapError {
 
 /// A ledger in a local directory, whose single writer holds the store's lock.
 #[derive(Debug)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    root: PathBuf,
+    head: Head,
+}
+
+/// How the head is read.
+#[derive(Debug)]
+enum Head {
+    /// By another process: from its file.
+    Shared,
+    /// By the one that writes it: the last that is durable, so that nobody is shown a head that a
+    /// power loss takes back. Not known after a failure.
+    Owned(Mutex<Option<Option<Vec<u8>>>>),
+}
 
 impl Directory {
     /// A ledger in `root`, which is created if need be.
@@ -53,12 +67,23 @@ impl Directory {
     /// Whatever the file system says.
     pub fn create(root: PathBuf) -> io::Result<Self> {
         durable::create_directory(&root)?;
-        Ok(Self(root))
+        Ok(Self { root, head: Head::Owned(Mutex::default()) })
     }
 
     /// A ledger in `root`, to be read only.
     pub fn at(root: &Path) -> Self {
-        Self(root.to_owned())
+        Self { root: root.to_owned(), head: Head::Shared }
+    }
+
+    fn read_file(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut file = match regular::open(&self.root.join(path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     }
 }
 
@@ -78,19 +103,24 @@ pub fn has_lost_its_head(root: &Path) -> bool {
 
 impl LedgerMedium for Directory {
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        let mut file = match regular::open(&self.0.join(path)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        let Head::Owned(head) = &self.head else { return self.read_file(path) };
+        if path != HEAD {
+            return self.read_file(path);
+        }
+        let mut head = head.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(durable) = &*head {
+            return Ok(durable.clone());
+        }
+        // Whatever the file says by now is made durable first.
+        durable::sync_directory(&self.root)?;
+        let read = self.read_file(HEAD)?;
+        *head = Some(read.clone());
+        Ok(read)
     }
 
     fn write_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
         for (path, bytes) in files {
-            let path = self.0.join(path);
+            let path = self.root.join(path);
             if let Some(directory) = path.parent() {
                 durable::create_directory(directory)?;
             }
@@ -103,12 +133,17 @@ impl LedgerMedium for Directory {
         if self.read(HEAD)?.as_deref() != expected {
             return Err(SwapError::Lost);
         }
-        Ok(durable::write(&self.0.join(HEAD), new, 0o644)?)
+        let written = durable::write(&self.root.join(HEAD), new, 0o644);
+        if let Head::Owned(head) = &self.head {
+            let known = written.is_ok().then(|| Some(new.to_owned()));
+            *head.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        }
+        Ok(written?)
     }
 
     fn prune(&self, paths: &[String]) {
         for path in paths {
-            let path = self.0.join(path);
+            let path = self.root.join(path);
             // What can't be removed is harmless: readers ask for the widths of a checkpoint.
             let _ = std::fs::remove_file(&path);
             if let Some(directory) = path.parent() {

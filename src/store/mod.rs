@@ -7,6 +7,8 @@
 pub mod blobs;
 pub mod catalog;
 pub mod durable;
+#[cfg(test)]
+mod failing_disk;
 pub mod keys;
 pub mod layout;
 pub mod lock;

@@ -18,6 +18,7 @@ mod divergences;
 mod dune;
 mod history;
 mod hold;
+mod hostile;
 mod import;
 mod install;
 mod joined;

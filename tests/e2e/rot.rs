@@ -106,7 +106,9 @@ fn a_rotten_ledger_is_not_served_and_not_started_from() {
         let sound = fs::read(&file).expect("it is there");
         flip(&file, at);
         let served = keep.curl().get(&format!("/ledger/{path}"));
-        assert_eq!(served.status, 500, "{path}");
+        // The server knows the head that it wrote.
+        let is_known = path == "checkpoint" && served.body == sound;
+        assert!(is_known || served.status == 500, "{path}: {}", served.status);
         let verified = keep.run(&["verify"]);
         assert_eq!(verified.code, 1, "{path}: {}", verified.said());
         assert!(verified.stdout.contains("ledger/"), "{path}: {}", verified.stdout);

@@ -22,6 +22,14 @@ impl Memory {
     }
 }
 
+/// How much a process and those that it started have in memory now, in bytes.
+pub fn resident(pid: i32) -> usize {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    bytes(pid, "VmRSS:") + children.map(resident).sum::<usize>()
+}
+
 /// Bytes of one line of `/proc/PID/status`.
 fn bytes(pid: i32, line: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");

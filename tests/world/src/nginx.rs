@@ -48,6 +48,11 @@ impl Nginx {
         nginx
     }
 
+    /// The master's process id.
+    pub fn pid(&self) -> i32 {
+        self.master.id().try_into().expect("a pid fits")
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -75,7 +80,8 @@ user root;
 worker_processes 2;
 pid nginx.pid;
 error_log error.log;
-events { worker_connections 1024; }
+worker_rlimit_nofile 20000;
+events { worker_connections 16384; }
 http {
   access_log off;
   client_body_temp_path body;

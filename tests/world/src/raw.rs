@@ -15,6 +15,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Client {
     address: SocketAddr,
+    roots: RootCertStore,
     config: Arc<ClientConfig>,
     receive_buffer: Option<usize>,
 }
@@ -53,15 +54,28 @@ impl Client {
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider knows TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
+            .with_root_certificates(roots.clone())
             .with_no_client_auth();
-        Self { address, config: Arc::new(config), receive_buffer: None }
+        Self { address, roots, config: Arc::new(config), receive_buffer: None }
     }
 
     /// The same with little room for what arrives, so that a test that stops reading is noticed
     /// at the other side.
     pub fn with_little_room(self) -> Self {
         Self { receive_buffer: Some(LITTLE_ROOM), ..self }
+    }
+
+    /// The same with a full handshake for each connection, agreed on as most clients today do.
+    pub fn without_resumption(self) -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows TLS 1.2 and 1.3")
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        config.resumption = rustls::client::Resumption::disabled();
+        Self { config: Arc::new(config), ..self }
     }
 
     /// A new connection.

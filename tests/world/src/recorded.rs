@@ -49,6 +49,11 @@ impl Recorded {
         &self.snapshots
     }
 
+    /// Every package that has an archive here, as name.version.
+    pub fn packages(&self) -> impl Iterator<Item = &str> {
+        self.archives.iter().flat_map(|archive| archive.packages.iter().map(String::as_str))
+    }
+
     /// The URLs of all archives.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.archives.iter().map(|archive| archive.url.as_str())

@@ -1,0 +1,316 @@
+//! Clients and upstreams that mean harm, as the README's table of threats lists them; rows that
+//! have a file of their own are tested there.
+
+use crate::{BINARY, skip, start};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use world::{Keep, Kind, Lie, Memory, Mirror, Package, Repo, World, run, within};
+
+#[test]
+fn g6_a_name_whose_address_changes_between_two_looks_leads_nowhere_else() {
+    let keep = Keep::stopped(BINARY);
+    let upstream = "[[repository]]\nname = \"default\"\nupstream = \"https://rebind.example\"\n";
+    let store = keep.store().display().to_string();
+    keep.configure(&format!(
+        "{upstream}[store]\npath = \"{store}\"\n[upstream]\ntimeout = \"2s\"\n"
+    ));
+    let resolv = keep.path("resolv.conf");
+    std::fs::write(&resolv, "nameserver 127.0.0.1\n").expect("a file can be written");
+    // The command that it repeats asks for the index without a server, on a store that is there.
+    let sync = keep.command(&["sync", "--all", "--quiet"]);
+    let words: Vec<String> = std::iter::once(sync.get_program())
+        .chain(sync.get_args())
+        .map(|word| word.to_str().expect("text").to_owned())
+        .collect();
+    let script = format!(
+        "ip link set lo up && ip addr add {PUBLIC}/32 dev lo && mount --bind {} /etc/resolv.conf \
+         && exec python3 {}/tests/rebinding.py {PUBLIC} \"$@\"",
+        resolv.display(),
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--mount", "sh", "-c", &script, "sh"]).args(&words);
+    let outcome = run(&mut unshare, Duration::from_secs(120));
+    if outcome.code != 0 {
+        skip!("no network namespace can be made here: {}", outcome.stderr.trim());
+    }
+    let counts: Vec<u64> =
+        outcome.stdout.split_whitespace().map(|count| count.parse().expect("a count")).collect();
+    assert!(counts[0] >= 4 && counts[1] >= 1, "it asked and dialled: {counts:?}");
+    assert_eq!(counts[2], 0, "it was led to itself: {counts:?}");
+}
+
+#[test]
+fn what_a_client_sends_becomes_no_line_of_the_log_and_no_header_of_an_answer() {
+    let (world, mut keep) = one(&hello());
+    let forged = "%0d%0a{\"level\":\"ERROR\",\"message\":\"forged\"}%0d%0aX-Forged:%20yes";
+    for request in [
+        format!("GET /cache/{forged} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+        format!(
+            "GET /packages?q={forged} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ),
+        format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: \u{1b}[31m{forged}\u{9b}\r\n\
+             X-Request-Id: {forged}\r\nConnection: close\r\n\r\n"
+        ),
+        format!(
+            "GET /login?to=//evil.example/{forged} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        ),
+    ] {
+        let answer = keep.raw().send(request.as_bytes()).expect("an answer");
+        assert_eq!(answer.header("x-forged"), None, "{request}");
+        let location = answer.header("location").unwrap_or_default();
+        assert!(!location.contains("evil"), "{location}");
+    }
+    // Where upstream leads, and what it is called, is told to clients in a header.
+    world.lie(hello().url(), Lie::Redirect("https://evil.example/%0d%0aX-Forged: yes".to_owned()));
+    let answer = keep.curl().get(&hello().cache_path(Kind::Sha256));
+    assert_eq!((answer.status, answer.header("x-forged")), (404, None));
+    for line in keep.logged() {
+        let message = line["message"].as_str().unwrap_or_default();
+        assert_ne!(message, "forged", "{line}");
+        assert!(!line.to_string().contains('\u{1b}'), "{line}");
+    }
+}
+
+#[test]
+fn a_request_that_two_servers_could_read_differently_is_never_read_as_two() {
+    let (_world, mut keep) = one(&hello());
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let length = smuggled.len();
+    for (what, head) in [
+        ("length and chunks", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n".to_owned()),
+        ("chunks and more", "Transfer-Encoding: chunked, identity\r\n".to_owned()),
+        ("chunks in disguise", "Transfer-Encoding: xchunked\r\n".to_owned()),
+        ("chunks behind a blank", "Transfer-Encoding : chunked\r\n".to_owned()),
+        ("a folded header", "X: y\r\n Transfer-Encoding: chunked\r\n".to_owned()),
+        ("a signed length", format!("Content-Length: +{length}\r\n")),
+        ("two lengths in one", format!("Content-Length: {length}, 0\r\n")),
+        ("a length of words", "Content-Length: 0x10\r\n".to_owned()),
+        ("a lonely line feed", "X: y\nContent-Length: 0\r\n".to_owned()),
+    ] {
+        let request =
+            format!("GET /livez HTTP/1.1\r\nHost: localhost\r\n{head}\r\n0\r\n\r\n{smuggled}");
+        let mut answers = Vec::new();
+        let mut connection = keep.raw().connect().expect("it listens");
+        connection.write(request.as_bytes()).expect("it can be sent");
+        // As many answers as there are, until the connection ends or nothing comes.
+        let mut next = connection.send(b"");
+        while let Ok(answer) = next {
+            answers.push(answer.status);
+            let Ok((_, connection)) = answer.finish() else { break };
+            if answers.len() > 2 {
+                break;
+            }
+            next = connection.send(b"");
+        }
+        let seen = keep
+            .logged()
+            .iter()
+            .filter(|line| line["path"].as_str().is_some_and(|path| path.contains("smuggled")))
+            .count();
+        assert_eq!(seen, 0, "{what}: the second request was read: {answers:?}");
+        assert_ne!(answers.first(), Some(&500), "{what}");
+    }
+}
+
+#[test]
+fn g5_a_hostile_index_leaves_the_last_good_one_in_service() {
+    let world = World::start();
+    let good = Repo::new([hello()]);
+    world.publish(&good);
+    let mut keep = start(&Mirror::of(&world));
+    assert_eq!(keep.index().packages(), ["hello.1.0"]);
+    let memory = Memory::of(keep.pid());
+    for (what, index) in [
+        ("a gigabyte of zeros", bomb(1 << 30)),
+        ("no end", truncated(&good.index())),
+        ("no tar", gzip(b"this is no tar, whatever it says")),
+        ("no gzip", b"<html>a portal</html>".to_vec()),
+        ("nothing", Vec::new()),
+        ("a million files", many(1_000_000)),
+        ("a way out", entry(b'0', "../../etc/cron.d/x", "", b"* * * * * root x")),
+        ("an absolute path", entry(b'0', "/etc/cron.d/x", "", b"x")),
+        ("a link out", entry(b'2', "packages/hello/hello.1.0/opam", "/etc/passwd", b"")),
+        ("a hard link out", entry(b'1', "packages/hello/hello.1.0/opam", "/etc/passwd", b"")),
+        ("a device", entry(b'3', "packages/hello/hello.1.0/opam", "", b"")),
+        ("a size that lies", lying_size()),
+    ] {
+        world.put(&format!("{}/index.tar.gz", World::OPAM), index);
+        let said = keep.refresh().said();
+        assert!(!said.contains("panicked"), "{what}: {said}");
+        assert_eq!(keep.index().packages(), ["hello.1.0"], "{what}: {said}");
+        assert!(keep.is_running());
+    }
+    // An index may have so much unpacked; more of it is never looked at.
+    assert!(memory.grown() < 640 << 20, "{} MB", memory.grown() >> 20);
+    assert!(!std::path::Path::new("/etc/cron.d/x").exists());
+    world.publish(&good.with(Package::new("hello", "2.0")));
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["hello.1.0", "hello.2.0"]);
+    keep.run(&["verify"]).ok();
+}
+
+#[test]
+fn a_stampede_of_distinct_misses_keeps_no_hit_waiting() {
+    let world = World::start();
+    let slow: Vec<Package> =
+        (0..MISSES).map(|number| Package::new(&format!("slow-{number}"), "1.0")).collect();
+    world.publish(&Repo::new(slow.iter().cloned().chain([hello()])));
+    let mirror = Mirror::of(&world)
+        .set("access.misses_per_minute", 1_000_000)
+        .set("server.max_connections_per_address", 4_096)
+        .set("upstream.patience", "3s");
+    let mut keep = start(&mirror);
+    keep.index();
+    let path = hello().cache_path(Kind::Sha256);
+    assert!(keep.curl().get(&path).is_whole());
+    for package in &slow {
+        world.lie(package.url(), Lie::NoHead);
+    }
+    let memory = Memory::of(keep.pid());
+    let client = keep.raw();
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for package in &slow {
+            let client = &client;
+            scope.spawn(move || {
+                let answer = client.get(&package.cache_path(Kind::Sha256));
+                assert_eq!(answer.expect("an answer").status, 404);
+            });
+        }
+        // In the middle of it all.
+        let asked = || slow.iter().any(|package| world.count(package.url()) > 0);
+        within(Duration::from_secs(20), "the misses", || asked().then_some(()));
+        for _ in 0..20 {
+            let asked = Instant::now();
+            let answer = client.get(&path).expect("an answer");
+            assert_eq!(answer.status, 200);
+            answer.body().expect("a whole body");
+            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(memory.grown() < 200 << 20, "{} MB", memory.grown() >> 20);
+}
+
+#[test]
+fn ten_thousand_idle_connections_leave_room_for_more() {
+    if open_files() < IDLE as u64 + 1_000 {
+        skip!("a process may have only {} open files", open_files());
+    }
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mirror = Mirror::of(&world).set("server.max_connections_per_address", 16_384);
+    let mut keep = start(&mirror);
+    keep.index();
+    let path = hello().cache_path(Kind::Sha256);
+    assert!(keep.curl().get(&path).is_whole());
+    let memory = Memory::of(keep.pid());
+    let client = keep.raw();
+    let connections: Vec<_> =
+        (0..IDLE).map(|_| client.connect().expect("one more connection")).collect();
+    for mut connection in connections.into_iter().step_by(97) {
+        connection.write(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).ok();
+        let answer = connection.send(b"").expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
+    assert!(memory.grown() < 1 << 30, "{} MB", memory.grown() >> 20);
+    assert!(keep.curl().get(&path).is_whole());
+}
+
+fn one(package: &Package) -> (World, Keep) {
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    (world, keep)
+}
+
+fn hello() -> Package {
+    Package::new("hello", "1.0")
+}
+
+/// How many files a process may have open.
+fn open_files() -> u64 {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux tells limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+    soft.unwrap_or(u64::MAX)
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = Command::new("gzip")
+        .arg("-c")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("gzip can be run");
+    let mut stdin = gzip.stdin.take().expect("the pipe was asked for");
+    thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(bytes).expect("gzip reads"));
+        gzip.wait_with_output().expect("gzip ends").stdout
+    })
+}
+
+/// One file of so many zeros.
+fn bomb(size: usize) -> Vec<u8> {
+    let mut bytes = header(b'0', "packages/hello/hello.1.0/opam", "", size as u64);
+    bytes.resize(512 + size + 1024, 0);
+    gzip(&bytes)
+}
+
+fn truncated(index: &[u8]) -> Vec<u8> {
+    index[..index.len() / 2].to_vec()
+}
+
+/// As many packages with nothing in them.
+fn many(count: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(count * 512 + 1024);
+    for number in 0..count {
+        bytes.extend(header(b'0', &format!("packages/p{number}/p{number}.1/opam"), "", 0));
+    }
+    bytes.resize(bytes.len() + 1024, 0);
+    gzip(&bytes)
+}
+
+fn entry(kind: u8, path: &str, link: &str, content: &[u8]) -> Vec<u8> {
+    let mut bytes = header(b'0', "repo", "", 0);
+    bytes.extend(header(kind, path, link, content.len() as u64));
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(512) + 1024, 0);
+    gzip(&bytes)
+}
+
+/// A file that says it has 8 GB and has none.
+fn lying_size() -> Vec<u8> {
+    let mut bytes = header(b'0', "packages/hello/hello.1.0/opam", "", 8_589_934_591);
+    bytes.resize(2048, b'x');
+    gzip(&bytes)
+}
+
+/// A ustar header, without anyone looking at what is in it.
+fn header(kind: u8, path: &str, link: &str, size: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    let mut put = |at: usize, text: &[u8]| bytes[at..at + text.len()].copy_from_slice(text);
+    put(0, path.as_bytes());
+    put(100, b"0000644\0");
+    put(108, b"0000000\0");
+    put(116, b"0000000\0");
+    put(124, format!("{size:011o}\0").as_bytes());
+    put(136, b"00000000000\0");
+    put(148, b"        ");
+    put(156, &[kind]);
+    put(157, link.as_bytes());
+    put(257, b"ustar\x0000");
+    let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
+    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    bytes
+}
+
+const IDLE: usize = 10_000;
+const MISSES: usize = 600;
+/// An address that is nobody's business here, on a device of the test's own.
+const PUBLIC: &str = "1.2.3.4";
