@@ -8,7 +8,7 @@ use world::raw::{Client, Connection};
 ///
 /// Each is timed from when it was to be sent: a server that is late once delays none of those that
 /// follow unnoticed.
-pub fn p99(client: &Client, path: &str, rate: f64, lasting: Duration) -> Duration {
+pub(crate) fn p99(client: &Client, path: &str, rate: f64, lasting: Duration) -> Duration {
     let between = Duration::from_secs_f64(CONNECTIONS as f64 / rate);
     let begin = Instant::now() + Duration::from_millis(200);
     let mut taken: Vec<Duration> = thread::scope(|scope| {
@@ -45,7 +45,7 @@ fn steadily(
 }
 
 /// Connections with a full handshake and one small request each, by second.
-pub fn handshakes(client: &Client, path: &str, lasting: Duration) -> f64 {
+pub(crate) fn handshakes(client: &Client, path: &str, lasting: Duration) -> f64 {
     let client = client.clone().without_resumption();
     let begin = Instant::now();
     let made: usize = thread::scope(|scope| {
@@ -67,7 +67,7 @@ pub fn handshakes(client: &Client, path: &str, lasting: Duration) -> f64 {
 }
 
 /// So many connections that did one request and go on to do nothing.
-pub fn idle(client: &Client, path: &str, many: usize) -> Vec<Connection> {
+pub(crate) fn idle(client: &Client, path: &str, many: usize) -> Vec<Connection> {
     (0..many).map(|_| get(client.connect().expect("it listens"), path)).collect()
 }
 
