@@ -23,6 +23,13 @@ impl Sha256 {
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
+
+    /// The SHA-256 of these bytes one after the other.
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut hasher = sha2::Sha256::new();
+        parts.iter().for_each(|part| hasher.update(part));
+        Self(hasher.finalize().into())
+    }
 }
 
 impl<const N: usize> Digest<N> {
@@ -39,7 +46,17 @@ impl<const N: usize> Digest<N> {
 
 impl<const N: usize> fmt::Display for Digest<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Lists have tens of thousands of hashes, so it is not done digit by digit.
+        let mut text = [0; 128];
+        for (byte, pair) in self.0.iter().zip(text.chunks_exact_mut(2)) {
+            pair.copy_from_slice(&[
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]);
+        }
+        // Digits are ASCII.
+        f.write_str(std::str::from_utf8(&text[..2 * N]).unwrap_or_default())
     }
 }
 

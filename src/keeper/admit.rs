@@ -3,8 +3,11 @@
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
 use super::file_list::FileList;
+use super::served::Served;
 use super::serving::{self, Indexes};
+use super::state::State;
 use super::stronger::Stronger;
+use super::version_sources::{NamedArchive, VersionSources};
 use crate::config::Mode;
 use crate::digest::Sha256;
 use crate::opam::Checksum;
@@ -13,10 +16,11 @@ use crate::opam::fits_index;
 use crate::opam::rewrite_repo_file;
 use crate::opam::syntax::OpamFile;
 use crate::opam::{ExtraSources, RepoPath, Rewrite, Tree};
-use crate::opam::{Role, archive_sources, source_name};
+use crate::opam::{Role, archive_sources};
 use crate::store::blobs::{BlobError, Blobs};
 use crate::store::catalog::DeclaredArchive;
 use bytes::Bytes;
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use thiserror::Error;
@@ -46,6 +50,8 @@ pub(super) struct Admission {
 
 /// How a state is made into what is served.
 pub(super) struct Making<'a> {
+    /// What its versions declare, in their order.
+    pub sources: &'a [VersionSources],
     /// What pins add to it.
     pub stronger: &'a Stronger,
     /// Whether versions that stay weak are left out.
@@ -54,6 +60,8 @@ pub(super) struct Making<'a> {
     pub rewrite: Option<&'a Rewrite>,
     /// Where the pages of its packages are.
     pub browse: Option<&'a str>,
+    /// What is served by now.
+    pub previous: Option<&'a Served>,
 }
 
 /// The archives of a set of opam files.
@@ -84,31 +92,31 @@ pub enum AdmitError {
 impl Admission {
     /// Admits all of `tree` but the versions that no client should see.
     ///
-    /// `upstream` is the tree as it came, of which `tree` may hold some versions back. In verbatim
+    /// `upstream` is the state as it came, of which `tree` may hold some versions back. In verbatim
     /// mode `upstream_index` is what is served, and every version with it.
     ///
     /// # Errors
     /// When the index can't be written.
     pub(super) fn of(
-        upstream: &Tree,
+        upstream: &State,
         tree: &Tree,
         upstream_index: Option<Bytes>,
         making: &Making<'_>,
     ) -> Result<Self, AdmitError> {
-        let Making { stronger, refuses_weak, rewrite, browse } = *making;
+        let Making { sources, stronger, refuses_weak, rewrite, browse, previous } = *making;
         let refuses_weak = refuses_weak && upstream_index.is_none();
         let mut archives = Declarations::default();
         let mut refused = Vec::new();
         let mut refused_directories = HashSet::new();
         let mut versions = 0;
-        for (package, directory) in tree.versions() {
+        for ((package, directory), sources) in tree.versions().zip(sources) {
             let name = package.to_string();
             let added = if refuses_weak && stronger.weak.contains(package) {
                 Err(WEAK.to_owned())
             } else if rewrite.is_some_and(|rewrite| !is_rewritten(tree, package, rewrite)) {
                 Err(NOT_REWRITTEN.to_owned())
             } else {
-                add_version(tree, package, &mut archives)
+                add_version(tree, package, sources, &mut archives)
             };
             match added {
                 Err(reason) => {
@@ -118,18 +126,19 @@ impl Admission {
                 Ok(()) => versions += 1,
             }
         }
-        let upstream_repo = upstream.repo_file().cloned();
-        let list = |tree: &Tree| -> FileList {
-            tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect()
+        let upstream_repo = upstream.tree.repo_file().cloned();
+        let files = upstream.files.clone();
+        let mut admitted = match std::ptr::eq(tree, &upstream.tree) {
+            true => files.clone(),
+            false => tree.files().map(|(path, it)| (path.clone(), Sha256::of(it))).collect(),
         };
-        let (files, mut admitted) = (list(upstream), list(tree));
         if let Some(index) = upstream_index {
             versions += refused.len() as u64;
             return Ok(Self {
                 admitted,
                 files,
                 strengthened: FileList::default(),
-                indexes: Indexes { index, for_old_clients: None },
+                indexes: Indexes { index: index.into(), for_old_clients: None },
                 repo: tree.repo_file().cloned().unwrap_or_default(),
                 upstream_repo,
                 archives,
@@ -150,7 +159,7 @@ impl Admission {
         let packages = tree.files().filter(|(path, _)| **path != repo_path && served(path));
         let packages = packages.map(|(path, bytes)| (path, bytes_of(path, bytes)));
         let repo_file = std::iter::once((&repo_path, Cow::Borrowed(&repo[..])));
-        let indexes = serving::indexes(&repo_file.chain(packages).collect::<Vec<_>>(), rewrite)?;
+        let indexes = serving::indexes(&repo_file.chain(packages).collect::<Vec<_>>(), rewrite, previous)?;
         Ok(Self {
             files,
             admitted,
@@ -174,11 +183,16 @@ impl Admission {
 }
 
 /// Takes in one version's archives, unless no client should see the version.
-fn add_version(tree: &Tree, package: &Package, archives: &mut Declarations) -> Result<(), String> {
+fn add_version(
+    tree: &Tree,
+    package: &Package,
+    sources: &VersionSources,
+    archives: &mut Declarations,
+) -> Result<(), String> {
     if let Some((path, _)) = tree.version_files(package).find(|(path, _)| !fits_index(path)) {
         return Err(format!("the path \"{path}\" is too long for an index"));
     }
-    tree.opam_file(package).map_or(Ok(()), |opam| archives.add(package, opam))
+    archives.add(package, sources)
 }
 
 /// Whether all that clients could take for a source of a version's leads to the mirror.
@@ -196,25 +210,20 @@ impl FromIterator<(RepoPath, Sha256)> for FileList {
 }
 
 impl Declarations {
-    /// Takes in the archives of one version's opam file.
-    ///
-    /// A file that can't be parsed declares nothing; the clients that read it say why.
+    /// Takes in the archives of one version.
     ///
     /// # Errors
     /// The reason why no client should see this version.
-    fn add(&mut self, package: &Package, opam: &[u8]) -> Result<(), String> {
-        let Ok(file) = OpamFile::parse(opam) else { return Ok(()) };
+    fn add(&mut self, package: &Package, sources: &VersionSources) -> Result<(), String> {
+        let archives = match sources {
+            VersionSources::Unreadable => return Ok(()),
+            VersionSources::Refused(reason) => return Err(reason.clone()),
+            VersionSources::Declared { archives, .. } => archives,
+        };
         let name = package.to_string();
-        for source in archive_sources(&file).map_err(|error| error.to_string())? {
-            let urls: Vec<String> = source.urls.iter().filter_map(|url| public_url(url)).collect();
-            if urls.is_empty() {
-                continue;
-            }
-            let checksums = source.checksums.as_slice().to_vec();
-            let archive = DeclaredArchive { packages: Vec::new(), urls, checksums };
-            let id = archive.id();
-            self.named.entry(source_name(package, &source.role)).or_insert(id);
-            let packages = &mut self.archives.entry(id).or_insert(archive).packages;
+        for NamedArchive { name: called, id, archive } in archives {
+            self.named.entry(called.clone()).or_insert(*id);
+            let packages = &mut self.archives.entry(*id).or_insert_with(|| archive.clone()).packages;
             if packages.len() < DeclaredArchive::MAX_PACKAGES
                 && packages.last().is_none_or(|last| *last != name)
             {
@@ -229,12 +238,20 @@ impl Declarations {
     /// # Errors
     /// When a blob is missing or damaged.
     pub(super) fn of_list(blobs: &Blobs, list: &FileList) -> Result<Self, AdmitError> {
+        let files: Vec<(Package, &Sha256)> = list
+            .0
+            .iter()
+            .filter_map(|(path, name)| Some((package_of(path)?, name)))
+            .collect();
+        let read = |(package, name): (Package, &Sha256)| -> Result<_, BlobError> {
+            let sources = VersionSources::of_file(&package, read_file(blobs, name)?.into());
+            Ok((package, sources))
+        };
+        let read: Vec<_> = files.into_par_iter().map(read).collect::<Result<_, _>>()?;
         let mut declarations = Self::default();
-        for (path, name) in &list.0 {
-            if let Some(package) = package_of(path) {
-                // It was admitted, so there is no reason to refuse it now.
-                let _ = declarations.add(&package, &read_file(blobs, name)?);
-            }
+        for (package, sources) in read {
+            // It was admitted, so there is no reason to refuse it now.
+            let _ = declarations.add(&package, &sources);
         }
         Ok(declarations)
     }

@@ -1,6 +1,6 @@
 //! Indexes as they were last built, so that a start need not build them again.
 
-use super::served::Served;
+use super::served::{Served, ServedIndex};
 use super::serving::Indexes;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
@@ -78,14 +78,14 @@ pub(super) fn find(store: &Store, recipe: &Recipe<'_>) -> Option<Indexes> {
     Some(Indexes { index, for_old_clients })
 }
 
-fn read(store: &Store, prefix: &str) -> Option<Bytes> {
+fn read(store: &Store, prefix: &str) -> Option<ServedIndex> {
     let directory = std::fs::read_dir(store.layout().built_indexes()).ok()?;
     for file in directory.flatten() {
         let file_name = file.file_name().into_string().unwrap_or_default();
         let hash = file_name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tar.gz"));
         if let Some(Ok(expected)) = hash.map(str::parse::<Sha256>) {
-            let bytes = std::fs::read(file.path()).ok()?;
-            return (Sha256::of(&bytes) == expected).then(|| Bytes::from(bytes));
+            let index = ServedIndex::from(Bytes::from(std::fs::read(file.path()).ok()?));
+            return Some(index).filter(|index| index.name == expected);
         }
     }
     None

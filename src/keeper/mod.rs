@@ -46,6 +46,7 @@ pub mod sync;
 pub mod tally;
 pub mod verified;
 pub mod verify;
+mod version_sources;
 
 pub use admit::AdmitError;
 pub use file_list::{FileList, FileListError};

@@ -237,13 +237,13 @@ impl Repository {
         let indexes = match (&snapshot.index, built_index::find(store, &recipe)) {
             (Some(index), _) => {
                 let index = blobs.read(index, MAX_INDEX).map_err(AdmitError::from)?;
-                Indexes { index: index.into(), for_old_clients: None }
+                Indexes { index: Bytes::from(index).into(), for_old_clients: None }
             }
             (None, Some(built)) => built,
             (None, None) => {
                 let strengthened = strengthened(store, &snapshot)?;
                 let files = serving::read_files(blobs, admitted, &strengthened)?;
-                serving::indexes(&files, rewrite)?
+                serving::indexes(&files, rewrite, None)?
             }
         };
         let caches = caches(&self.settings, upstream_repo.as_deref());

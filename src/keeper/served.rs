@@ -3,6 +3,7 @@
 use super::serving::Indexes;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
+use crate::opam::Blocks;
 use bytes::Bytes;
 use url::Url;
 
@@ -25,16 +26,19 @@ pub struct Served {
 }
 
 /// An index and its hash.
+#[derive(Clone, Debug)]
 pub struct ServedIndex {
     /// The bytes.
     pub bytes: Bytes,
     /// Their SHA-256.
     pub name: Sha256,
+    /// What the next index can take over of it; nothing where it was not built by this process.
+    pub blocks: Blocks,
 }
 
 impl From<Bytes> for ServedIndex {
     fn from(bytes: Bytes) -> Self {
-        Self { name: Sha256::of(&bytes), bytes }
+        Self { name: Sha256::of(&bytes), bytes, blocks: Blocks::default() }
     }
 }
 
@@ -48,8 +52,8 @@ impl Served {
     ) -> Self {
         let Indexes { index, for_old_clients } = indexes;
         Self {
-            index: index.into(),
-            index_for_old_clients: for_old_clients.map(ServedIndex::from),
+            index,
+            index_for_old_clients: for_old_clients,
             repo_name: Sha256::of(&repo),
             repo,
             snapshot,

@@ -4,10 +4,10 @@
 
 use super::admit::{AdmitError, package_of, read_file};
 use super::file_list::FileList;
+use super::served::{Served, ServedIndex};
 use crate::config::Config;
-use crate::opam::{ExtraSources, Package, RepoPath, Rewrite, Unreadable, write_index};
+use crate::opam::{Blocks, ExtraSources, Package, RepoPath, Rewrite, Unreadable, write_index};
 use crate::store::blobs::Blobs;
-use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -15,9 +15,9 @@ use std::collections::HashSet;
 #[derive(Clone, Debug)]
 pub(super) struct Indexes {
     /// What clients get.
-    pub index: Bytes,
+    pub index: ServedIndex,
     /// What opam 2.1 and older get where sources are rewritten: their extra sources stay.
-    pub for_old_clients: Option<Bytes>,
+    pub for_old_clients: Option<ServedIndex>,
 }
 
 /// Where a repository's rewritten sources point.
@@ -60,18 +60,24 @@ impl Place {
 /// A file of a repository.
 pub(super) type File<'a> = (&'a RepoPath, Cow<'a, [u8]>);
 
-/// Builds the indexes of these files, given with stronger checksums already.
+/// Builds the indexes of these files, given with stronger checksums already; of what is served in
+/// place of `previous`, most may be the same.
 pub(super) fn indexes(
     files: &[File<'_>],
     rewrite: Option<&Rewrite>,
+    previous: Option<&Served>,
 ) -> Result<Indexes, AdmitError> {
-    let written = |extra| {
+    let written = |extra, before: Option<&ServedIndex>| {
         let files = as_served(files, rewrite, extra);
-        let index = write_index(files.iter().map(|(path, bytes)| (*path, &bytes[..])));
-        index.map(Bytes::from).map_err(|error| AdmitError::Index(error.to_string()))
+        let files = files.iter().map(|(path, bytes)| (*path, &bytes[..]));
+        let none = Blocks::default();
+        write_index(files, before.map_or(&none, |index| &index.blocks))
+            .map(|(bytes, blocks)| ServedIndex { blocks, ..bytes.into() })
+            .map_err(|error| AdmitError::Index(error.to_string()))
     };
-    let index = written(ExtraSources::Rewritten)?;
-    let for_old_clients = rewrite.map(|_| written(ExtraSources::AsDeclared)).transpose()?;
+    let index = written(ExtraSources::Rewritten, previous.map(|served| &served.index))?;
+    let old = previous.and_then(|served| served.index_for_old_clients.as_ref());
+    let for_old_clients = rewrite.map(|_| written(ExtraSources::AsDeclared, old)).transpose()?;
     Ok(Indexes { index, for_old_clients })
 }
 

@@ -9,6 +9,7 @@ use super::repository::read_list;
 use super::review::{self, ReviewedEdit};
 use super::served::Served;
 use super::stronger::Stronger;
+use super::version_sources::VersionSources;
 use crate::config::{ChecksumPolicy, Mode, Policy};
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
@@ -88,14 +89,16 @@ pub(super) fn prepare(
         (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
     };
     let tree = tree.as_ref().unwrap_or(&state.tree);
+    let sources = VersionSources::of_tree(tree);
     let stronger = match index {
         // What is signed is served as it is.
         Some(_) => Stronger::default(),
-        None => Stronger::of(tree, store)?,
+        None => Stronger::of(tree, &sources, store)?,
     };
     let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
-    let making = Making { stronger: &stronger, refuses_weak, rewrite, browse };
-    let admission = Admission::of(&state.tree, tree, index.clone(), &making)?;
+    let (sources, stronger) = (&sources[..], &stronger);
+    let making = Making { sources, stronger, refuses_weak, rewrite, browse, previous };
+    let admission = Admission::of(state, tree, index.clone(), &making)?;
     let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
     let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
     let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());

@@ -86,7 +86,7 @@ impl StaticFiles {
                 serving::read_files(blobs, &list, &strengthened.transpose()?.unwrap_or_default())?;
             let index = match &snapshot.index {
                 Some(index) => Bytes::from(blobs.read(index, MAX_INDEX)?),
-                None => serving::indexes(&metadata, rewrite.as_ref())?.index,
+                None => serving::indexes(&metadata, rewrite.as_ref(), None)?.index.bytes,
             };
             let repo = match list.0.get(&admit::repo_path()) {
                 Some(repo) => Bytes::from(blobs.read(repo, MAX_INDEX)?),

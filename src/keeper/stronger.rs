@@ -5,6 +5,7 @@
 use super::admit::package_of;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
+use super::version_sources::VersionSources;
 use crate::digest::Digests;
 use crate::ledger::entry::{Entry, Pin};
 use crate::opam::{
@@ -35,14 +36,17 @@ struct Pinned {
 
 impl Stronger {
     /// Looks up what a repository declares weakly.
-    pub(super) fn of(tree: &Tree, store: &Store) -> Result<Self, RefreshError> {
+    ///
+    /// `declared` is what its versions declare, in their order.
+    pub(super) fn of(
+        tree: &Tree,
+        declared: &[VersionSources],
+        store: &Store,
+    ) -> Result<Self, RefreshError> {
         let mut stronger = Self::default();
         let mut pinned = Vec::new();
-        for (package, directory) in tree.versions() {
-            let Some(file) = tree.opam_file(package).and_then(|it| OpamFile::parse(it).ok()) else {
-                continue;
-            };
-            let sources = archive_sources(&file).unwrap_or_default();
+        for ((package, directory), declared) in tree.versions().zip(declared) {
+            let VersionSources::Declared { sources, .. } = declared else { continue };
             let is_weak = |source: &&ArchiveSource| source.checksums.strength() == Strength::Weak;
             let Some(weak) = sources.iter().find(is_weak) else { continue };
             stronger.weak.insert(package.clone());
@@ -51,8 +55,10 @@ impl Stronger {
                 // What its extra sources declare stays, or older clients would rebuild it.
                 Role::Extra(_) => None,
             };
+            let Some(Kept { entry, .. }) = kept else { continue };
             let path = format!("{directory}/opam").parse().ok();
-            if let Some((Kept { entry, .. }, path)) = kept.zip(path) {
+            let file = tree.opam_file(package).and_then(|it| OpamFile::parse(it).ok());
+            if let Some((path, file)) = path.zip(file) {
                 pinned.push(Pinned { entry, package: package.clone(), path, file });
             }
         }

@@ -402,7 +402,9 @@ fn sha256_of_file(mut file: &File) -> io::Result<Sha256> {
 }
 
 fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; READ_SIZE];
+    // Most files are far smaller, and a buffer costs by its size; one byte more finds the end.
+    let length = file.metadata()?.len().saturating_add(1);
+    let mut buffer = vec![0; usize::try_from(length).map_or(READ_SIZE, |it| it.min(READ_SIZE))];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(()),

@@ -1,11 +1,14 @@
 //! Writing the `index.tar.gz` that clients get: the same files always give the same bytes.
 
+mod blocks;
+
+pub use blocks::Blocks;
+
 use super::path::RepoPath;
-use libdeflater::{CompressionLvl, Compressor};
+use bytes::Bytes;
+use flate2::Crc;
 use tar::{EntryType, Header};
 
-/// How hard the index is compressed; more takes far longer and gains little.
-const COMPRESSION_LEVEL: i32 = 9;
 /// The unit of a tar archive.
 const BLOCK: usize = 512;
 /// A path of up to so many bytes fits in a ustar header unsplit.
@@ -18,15 +21,20 @@ const MODE: u32 = 0o644;
 /// It is a pure function of paths and contents, in whatever order they come: regular files only,
 /// sorted, ustar headers that say nothing of owner and time, one gzip member without time and
 /// system. An empty file is left out, as clients up to 2.3 can't update one.
+///
+/// `before` are the blocks of another index: where they are of the same files they need not be
+/// compressed again. Those of this one come with it.
 pub fn write_index<'a>(
     files: impl Iterator<Item = (&'a RepoPath, &'a [u8])>,
-) -> Result<Vec<u8>, IndexError> {
+    before: &Blocks,
+) -> Result<(Bytes, Blocks), IndexError> {
     let mut files: Vec<_> = files.filter(|(_, content)| !content.is_empty()).collect();
     files.sort_unstable_by_key(|(path, _)| *path);
     if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(IndexError::Duplicate(pair[0].0.clone()));
     }
-    gzip(&tar(&files)?)
+    let (tar, cuts) = tar(&files)?;
+    blocks::gzip(&tar, &cuts, before)
 }
 
 /// Whether an index can hold a file of this path.
@@ -48,16 +56,30 @@ pub enum IndexError {
     Compression(String),
 }
 
-fn tar(files: &[(&RepoPath, &[u8])]) -> Result<Vec<u8>, IndexError> {
+/// The archive, and where its blocks end: before files whose names say so, so that what is added or
+/// removed moves no other end.
+fn tar(files: &[(&RepoPath, &[u8])]) -> Result<(Vec<u8>, Vec<usize>), IndexError> {
     let size: usize = files.iter().map(|(_, content)| BLOCK + padded(content.len())).sum();
     let mut tar = Vec::with_capacity(size + 2 * BLOCK);
+    let mut cuts = Vec::new();
     for (path, content) in files {
+        let begins = cuts.last().copied().unwrap_or_default();
+        if is_cut_before(path) || tar.len() - begins + content.len() > LONGEST {
+            cuts.push(tar.len());
+        }
         tar.extend_from_slice(header(path, content.len())?.as_bytes());
         tar.extend_from_slice(content);
         tar.resize(padded(tar.len()), 0);
     }
     tar.resize(tar.len() + 2 * BLOCK, 0);
-    Ok(tar)
+    cuts.push(tar.len());
+    Ok((tar, cuts))
+}
+
+fn is_cut_before(path: &RepoPath) -> bool {
+    let mut crc = Crc::new();
+    crc.update(path.as_str().as_bytes());
+    crc.sum().is_multiple_of(FILES)
 }
 
 fn padded(length: usize) -> usize {
@@ -81,17 +103,11 @@ fn header(path: &RepoPath, size: usize) -> Result<Header, IndexError> {
     Ok(header)
 }
 
-fn gzip(tar: &[u8]) -> Result<Vec<u8>, IndexError> {
-    let failed = |error: &dyn std::fmt::Display| IndexError::Compression(error.to_string());
-    let level = CompressionLvl::new(COMPRESSION_LEVEL);
-    let level = level.map_err(|_| failed(&"no such compression level"))?;
-    let mut compressor = Compressor::new(level);
-    let mut gz = vec![0; compressor.gzip_compress_bound(tar.len())];
-    let length = compressor.gzip_compress(tar, &mut gz).map_err(|error| failed(&error))?;
-    gz.truncate(length);
-    gz.shrink_to_fit();
-    Ok(gz)
-}
+/// About how many files a block has: some 64 KiB. Fewer would be compressed less well, and with more
+/// an edit would have more compressed again.
+const FILES: u32 = 32;
+/// About how long a block gets at most.
+const LONGEST: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -103,10 +119,16 @@ mod tests {
     use proptest::prelude::*;
     use std::process::Command;
 
-    fn index(files: &[(String, &[u8])]) -> Result<Vec<u8>, IndexError> {
+    fn index(files: &[(String, &[u8])]) -> Result<Bytes, IndexError> {
         let files: Vec<(RepoPath, &[u8])> =
             files.iter().map(|(path, content)| (path.parse().unwrap(), *content)).collect();
-        write_index(files.iter().map(|(path, content)| (path, *content)))
+        let files = files.iter().map(|(path, content)| (path, *content));
+        write_index(files, &Blocks::default()).map(|(gz, _)| gz)
+    }
+
+    fn of_tree(tree: &Tree, before: &Blocks) -> (Bytes, Blocks) {
+        let files = tree.files().map(|(path, content)| (path, &content[..]));
+        write_index(files, before).unwrap()
     }
 
     fn example() -> Vec<(String, &'static [u8])> {
@@ -196,9 +218,30 @@ mod tests {
             });
             let files = files.chain([("repo".parse().unwrap(), Bytes::from_static(b"x"))]);
             let tree = Tree::from_files(files, &TreeLimits::default()).unwrap();
-            let gz = write_index(tree.files().map(|(path, content)| (path, &content[..]))).unwrap();
+            let gz = of_tree(&tree, &Blocks::default()).0;
             let again = Tree::from_index(&gz, &TreeLimits::default()).unwrap();
             prop_assert!(tree.files().eq(again.files()) && tree.versions().eq(again.versions()));
+        }
+    }
+
+    #[test]
+    fn blocks_of_another_index_change_no_byte() {
+        let tree = |edited: usize| {
+            let text = |number| if number == edited { "edited" } else { "as it was" };
+            let files = (0..600).map(|number| {
+                let path = format!("packages/p/p.{number}/opam");
+                (path.parse().unwrap(), Bytes::from(text(number).repeat(20 + number % 7)))
+            });
+            Tree::from_files(files, &TreeLimits::default()).unwrap()
+        };
+        let (_, before) = of_tree(&tree(usize::MAX), &Blocks::default());
+        assert!(before.len() > 5, "{} blocks", before.len());
+        for edited in [0, 17, 300, 599] {
+            let (apart, blocks) = of_tree(&tree(edited), &Blocks::default());
+            let (together, _) = of_tree(&tree(edited), &before);
+            assert_eq!(apart, together);
+            let common = before.common(&blocks);
+            assert!(common + 3 >= blocks.len(), "{common} of {} are as before", blocks.len());
         }
     }
 
@@ -206,7 +249,7 @@ mod tests {
     fn a_real_repository_reads_back() {
         for (name, tree) in world::snapshots() {
             let start = std::time::Instant::now();
-            let gz = write_index(tree.files().map(|(path, content)| (path, &content[..]))).unwrap();
+            let gz = of_tree(&tree, &Blocks::default()).0;
             println!("{name}: {} bytes, {}, in {:?}", gz.len(), Sha256::of(&gz), start.elapsed());
             let again = Tree::from_index(&gz, &TreeLimits::default()).unwrap();
             assert!(tree.files().eq(again.files()));

@@ -1,0 +1,61 @@
+//! What every version of a tree declares: its opam files, read once and by all cores.
+
+use super::admit::public_url;
+use crate::digest::Sha256;
+use crate::opam::{ArchiveSource, OpamFile, Package, Tree, archive_sources, source_name};
+use crate::store::catalog::DeclaredArchive;
+use bytes::Bytes;
+use rayon::prelude::*;
+
+/// What one version's opam file declares.
+pub(super) enum VersionSources {
+    /// Nothing: there is none, or it can't be parsed; the clients that read it say why.
+    Unreadable,
+    /// No client should see this version, for this reason.
+    Refused(String),
+    /// These sources, and those of them that a mirror can have.
+    Declared { sources: Vec<ArchiveSource>, archives: Vec<NamedArchive> },
+}
+
+/// An archive, and what a mirror calls it.
+pub(super) struct NamedArchive {
+    pub name: String,
+    pub id: Sha256,
+    /// Without the packages that use it.
+    pub archive: DeclaredArchive,
+}
+
+impl VersionSources {
+    /// What each of a tree's versions declares, in their order.
+    pub(super) fn of_tree(tree: &Tree) -> Vec<Self> {
+        let versions: Vec<&Package> = tree.versions().map(|(package, _)| package).collect();
+        versions
+            .into_par_iter()
+            .map(|package| {
+                tree.opam_file(package)
+                    .map_or(Self::Unreadable, |opam| Self::of_file(package, opam.clone()))
+            })
+            .collect()
+    }
+
+    /// What an opam file declares of a package.
+    pub(super) fn of_file(package: &Package, opam: Bytes) -> Self {
+        let Ok(file) = OpamFile::parse_bytes(opam) else { return Self::Unreadable };
+        let sources = match archive_sources(&file) {
+            Ok(sources) => sources,
+            Err(error) => return Self::Refused(error.to_string()),
+        };
+        let named = |source: &ArchiveSource| {
+            let urls: Vec<String> = source.urls.iter().filter_map(|url| public_url(url)).collect();
+            if urls.is_empty() {
+                return None;
+            }
+            let checksums = source.checksums.as_slice().to_vec();
+            let archive = DeclaredArchive { packages: Vec::new(), urls, checksums };
+            let (name, id) = (source_name(package, &source.role), archive.id());
+            Some(NamedArchive { name, id, archive })
+        };
+        let archives = sources.iter().filter_map(named).collect();
+        Self::Declared { sources, archives }
+    }
+}
