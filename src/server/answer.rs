@@ -5,9 +5,10 @@ use crate::digest::Sha256;
 use crate::store::blobs::CheckedBlob;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use std::fmt::Write as _;
 use std::ops::Range;
 
 /// Bytes that can be served whole or in part.
@@ -60,6 +61,7 @@ pub(super) fn content(
     let etag = etag(name);
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
+    headers.reserve(MOST_HEADERS);
     describe(headers, name, &etag, freshness);
     if matches_etag(request, header::IF_NONE_MATCH, &etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -100,7 +102,7 @@ pub(super) fn describe(
             Freshness::Revalidate => "no-cache",
         }),
     );
-    insert(headers, REPR_DIGEST, &format!("sha-256=:{}:", STANDARD.encode(name.as_bytes())));
+    headers.insert(REPR_DIGEST, repr_digest(name));
 }
 
 /// A short text for a person, with the status that machines read.
@@ -135,7 +137,27 @@ pub(super) fn plain(
 
 /// The strong entity tag of bytes with this hash.
 pub(super) fn etag(name: &Sha256) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"sha256-{name}\"")).expect("hexadecimal digits are a header")
+    header_of(format_args!("\"sha256-{name}\""))
+}
+
+/// How the log calls a request.
+pub(super) fn request_id(id: u64) -> HeaderValue {
+    header_of(format_args!("{id:016x}"))
+}
+
+fn repr_digest(name: &Sha256) -> HeaderValue {
+    let mut digits = [0; 44];
+    let encoded = STANDARD.encode_slice(name.as_bytes(), &mut digits);
+    let digits = encoded.ok().and_then(|length| std::str::from_utf8(digits.get(..length)?).ok());
+    header_of(format_args!("sha-256=:{}:", digits.unwrap_or_default()))
+}
+
+/// A value of a few letters and digits; every answer has some, so none is written twice.
+fn header_of(text: std::fmt::Arguments<'_>) -> HeaderValue {
+    let mut value = BytesMut::with_capacity(LONGEST_VALUE);
+    let written = value.write_fmt(text).ok();
+    let value = written.and_then(|()| HeaderValue::from_maybe_shared(value.freeze()).ok());
+    value.expect("letters and digits are a header")
 }
 
 /// Inserts a header unless its value has bytes that no header may have.
@@ -188,6 +210,10 @@ fn requested_range(request: &HeaderMap, etag: &HeaderValue, size: u64) -> Reques
     if range.start >= range.end { Requested::Unsatisfiable } else { Requested::Part(range) }
 }
 
+/// With those that every response gets.
+const MOST_HEADERS: usize = 12;
+/// Longest value that says what bytes are, an entity tag.
+const LONGEST_VALUE: usize = 73;
 /// RFC 9530.
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";

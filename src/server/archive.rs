@@ -36,6 +36,17 @@ pub(super) async fn by_checksum(
         server.keeper.tally().hits.inc();
         return found(asking.headers, &hot.kept, Content::Memory(hot.bytes.clone()));
     }
+    // What follows takes far more room, which no connection needs all the time.
+    Box::pin(not_in_memory(server, when, scope, checksum, asking)).await
+}
+
+async fn not_in_memory(
+    server: &Server,
+    when: Option<When>,
+    scope: Scope<'_>,
+    checksum: Checksum,
+    asking: &Asking<'_>,
+) -> Response<Body> {
     if let Ok(Some(kept)) = server.keeper.kept(&checksum) {
         server.keeper.tally().hits.inc();
         return from_store(server, Some(checksum), kept, asking.headers).await;

@@ -131,7 +131,8 @@ pub(super) async fn accept(
         if tls.is_none() && scheme == Scheme::Https {
             continue;
         }
-        let (current, stop) = (Arc::clone(&current), stop.clone());
+        // Each connection looks at its own again and again, so they do not wait for each other.
+        let (current, stop) = (Arc::clone(&current), stop.child_token());
         connections.spawn(async move {
             let _place = place;
             if let Err(error) = connection(current, stream, peer, tls, stop).await {
@@ -151,17 +152,18 @@ async fn connection(
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
-    let stream = ProgressIo::new(stream, WRITE_PATIENCE);
+    let activity = Activity::default();
+    let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     let mut peer = Peer { address: peer.ip(), certificate: None };
-    let Some(tls) = tls else { return serve_http1(current, stream, peer, stop).await };
+    let Some(tls) = tls else { return serve_http1(current, stream, peer, activity, stop).await };
     let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await??;
     let session = stream.get_ref().1;
     peer.certificate = session.peer_certificates().and_then(tls::client_name);
     let http2 = session.alpn_protocol() == Some(b"h2");
     if http2 {
-        serve_http2(current, stream, peer, stop).await
+        Box::pin(serve_http2(current, stream, peer, stop)).await
     } else {
-        serve_http1(current, stream, peer, stop).await
+        serve_http1(current, stream, peer, activity, stop).await
     }
 }
 
@@ -169,24 +171,32 @@ async fn serve_http1(
     current: Arc<Current>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
+    activity: Activity,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
+    let seen = activity.clone();
     let service = hyper::service::service_fn(move |request| {
-        let (server, peer) = (current.load_full(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(server.respond(request, &peer).await) }
+        let (server, peer, answering) = (current.load_full(), peer.clone(), seen.answering());
+        async move {
+            let response = server.respond(request, &peer).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| answering.until_sent(body)))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Also bounds how long a connection idles between two requests.
-        .header_read_timeout(HEADER_PATIENCE)
+        // One timer for a connection, and not one for each of its requests.
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
+        () = activity.idled(HEADER_PATIENCE) => return Err("no request".into()),
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    Ok(connection.await?)
+    tokio::select! {
+        ended = connection.as_mut() => Ok(ended?),
+        () = activity.idled(HEADER_PATIENCE) => Err("no request".into()),
+    }
 }
 
 async fn serve_http2(
@@ -228,6 +238,7 @@ async fn serve_http2(
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long, at least, a request's head may take to come, counted from the answer before it.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Largest head of a request, and most bytes of a response that wait in memory.

@@ -353,7 +353,7 @@ impl Server {
             *cache = HeaderValue::from_static("private, max-age=31536000, immutable");
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        answer::insert(headers, REQUEST_ID, &format!("{id:016x}"));
+        headers.insert(REQUEST_ID, answer::request_id(id));
         if let Some(reason) = headers.get(archive::REASON).and_then(|it| it.to_str().ok()) {
             self.metrics.count_unfilled(reason);
         }
@@ -372,7 +372,7 @@ impl Server {
         let target = match target::parse(method, uri, *version, headers) {
             Ok(target) => target,
             Err(refusal) => {
-                body::let_pass(body).await;
+                Box::pin(body::let_pass(body)).await;
                 let response = match api::is_below(uri.path()) {
                     true => api::refused(refusal, uri.path()),
                     false => pages::refused(refusal, &visitor, request),
@@ -387,7 +387,7 @@ impl Server {
                 (response, visitor, route)
             }
             Err(refusal) => {
-                body::let_pass(body).await;
+                Box::pin(body::let_pass(body)).await;
                 let response = match target {
                     Target::Api(_) => api::refused(refusal, uri.path()),
                     _ => pages::refused(refusal, &visitor, request),
@@ -410,16 +410,21 @@ impl Server {
                 repository::unknown()
             }
             Target::Of { when, name, part } => self.part(when, name, part, request, client).await,
-            Target::Page(page) => pages::show(self, page, visitor, request).await,
-            Target::Form(form) => pages::submit(self, form, visitor, request, body, client).await,
-            Target::Api(call) => api::answer(self, call, visitor, request, body).await,
+            // A connection has room for the answer that takes most, so others have their own.
+            Target::Page(page) => Box::pin(pages::show(self, page, visitor, request)).await,
+            Target::Form(form) => {
+                Box::pin(pages::submit(self, form, visitor, request, body, client)).await
+            }
+            Target::Api(call) => Box::pin(api::answer(self, call, visitor, request, body)).await,
             Target::Style => pages::style(),
             Target::Ca => self.ca(),
-            Target::Checkpoint => ledger::checkpoint(self).await,
+            Target::Checkpoint => Box::pin(ledger::checkpoint(self)).await,
             Target::LedgerKey => ledger::key(self),
-            Target::Tile(path) => ledger::tile(self, path).await,
-            Target::Health(health) => health::answer(self, health, &request.headers).await,
-            Target::Metrics => metrics::answer(self).await,
+            Target::Tile(path) => Box::pin(ledger::tile(self, path)).await,
+            Target::Health(health) => {
+                Box::pin(health::answer(self, health, &request.headers)).await
+            }
+            Target::Metrics => Box::pin(metrics::answer(self)).await,
         }
     }
 
@@ -446,14 +451,14 @@ impl Server {
         let asking = Asking { headers, version, client };
         match (part, when) {
             (Part::Index, None) => repository::index(self, name, headers),
-            (Part::Index, Some(when)) => past::index(self, when, name, headers).await,
+            (Part::Index, Some(when)) => Box::pin(past::index(self, when, name, headers)).await,
             (Part::Repo, None) => repository::repo(self, name, headers),
-            (Part::Repo, Some(when)) => past::repo(self, when, name, headers).await,
+            (Part::Repo, Some(when)) => Box::pin(past::repo(self, when, name, headers)).await,
             (Part::Archive(checksum), when) => {
                 archive::by_checksum(self, when, scope(name), checksum, &asking).await
             }
             (Part::Source(archive), when) => {
-                archive::by_name(self, when, scope(name), &archive, &asking).await
+                Box::pin(archive::by_name(self, when, scope(name), &archive, &asking)).await
             }
         }
     }

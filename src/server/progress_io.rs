@@ -1,8 +1,8 @@
 //! A connection that ends when its peer stops taking what it is sent.
 //!
-//! hyper bounds how long a request's head may take and how long a connection may idle, and knows
-//! no bound on writing; this wrapper around the socket adds it.
+//! hyper knows no bound on writing; this wrapper around the socket adds it.
 
+use super::activity::Activity;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,11 +21,13 @@ pub(super) struct ProgressIo<T> {
     /// Runs while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
     written: usize,
+    activity: Activity,
 }
 
 impl<T> ProgressIo<T> {
-    pub(super) fn new(stream: T, patience: Duration) -> Self {
-        Self { stream, patience, deadline: None, written: 0 }
+    /// Progress is told to `activity`.
+    pub(super) fn new(stream: T, patience: Duration, activity: Activity) -> Self {
+        Self { stream, patience, deadline: None, written: 0, activity }
     }
 
     fn note(
@@ -38,6 +40,7 @@ impl<T> ProgressIo<T> {
             if self.written >= MIN_PROGRESS {
                 self.written = 0;
                 self.deadline = None;
+                self.activity.tick();
             }
             return result;
         }
@@ -117,7 +120,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_stops_reading_is_let_go_of() {
         let (mut peer, stream) = tokio::io::duplex(1_024);
-        let mut stream = ProgressIo::new(stream, Duration::from_secs(30));
+        let mut stream = ProgressIo::new(stream, Duration::from_secs(30), Activity::default());
         let reads_a_little = tokio::spawn(async move {
             let mut byte = [0];
             loop {
@@ -135,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_that_goes_on_reading_is_served_to_the_end() {
         let (mut peer, stream) = tokio::io::duplex(1_024);
-        let mut stream = ProgressIo::new(stream, Duration::from_secs(30));
+        let mut stream = ProgressIo::new(stream, Duration::from_secs(30), Activity::default());
         let reads = tokio::spawn(async move {
             let mut bytes = [0; 1_000];
             for _ in 0..100 {
