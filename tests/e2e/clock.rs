@@ -123,7 +123,7 @@ impl Jumping {
             .set("recheck.every", "4s")
             .set("upstream.retry_after", "1s")
             .set("alert.stale_after", "60s")
-            .sink("webhook", &format!("name = \"hook\"\nurl = \"{HOOK}\""));
+            .webhook(&world, "hook", HOOK);
         keep.configure(&mirror.text(&keep.store()));
         keep.restart();
         keep.index();

@@ -186,11 +186,11 @@ impl Small {
         world.publish(&repo);
         world.put(HOOK, "ok");
         let mirror = Mirror::of(&world)
-            .set("store.min_free", "0B")
+            .set("store.min_free", "1B")
             .set("upstream.retry_after", "1s")
             // Conditions are looked for ten times as often.
             .set("alert.stale_after", "5s")
-            .sink("webhook", &format!("name = \"hook\"\nurl = \"{HOOK}\""));
+            .webhook(&world, "hook", HOOK);
         keep.configure(&mirror.text(&keep.store()));
         keep.restart();
         keep.index();

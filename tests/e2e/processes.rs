@@ -21,7 +21,7 @@ fn g2_a_server_beside_a_command_that_owns_the_store_is_refused_and_loses_nothing
     let mut sync = sync.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
     within(PATIENCE, "a fetch", || (world.count(packages[0].url()) > 0).then_some(()));
     let holder = format!("in use by process {} (opam-keep", sync.id());
-    for command in [&["serve"][..], &["sync", "--all"], &["recheck", "--all"], &["repair"]] {
+    for command in [&["serve"][..], &["sync", "--all"], &["recheck", "--all"]] {
         refused(&keep.run(command), &holder);
     }
     let ended = within(PATIENCE, "the end", || sync.try_wait().expect("it can be waited for"));

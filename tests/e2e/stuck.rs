@@ -28,8 +28,8 @@ fn g4_sinks_of_every_kind_that_hang_keep_nobody_waiting_and_are_told_in_the_end(
     let mirror = Mirror::of(&world)
         .set("alert.timeout", "1h")
         .set("upstream.timeout", "10s")
-        .sink("webhook", &format!("name = \"stuck-hook\"\nurl = \"{STUCK}\""))
-        .sink("webhook", &format!("name = \"well\"\nurl = \"{WELL}\""))
+        .webhook(&world, "stuck-hook", STUCK)
+        .webhook(&world, "well", WELL)
         .sink("command", &format!("name = \"stuck-command\"\nrun = [\"sh\", \"-c\", \"{script}\"]"))
         .sink(
             "email",
@@ -81,9 +81,7 @@ fn g4_thousands_of_divergences_wait_for_a_sink_that_hangs_within_bounds_and_none
     world.publish(&Repo::new(packages.clone()));
     world.put(STUCK, "ok");
     world.lie(STUCK, Lie::NoHead);
-    let mirror = Mirror::of(&world)
-        .set("alert.timeout", "2s")
-        .sink("webhook", &format!("name = \"hook\"\nurl = \"{STUCK}\""));
+    let mirror = Mirror::of(&world).set("alert.timeout", "2s").webhook(&world, "hook", STUCK);
     let mut keep = start(&mirror);
     keep.index();
     // Every one of them is rewritten at once.
