@@ -146,7 +146,7 @@ fn g5_a_file_system_that_turns_read_only_stops_nothing_that_is_kept() {
     small.is_well_again(1);
     small.keep.refresh().ok();
     clients.stop();
-    assert_eq!(small.keep.index().packages().len(), 1 + MANY);
+    assert_eq!(small.keep.index().packages().len(), 2 + MANY);
     small.is_well_again(1);
 }
 
@@ -160,7 +160,7 @@ fn g5_a_start_on_a_full_disk_serves_what_is_kept() {
     small.keep.restart();
     let clients = small.clients();
     small.is_refused(&cold);
-    small.tells(1, "No space left on device");
+    small.tells(1, "has 0 bytes of free space left");
     small.disk.empty();
     small.gets(&cold);
     clients.stop();
