@@ -49,6 +49,13 @@ impl EvidenceRoom {
         let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.total);
         used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
+
+    /// Gives room back that was taken for bytes that could not be kept.
+    fn give_back(&self, bytes: u64) {
+        if let Some(used) = self.used.get() {
+            used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Keeper {
@@ -89,6 +96,7 @@ impl Keeper {
             Ok(()) => Some(digests.sha256),
             Err(error) => {
                 tracing::error!(%error, "evidence can't be kept");
+                self.evidence.give_back(digests.size);
                 None
             }
         }

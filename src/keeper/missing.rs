@@ -101,6 +101,12 @@ impl NegativeCache {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(archive);
     }
 
+    /// Forgets what our own store could not keep, because it can by now.
+    pub(super) fn forget_store_failures(&self) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, (_, missing)| !matches!(missing, Missing::Store(_)));
+    }
+
     /// Forgets everything, because what is admitted has changed.
     pub(super) fn clear(&self) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();

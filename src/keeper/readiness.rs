@@ -5,7 +5,6 @@ use super::alerts::stale_index;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
 use std::sync::Arc;
 
 /// One part, and what is wrong with it.
@@ -22,7 +21,7 @@ impl Keeper {
     pub async fn readiness(self: &Arc<Self>) -> Vec<Part> {
         let keeper = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
-            let mut parts = vec![part("store", keeper.store_problem())];
+            let mut parts = vec![part("store", keeper.store.blobs().problem())];
             for repository in &keeper.repositories {
                 let name = repository.name();
                 let problem = match repository.served() {
@@ -41,16 +40,6 @@ impl Keeper {
             parts
         });
         looked.await.unwrap_or_else(|error| vec![part("server", Some(error.to_string()))])
-    }
-
-    /// Writes a file, as keeping something would.
-    fn store_problem(&self) -> Option<String> {
-        if let Err(error) = self.store.blobs().check_room() {
-            return Some(error.to_string());
-        }
-        let written = tempfile::tempfile_in(self.store.layout().work());
-        let written = written.and_then(|mut file| file.write_all(b"ready"));
-        written.err().map(|error| format!("not writable: {error}"))
     }
 
     /// When the newest entry was written.

@@ -129,7 +129,7 @@ pub(super) async fn of(
         offline: keeper.is_offline(),
         configuration: Some(configuration),
         verified: Verified::last(store.layout()),
-        problem: store.blobs().check_room().err().map(|error| error.to_string()),
+        problem: store.blobs().problem(),
         ledger: store.log().verifier().name().to_owned(),
         entries: store.log().size().unwrap_or_default(),
         pins: store.lookup(|catalog| catalog.pins()).unwrap_or_default(),

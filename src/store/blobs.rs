@@ -4,15 +4,15 @@ use super::durable;
 use super::layout::Layout;
 use super::pending::Pending;
 use super::regular;
-use super::room::Room;
+use super::room::{Room, Taken};
 use crate::digest::{Digests, Hasher, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use tempfile::TempPath;
+use tempfile::{NamedTempFile, TempPath};
 use thiserror::Error;
 
 #[cfg(test)]
@@ -91,12 +91,24 @@ impl Blobs {
         Ok(Self::with_room(layout, min_free))
     }
 
-    /// Whether anything new can be kept.
+    /// Why nothing new can be kept, or why something could not that still can't.
     ///
-    /// # Errors
-    /// Why not: there is too little room.
-    pub fn check_room(&self) -> io::Result<()> {
-        self.room.check()
+    /// It writes a file, as keeping something would.
+    pub fn problem(&self) -> Option<String> {
+        self.room.problem()
+    }
+
+    /// Lets a problem that only a write ends come to its end.
+    pub fn try_out(&self) {
+        self.room.try_out();
+    }
+
+    /// Remembers how a write to the store beside the blobs ended.
+    pub(super) fn note_write(&self, written: Result<(), &io::Error>) {
+        match written {
+            Ok(()) => self.room.succeeded(),
+            Err(error) => self.room.failed(error, Taken::default()),
+        }
     }
 
     /// Starts a blob whose bytes are still to come.
@@ -108,8 +120,8 @@ impl Blobs {
         let file = tempfile::Builder::new()
             .prefix("blob-")
             .permissions(Permissions::from_mode(0o444))
-            .tempfile_in(self.layout.work())?;
-        let (file, path) = file.into_parts();
+            .tempfile_in(self.layout.work());
+        let (file, path) = self.room.note(file, Taken::default)?.into_parts();
         let (file, room) = (Arc::new(file), self.room.clone());
         Ok(BlobWriter { file, path, hasher: Hasher::default(), room, unchecked: 0 })
     }
@@ -125,11 +137,14 @@ impl Blobs {
         if self.holds_durably(&name) {
             return Ok(());
         }
-        durable::sync_file(&blob.file, &blob.path)?;
-        let renaming = self.pending.begin(vec![name]);
-        durable::rename(blob.path, &self.layout.blob(&name))?;
-        renaming.durable();
-        Ok(())
+        let Hashed { file, path, .. } = blob;
+        let kept = durable::sync_file(&file, &path).and_then(|()| {
+            let renaming = self.pending.begin(vec![name]);
+            durable::rename(path, &self.layout.blob(&name))?;
+            renaming.durable();
+            Ok(())
+        });
+        self.room.note(kept, || Taken::by(&file))
     }
 
     /// Puts a hashed file in the place of a blob that is damaged or missing, durably.
@@ -137,8 +152,10 @@ impl Blobs {
     /// # Errors
     /// Whatever the file system says.
     pub fn restore(&self, blob: Hashed) -> io::Result<()> {
-        durable::sync_file(&blob.file, &blob.path)?;
-        durable::rename(blob.path, &self.layout.blob(&blob.digests.sha256))
+        let Hashed { file, path, digests } = blob;
+        let restored = durable::sync_file(&file, &path)
+            .and_then(|()| durable::rename(path, &self.layout.blob(&digests.sha256)));
+        self.room.note(restored, || Taken::by(&file))
     }
 
     /// Keeps bytes that are all at hand and returns their name.
@@ -161,18 +178,31 @@ impl Blobs {
     ) -> io::Result<usize> {
         let mut staged = Vec::new();
         let mut unchecked = CHECK_ROOM_EVERY;
+        let mut taken = Taken::default();
         for (name, bytes) in blobs.filter(|(name, _)| !self.holds_durably(name)) {
-            let mut temporary = tempfile::Builder::new()
-                .permissions(Permissions::from_mode(0o444))
-                .tempfile_in(self.layout.work())?;
-            temporary.write_all(bytes)?;
             unchecked += bytes.len() as u64;
             if unchecked >= CHECK_ROOM_EVERY {
                 self.room.check()?;
                 unchecked = 0;
             }
+            let temporary = self.room.note(self.stage(bytes), || taken)?;
+            taken.add(Taken::by(temporary.as_file()));
             staged.push((name, temporary.into_temp_path()));
         }
+        let written = staged.len();
+        self.room.note(self.keep_staged(staged), || taken)?;
+        Ok(written)
+    }
+
+    fn stage(&self, bytes: &[u8]) -> io::Result<NamedTempFile> {
+        let temporary = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o444))
+            .tempfile_in(self.layout.work())?;
+        durable::append(temporary.as_file(), temporary.path(), bytes)?;
+        Ok(temporary)
+    }
+
+    fn keep_staged(&self, staged: Vec<(Sha256, TempPath)>) -> io::Result<()> {
         let written = staged.len();
         // Bytes first, names second: no crash can leave a name on bytes that are not there.
         if written > FEW {
@@ -194,7 +224,7 @@ impl Blobs {
             directories.iter().try_for_each(|directory| durable::sync_directory(directory))?;
         }
         renaming.durable();
-        Ok(written)
+        Ok(())
     }
 
     /// Opens a blob for serving, hashing it first unless this very file was hashed before.
@@ -327,7 +357,8 @@ impl BlobWriter {
             self.room.check()?;
             self.unchecked = 0;
         }
-        (&*self.file).write_all(bytes)?;
+        let written = durable::append(&self.file, &self.path, bytes);
+        self.room.note(written, || Taken::by(&self.file))?;
         self.hasher.update(bytes);
         Ok(())
     }

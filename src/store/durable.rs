@@ -20,9 +20,25 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         .prefix(TEMPORARY)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory)?;
-    step(Step::Write(temporary.path()), || temporary.as_file().write_all(bytes))?;
+    append(temporary.as_file(), temporary.path(), bytes)?;
     sync_file(temporary.as_file(), temporary.path())?;
     rename(temporary.into_temp_path(), path)
+}
+
+/// Writes bytes to a file, which are not durable yet.
+///
+/// # Errors
+/// Whatever the file system says; some of the bytes may be written then.
+pub fn append(mut file: &File, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    step(Step::Write(path), || file.write_all(bytes))
+}
+
+/// Copies all bytes of a file to another one, where they are not durable yet.
+///
+/// # Errors
+/// Whatever the file system says; some of the bytes may be copied then.
+pub fn copy(mut from: &File, mut to: &File, path: &Path) -> io::Result<()> {
+    step(Step::Write(path), || io::copy(&mut from, &mut to).map(drop))
 }
 
 /// Makes the bytes of a file durable; its name is another matter.
@@ -49,6 +65,14 @@ pub fn name(from: tempfile::TempPath, to: &Path) -> io::Result<()> {
 pub fn rename(from: tempfile::TempPath, to: &Path) -> io::Result<()> {
     name(from, to)?;
     sync_directory(parent(to)?)
+}
+
+/// Removes a file, which is not durable yet.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    step(Step::Remove(path), || std::fs::remove_file(path))
 }
 
 /// Makes the names in `directory` durable.
@@ -79,6 +103,8 @@ pub(super) enum Step<'a> {
     SyncFile(&'a Path),
     /// A file gets another name.
     Name(&'a Path, &'a Path),
+    /// A file loses its name.
+    Remove(&'a Path),
     /// The names in a directory are made durable.
     SyncDirectory(&'a Path),
     /// Everything on a file system is made durable.
@@ -115,11 +141,19 @@ pub fn create_directory(directory: &Path) -> io::Result<()> {
     }
     let parent = parent(directory)?;
     create_directory(parent)?;
-    match step(Step::CreateDirectory(directory), || std::fs::create_dir(directory)) {
+    match make_directory(directory) {
         Ok(()) => sync_directory(parent),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes one directory, whose name is not durable yet.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    step(Step::CreateDirectory(directory), || std::fs::create_dir(directory))
 }
 
 /// Removes what a crash in the middle of [`write()`] left in `directory` or below.

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod parts;
 mod tests;
 
 /// What happens at the step.
@@ -127,7 +128,7 @@ impl Disk {
     /// What a name stands for.
     fn before(&self, step: Step<'_>) -> Option<Vec<u8>> {
         match step {
-            Step::Name(_, to) => fs::read(to).ok(),
+            Step::Name(_, path) | Step::Remove(path) => fs::read(path).ok(),
             _ => None,
         }
     }
@@ -141,6 +142,10 @@ impl Disk {
                     self.dirty.insert(to.to_owned());
                 }
                 self.named.push((to.to_owned(), before));
+            }
+            Step::Remove(path) => {
+                self.dirty.remove(path);
+                self.named.push((path.to_owned(), before));
             }
             Step::CreateDirectory(path) => self.created.push(path.to_owned()),
             Step::SyncDirectory(directory) => {
@@ -165,6 +170,10 @@ impl Disk {
         }
         for (number, (path, before)) in self.named.into_iter().enumerate().rev() {
             if lost == Lost::Some && number % 2 == 0 {
+                // A name that outlives bytes which were not durable is one of nothing.
+                if self.dirty.contains(&path) {
+                    fs::write(&path, b"").unwrap();
+                }
                 continue;
             }
             match before {
@@ -186,6 +195,7 @@ fn path_of(step: Step<'_>) -> &Path {
         Step::Write(path)
         | Step::SyncFile(path)
         | Step::Name(_, path)
+        | Step::Remove(path)
         | Step::SyncDirectory(path)
         | Step::SyncFileSystem(path)
         | Step::CreateDirectory(path) => path,

@@ -57,11 +57,11 @@ impl StoreLock {
         }
         let name = std::env::args().nth(1).unwrap_or_default();
         let command = if name.chars().all(char::is_alphanumeric) { name } else { String::new() };
-        file.set_len(0).map_err(unusable)?;
-        file.rewind().map_err(unusable)?;
         let command = format!("opam-keep {command}");
         let id = std::process::id();
-        writeln!(file, "process {id} ({})", command.trim_end()).map_err(unusable)?;
+        // On a full disk nobody reads who it is, and it is owned all the same.
+        let named = file.set_len(0).and_then(|()| file.rewind());
+        let _ = named.and_then(|()| writeln!(file, "process {id} ({})", command.trim_end()));
         Ok(Self { _file: file })
     }
 }

@@ -145,7 +145,7 @@ impl LedgerMedium for Directory {
         for path in paths {
             let path = self.root.join(path);
             // What can't be removed is harmless: readers ask for the widths of a checkpoint.
-            let _ = std::fs::remove_file(&path);
+            let _ = durable::remove(&path);
             if let Some(directory) = path.parent() {
                 let _ = std::fs::remove_dir(directory);
             }

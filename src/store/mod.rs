@@ -194,7 +194,17 @@ impl Store {
     /// When the ledger fails; whether the entry is in it is then not known, and asking again is
     /// safe.
     pub async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
-        self.inner.writer.append(entry).await
+        let appended = self.inner.writer.append(entry).await;
+        match &appended {
+            Ok(Appended::New(_)) => self.inner.blobs.note_write(Ok(())),
+            Err(AppendError::Log(error)) => {
+                if let LogError::Io { source, .. } = &**error {
+                    self.inner.blobs.note_write(Err(source));
+                }
+            }
+            _ => {}
+        }
+        appended
     }
 
     /// Tells how many entries the ledger has, whenever it has more.

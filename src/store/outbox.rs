@@ -131,12 +131,20 @@ impl Outbox {
         write(&self.directory.join(waiting.file_name()), waiting)
     }
 
-    /// Forgets an alert for good; on disk when this returns.
+    /// Forgets the alert of this file name for good; on disk when this returns.
     ///
     /// # Errors
     /// Whatever the file system says; that it is not there is no error.
-    pub fn remove(&self, waiting: &Waiting) -> io::Result<()> {
-        remove(&self.directory.join(waiting.file_name()))
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        remove(&self.directory.join(name))
+    }
+
+    /// How many alerts wait.
+    ///
+    /// # Errors
+    /// When the directory can't be listed; that it is not there is no error.
+    pub fn count(&self) -> io::Result<usize> {
+        Ok(names(&self.directory)?.iter().filter(|name| is_alert(name)).count())
     }
 
     /// Everything that waits, in the order of names; files that can't be read are left out, but
@@ -147,8 +155,7 @@ impl Outbox {
     pub fn waiting(&self) -> io::Result<Vec<Waiting>> {
         let mut found = Vec::new();
         for name in names(&self.directory)? {
-            let is_one = name.starts_with(ENTRY) || name.starts_with(NOTICE);
-            if !is_one || found.len() >= MAX_LISTED {
+            if !is_alert(&name) || found.len() >= MAX_LISTED {
                 continue;
             }
             match read(&self.directory.join(&name)) {
@@ -166,6 +173,10 @@ impl Outbox {
         }
         Ok(found)
     }
+}
+
+fn is_alert(name: &str) -> bool {
+    name.starts_with(ENTRY) || name.starts_with(NOTICE)
 }
 
 /// The names of all files in `directory`, sorted; none when it is not there.
@@ -216,7 +227,7 @@ pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 /// # Errors
 /// Whatever the file system says; that it is not there is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    match durable::remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed?,
     }
@@ -253,8 +264,9 @@ mod tests {
         let state = SinkState { cursor: 11, ..SinkState::default() };
         outbox.set_state(&state).unwrap();
         assert_eq!(outbox.waiting().unwrap(), [ninth.clone(), tenth.clone(), notice]);
-        outbox.remove(&ninth).unwrap();
-        outbox.remove(&ninth).unwrap();
+        assert_eq!(outbox.count().unwrap(), 3);
+        outbox.remove(&ninth.file_name()).unwrap();
+        outbox.remove(&ninth.file_name()).unwrap();
         assert_eq!(outbox.waiting().unwrap()[0], tenth);
         assert_eq!(outbox.state().unwrap(), Some(state));
     }

@@ -1,22 +1,74 @@
-//! Room on the file system: what is new is kept only while some is left.
+//! Room on the file system: what is new is kept only while some is left, and what kept a write from
+//! being done is remembered until it is over.
 //!
 //! A full file system would stop the ledger, which has to go on saying what happens; so whatever
 //! upstream can make large stops earlier.
 
 use super::layout::Layout;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The room that new blobs leave on the store's file system.
+/// The room that new blobs leave on the store's file system; clones remember together.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
-    directory: PathBuf,
+    layout: Layout,
     min_free: u64,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// What a write that failed takes until it is undone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) bytes: u64,
+    pub(super) files: u64,
+}
+
+/// Why the last write failed.
+#[derive(Clone, Debug)]
+struct Trouble {
+    problem: String,
+    until: Until,
+}
+
+/// What ends trouble.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// More room than these bytes, which were too few.
+    Bytes(u64),
+    /// Room for more files than these, which were too few.
+    Files(u64),
+    /// A write that succeeds.
+    Written,
+}
+
+/// What is left on a file system.
+struct Left {
+    bytes: u64,
+    /// `None` where files are not counted.
+    files: Option<u64>,
+}
+
+impl Taken {
+    /// What a file takes.
+    pub(super) fn by(file: &File) -> Self {
+        // What can't be looked at is as good as nothing: trouble then ends early, and comes back.
+        let blocks = file.metadata().map_or(0, |metadata| metadata.blocks());
+        Self { bytes: blocks.saturating_mul(BLOCK), files: 1 }
+    }
+
+    /// Takes so much more.
+    pub(super) fn add(&mut self, more: Self) {
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.files = self.files.saturating_add(more.files);
+    }
 }
 
 impl Room {
     pub(super) fn new(layout: &Layout, min_free: u64) -> Self {
-        Self { directory: layout.blobs(), min_free }
+        Self { layout: layout.clone(), min_free, trouble: Arc::default() }
     }
 
     /// Whether there is enough room for something new.
@@ -24,17 +76,175 @@ impl Room {
     /// # Errors
     /// [`io::ErrorKind::StorageFull`] when there isn't, with how much there is.
     pub(super) fn check(&self) -> io::Result<()> {
-        let system = rustix::fs::statvfs(&self.directory)?;
-        let free = system.f_bavail.saturating_mul(system.f_frsize);
-        if free >= self.min_free {
-            return Ok(());
+        let Left { bytes, files } = self.left()?;
+        let full = |what: String| {
+            let directory = self.directory();
+            let message = format!("{} has {what}, so nothing new is kept", directory.display());
+            Err(io::Error::new(io::ErrorKind::StorageFull, message))
+        };
+        if bytes < self.min_free {
+            let min_free = self.min_free;
+            return full(format!(
+                "{bytes} bytes of free space left and must keep {min_free} (store.min_free)"
+            ));
         }
-        let message = format!(
-            "{} has {free} bytes of free space left and must keep {} (store.min_free), so nothing \
-             new is kept",
-            self.directory.display(),
-            self.min_free
-        );
-        Err(io::Error::new(io::ErrorKind::StorageFull, message))
+        if files == Some(0) {
+            return full("no inode left for another file".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Remembers how a write ended; `taken` is what it takes until it is undone.
+    pub(super) fn note<T>(
+        &self,
+        written: io::Result<T>,
+        taken: impl FnOnce() -> Taken,
+    ) -> io::Result<T> {
+        match &written {
+            Ok(_) => self.succeeded(),
+            Err(error) => self.failed(error, taken()),
+        }
+        written
+    }
+
+    /// Remembers that a write succeeded.
+    pub(super) fn succeeded(&self) {
+        let mut trouble = self.trouble();
+        if matches!(&*trouble, Some(Trouble { until: Until::Written, .. })) {
+            *trouble = None;
+        }
+    }
+
+    /// Remembers why a write failed.
+    pub(super) fn failed(&self, error: &io::Error, taken: Taken) {
+        let is_full =
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let (until, hint) = match self.left() {
+            Ok(Left { files: Some(0), .. }) if is_full => {
+                (Until::Files(taken.files), ": no inode is left".to_owned())
+            }
+            Ok(Left { bytes, .. }) if is_full => {
+                let needed = bytes.saturating_add(taken.bytes);
+                (Until::Bytes(needed), format!(": more than {needed} bytes of room are needed"))
+            }
+            _ => (Until::Written, String::new()),
+        };
+        let directory = self.layout.root().display();
+        let problem = format!("a write to {directory} failed: {error}{hint}");
+        *self.trouble() = Some(Trouble { problem, until });
+    }
+
+    /// Why nothing new can be kept, or why something could not; none when a file can be written
+    /// and nothing is in its way any more.
+    pub(super) fn problem(&self) -> Option<String> {
+        if let Err(error) = self.check() {
+            return Some(error.to_string());
+        }
+        if let Some(trouble) = self.lasting() {
+            return Some(trouble);
+        }
+        let written = tempfile::tempfile_in(self.layout.work());
+        let written = written.and_then(|mut file| file.write_all(b"ready"));
+        written
+            .err()
+            .map(|error| format!("{} is not writable: {error}", self.layout.root().display()))
+    }
+
+    /// Writes a file to disk and removes it, so that trouble that only a write ends can end.
+    pub(super) fn try_out(&self) {
+        if self.lasting().is_some() {
+            let written = tempfile::tempfile_in(self.layout.work())
+                .and_then(|mut file| file.write_all(b"ready").and_then(|()| file.sync_all()));
+            if written.is_ok() {
+                self.succeeded();
+            }
+        }
+    }
+
+    /// What was in the way of a write, unless that is over.
+    fn lasting(&self) -> Option<String> {
+        let mut trouble = self.trouble();
+        let Trouble { problem, until } = trouble.as_ref()?;
+        let left = self.left();
+        let is_over = match (*until, left) {
+            (Until::Bytes(few), Ok(left)) => left.bytes > few.saturating_add(SLACK),
+            (Until::Files(few), Ok(left)) => left.files.is_none_or(|files| files > few),
+            (Until::Written, _) | (_, Err(_)) => false,
+        };
+        if is_over {
+            *trouble = None;
+            return None;
+        }
+        Some(problem.clone())
+    }
+
+    fn left(&self) -> io::Result<Left> {
+        let system = rustix::fs::statvfs(self.directory())?;
+        let bytes = system.f_bavail.saturating_mul(system.f_frsize);
+        // Some file systems make inodes as they need them, and say that they have none.
+        let files = (system.f_files > 0).then_some(system.f_favail);
+        Ok(Left { bytes, files })
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.layout.blobs()
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The unit in which a file says what it takes, in bytes.
+const BLOCK: u64 = 512;
+/// A file system's own bookkeeping comes and goes; so many bytes are no room won.
+const SLACK: u64 = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(directory: &tempfile::TempDir) -> Room {
+        let layout = Layout::new(directory.path());
+        std::fs::create_dir_all(layout.blobs()).unwrap();
+        std::fs::create_dir_all(layout.work()).unwrap();
+        Room::new(&layout, 0)
+    }
+
+    fn full() -> io::Error {
+        io::Error::from(io::ErrorKind::StorageFull)
+    }
+
+    #[test]
+    fn what_found_no_room_is_told_until_there_is_more_than_was_too_little() {
+        let directory = tempfile::tempdir().unwrap();
+        let room = room(&directory);
+        assert_eq!(room.problem(), None);
+        // No file system has that much room.
+        room.failed(&full(), Taken { bytes: u64::MAX, files: 1 });
+        let problem = room.clone().problem().unwrap();
+        assert!(problem.contains("more than") && problem.contains("are needed"), "{problem}");
+        // Something small still finds room, which says nothing of what is large.
+        room.succeeded();
+        room.try_out();
+        assert_eq!(room.problem(), Some(problem));
+        *room.trouble() =
+            Some(Trouble { problem: "it was full".to_owned(), until: Until::Bytes(0) });
+        assert_eq!(room.problem(), None);
+    }
+
+    #[test]
+    fn another_failure_is_told_until_a_write_succeeds() {
+        let directory = tempfile::tempdir().unwrap();
+        let room = room(&directory);
+        for end in [Room::succeeded, Room::try_out] {
+            let failed = room.note(Err::<(), _>(io::Error::other("EIO")), Taken::default);
+            assert!(failed.is_err());
+            assert!(room.problem().is_some_and(|problem| problem.contains("EIO")));
+            end(&room);
+            assert_eq!(room.problem(), None);
+        }
+        std::fs::remove_dir(Layout::new(directory.path()).work()).unwrap();
+        assert!(room.problem().is_some_and(|problem| problem.contains("not writable")));
     }
 }

@@ -10,10 +10,10 @@ use crate::digest::Sha256;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 use thiserror::Error;
 
 /// A directory that is being brought up to date.
@@ -160,9 +160,9 @@ impl TreeWriter {
             }
         }
         let copy = || -> io::Result<()> {
-            let mut temporary = self.temporary()?;
-            io::copy(&mut File::open(blob)?, &mut temporary)?;
-            temporary.persist(&target).map(drop).map_err(|error| error.error)
+            let temporary = self.temporary()?;
+            durable::copy(&File::open(blob)?, temporary.as_file(), temporary.path())?;
+            durable::name(temporary.into_temp_path(), &target)
         };
         copy().map_err(failed(&target))?;
         self.written.insert(name, target);
@@ -214,7 +214,7 @@ impl TreeWriter {
             if !above.all(|it| is_directory(it).unwrap_or(false)) {
                 continue;
             }
-            match std::fs::remove_file(&target) {
+            match durable::remove(&target) {
                 Ok(()) => removed += 1,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(&target)(error)),
@@ -236,9 +236,9 @@ impl TreeWriter {
         let target = self.root.join(path);
         self.make_directory_of(&target)?;
         let put = || -> io::Result<()> {
-            let mut temporary = self.temporary()?;
-            temporary.write_all(bytes)?;
-            temporary.persist(&target).map(drop).map_err(|error| error.error)
+            let temporary = self.temporary()?;
+            durable::append(temporary.as_file(), temporary.path(), bytes)?;
+            durable::name(temporary.into_temp_path(), &target)
         };
         put().map_err(failed(&target))
     }
@@ -255,7 +255,7 @@ impl TreeWriter {
         }
         let linked = self.work.path().join("linked");
         std::fs::hard_link(source, &linked)?;
-        std::fs::rename(&linked, target).inspect_err(|_| drop(std::fs::remove_file(&linked)))
+        durable::name(TempPath::try_from_path(&linked)?, target)
     }
 
     /// A file that any user of the machine may read once it has its name.
@@ -270,7 +270,7 @@ impl TreeWriter {
         let above: Vec<&Path> =
             directory.ancestors().take_while(|it| !self.directories.contains(*it)).collect();
         for directory in above.into_iter().rev().filter(|it| it.starts_with(&self.root)) {
-            match std::fs::create_dir(directory) {
+            match durable::make_directory(directory) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(failed(directory)(error));
                 }

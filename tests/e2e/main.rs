@@ -1,5 +1,6 @@
 //! What opam-keep promises, asked of the built binary: real sockets, real TLS, real files, real
-//! opam. One module per area, one test per promise; `runners` is what the tests of `ci` run in.
+//! opam. One module per area, one test per promise; `runners` is what the tests of `ci` run in, and
+//! `steady` are clients beside a test.
 //!
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
@@ -10,10 +11,12 @@ mod at;
 mod audit;
 mod bundle;
 mod ci;
+mod clock;
 mod config;
 mod connections;
 mod crash;
 mod decide;
+mod disk;
 mod divergences;
 mod dune;
 mod history;
@@ -28,6 +31,7 @@ mod metrics;
 mod pages;
 mod pins;
 mod policy;
+mod processes;
 mod recheck;
 mod reload;
 mod requests;
@@ -39,8 +43,10 @@ mod service;
 mod snapshots;
 mod sources;
 mod static_files;
+mod steady;
 mod streams;
 mod stronger;
+mod stuck;
 mod sync;
 mod terminal;
 mod torture;

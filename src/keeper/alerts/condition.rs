@@ -35,6 +35,11 @@ pub enum Condition {
         /// Since when the longest due one is due.
         since: Option<Timestamp>,
     },
+    /// Nothing new can be kept.
+    UnwritableStore {
+        /// Why.
+        problem: String,
+    },
 }
 
 /// A condition that was told, as the disk has it.
@@ -43,6 +48,10 @@ pub(super) struct Raised {
     alert: Alert,
     /// Whether it is in every sink's queue; until then a restart puts it there again.
     told: bool,
+    /// Whether the disk has it like this. One that can't be written to keeps nobody from being
+    /// told; what it can't remember, a restart tells again.
+    #[serde(skip, default = "yes")]
+    is_kept: bool,
 }
 
 impl Condition {
@@ -52,20 +61,23 @@ impl Condition {
             Self::StaleIndex { repository, .. } => stale_index(repository),
             Self::DamagedBlob { sha256, .. } => damaged_blob(sha256),
             Self::RecheckBehind { .. } => RECHECK_BEHIND.to_owned(),
+            Self::UnwritableStore { .. } => UNWRITABLE_STORE.to_owned(),
         }
     }
 }
 
 impl Alerts {
-    /// Tells every sink of a condition, unless that was done since it began; the alert is on disk
-    /// when this returns.
+    /// Tells every sink of a condition, unless that was done since it began. The alert is on disk
+    /// when this returns, or else in memory.
     pub fn raise(&self, condition: &Condition) {
         let key = condition.key();
-        if self.is_raised(&key) {
+        if self.is_settled(&key) {
             return;
         }
         let mut raised = self.raised_mut();
-        if raised.contains_key(&key) {
+        if let Some(entry) = raised.get_mut(&key) {
+            // What the disk could not take before, it may take now.
+            entry.is_kept = write_condition(&self.layout, &key, entry).is_ok();
             return;
         }
         let alert = self.words.raised(condition, self.clock.now());
@@ -74,11 +86,9 @@ impl Alerts {
             return;
         }
         tracing::warn!(alert = alert.kind, id = alert.id, "{}", alert.title);
-        let mut entry = Raised { alert, told: false };
-        match self.tell(&key, &mut entry) {
-            Ok(()) => drop(raised.insert(key, entry)),
-            Err(error) => tracing::error!(%error, key, "an alert can't be kept"),
-        }
+        let mut entry = Raised { alert, told: false, is_kept: false };
+        self.tell(&key, &mut entry);
+        raised.insert(key, entry);
     }
 
     /// Tells every sink that a condition is over, if it was told at all.
@@ -87,22 +97,23 @@ impl Alerts {
             return;
         }
         let mut raised = self.raised_mut();
-        let Some(entry) = raised.get(key) else { return };
+        let Some(entry) = raised.remove(key) else { return };
         let alert = self.words.over(&entry.alert, self.clock.now());
         // In this order: after a crash in between, the same alert is told again.
-        let cleared = self.queue(&alert).and_then(|()| self.forget(key));
-        match cleared {
-            Ok(()) => {
-                tracing::info!(alert = alert.kind, id = alert.id, "{}", alert.title);
-                raised.remove(key);
-            }
-            Err(error) => tracing::error!(%error, key, "an alert can't be kept"),
-        }
+        self.queue(&alert);
+        self.forget(key);
+        tracing::info!(alert = alert.kind, id = alert.id, "{}", alert.title);
     }
 
     /// Whether a condition was told and is not over.
     pub fn is_raised(&self, key: &str) -> bool {
         self.raised.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
+    /// Whether that is on disk as well.
+    fn is_settled(&self, key: &str) -> bool {
+        let raised = self.raised.read().unwrap_or_else(PoisonError::into_inner);
+        raised.get(key).is_some_and(|entry| entry.is_kept)
     }
 
     /// The blobs that were found damaged and not healed since.
@@ -132,24 +143,30 @@ impl Alerts {
             match entry.filter(|_| is_ours) {
                 Some(entry) if entry.told => drop(raised.insert(key, entry)),
                 Some(mut entry) => {
-                    self.tell(&key, &mut entry)?;
+                    self.tell(&key, &mut entry);
                     raised.insert(key, entry);
                 }
-                None => self.forget(&key)?,
+                None => self.forget(&key),
             }
         }
         Ok(())
     }
 
-    fn tell(&self, key: &str, entry: &mut Raised) -> io::Result<()> {
-        write_condition(&self.layout, key, entry)?;
-        self.queue(&entry.alert)?;
+    fn tell(&self, key: &str, entry: &mut Raised) {
+        let begun = write_condition(&self.layout, key, entry);
+        self.queue(&entry.alert);
         entry.told = true;
-        write_condition(&self.layout, key, entry)
+        let kept = begun.and_then(|()| write_condition(&self.layout, key, entry));
+        entry.is_kept = kept.is_ok();
+        if let Err(error) = kept {
+            tracing::error!(%error, key, "that it is told is noted in memory only");
+        }
     }
 
-    fn forget(&self, key: &str) -> io::Result<()> {
-        outbox::remove(&self.layout.conditions().join(key))
+    fn forget(&self, key: &str) {
+        if let Err(error) = outbox::remove(&self.layout.conditions().join(key)) {
+            tracing::error!(%error, key, "that it is over is noted in memory only");
+        }
     }
 
     fn raised_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Raised>> {
@@ -169,6 +186,12 @@ pub(super) fn damaged_blob(name: &Sha256) -> String {
 
 /// The key of rechecks that can't keep up.
 pub(super) const RECHECK_BEHIND: &str = "recheck-behind";
+/// The key of a store that keeps nothing new.
+pub(super) const UNWRITABLE_STORE: &str = "store-unwritable";
+
+fn yes() -> bool {
+    true
+}
 
 const DAMAGED_BLOB: &str = "blob-damaged-";
 /// Most conditions at one time: who lost a whole disk need not hear of each file.

@@ -2,9 +2,10 @@
 //!
 //! The queue is on disk before the cursor moves, and an alert leaves it only after the sink took
 //! it: a crash at any point loses none, and what is delivered twice has the same id. One that the
-//! sink does not take gives way to those that were tried less often.
+//! sink does not take gives way to those that were tried less often. A disk that can't be written
+//! keeps nobody from being told: memory goes ahead, and the disk follows once it can.
 
-use super::Words;
+use super::{MAX_NOTICES, Notice, Words};
 use crate::clock::Clock;
 use crate::keeper::divergences;
 use crate::ledger::entry::Entry;
@@ -13,7 +14,7 @@ use crate::store::Store;
 use crate::store::outbox::{Outbox, SinkState, Subject, Waiting};
 use crate::upstream::backoff::Backoff;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +28,13 @@ pub(in crate::keeper) struct Courier {
     store: Store,
     clock: Clock,
     words: Words,
-    inbox: mpsc::UnboundedReceiver<Waiting>,
+    inbox: mpsc::UnboundedReceiver<Notice>,
     state: SinkState,
-    /// The cursor on disk; the one in `state` is ahead of it where nothing was to be told.
-    saved: u64,
+    /// The state on disk; only the cursor in `state` is ahead of it where nothing was to be told.
+    saved: SinkState,
     waiting: BTreeMap<String, Waiting>,
+    /// The names of alerts that the disk does not have, or still has, other than `waiting` does.
+    behind: BTreeSet<String>,
 }
 
 /// What a turn ended with.
@@ -51,10 +54,11 @@ impl Courier {
         store: Store,
         clock: Clock,
         words: Words,
-        inbox: mpsc::UnboundedReceiver<Waiting>,
+        inbox: mpsc::UnboundedReceiver<Notice>,
     ) -> Self {
-        let (state, waiting) = (SinkState::default(), BTreeMap::new());
-        Self { sink, outbox, store, clock, words, inbox, state, saved: 0, waiting }
+        let (state, saved) = (SinkState::default(), SinkState::default());
+        let (waiting, behind) = (BTreeMap::new(), BTreeSet::new());
+        Self { sink, outbox, store, clock, words, inbox, state, saved, waiting, behind }
     }
 
     /// Delivers until `stop`.
@@ -75,7 +79,7 @@ impl Courier {
                 Ok(Turn::Over) => return,
                 Ok(Turn::Wait(wait)) => wait,
                 Err(error) => {
-                    tracing::error!(sink = self.sink.name(), %error, "what waits can't be kept");
+                    tracing::error!(sink = self.sink.name(), %error, "what waits can't be read");
                     AFTER_FAILURE
                 }
             };
@@ -83,7 +87,7 @@ impl Courier {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(wait) => {}
                 Ok(()) = growth.changed() => {}
-                Some(waiting) = self.inbox.recv() => self.add(waiting),
+                Some(notice) = self.inbox.recv() => self.add(notice),
             }
         }
     }
@@ -93,20 +97,29 @@ impl Courier {
         let outbox = self.outbox.clone();
         let (state, waiting) =
             blocking(move || Ok((outbox.state()?.unwrap_or_default(), outbox.waiting()?))).await?;
-        (self.saved, self.state) = (state.cursor, state);
-        waiting.into_iter().for_each(|waiting| self.add(waiting));
+        (self.saved, self.state) = (state.clone(), state);
+        let notices = waiting.into_iter().map(|waiting| Notice { waiting, is_kept: true });
+        notices.for_each(|notice| self.add(notice));
         Ok(())
     }
 
-    fn add(&mut self, waiting: Waiting) {
-        self.waiting.entry(waiting.file_name()).or_insert(waiting);
+    fn add(&mut self, Notice { waiting, is_kept }: Notice) {
+        let name = waiting.file_name();
+        if !is_kept && self.waiting.len() >= MAX_NOTICES {
+            return tracing::error!(sink = self.sink.name(), name, "too much waits already");
+        }
+        if !is_kept {
+            self.behind.insert(name.clone());
+        }
+        self.waiting.entry(name).or_insert(waiting);
     }
 
     async fn turn(&mut self, stop: &CancellationToken) -> io::Result<Turn> {
-        while let Ok(waiting) = self.inbox.try_recv() {
-            self.add(waiting);
+        while let Ok(notice) = self.inbox.try_recv() {
+            self.add(notice);
         }
         self.take_in().await?;
+        self.save().await;
         let now = self.clock.exactly();
         if let Some(wait) = self.state.quiet_until.and_then(|until| left(until, now)) {
             return Ok(Turn::Wait(wait));
@@ -121,7 +134,8 @@ impl Courier {
             Some(alert) => alert,
             None => {
                 tracing::info!(sink = self.sink.name(), "decided before it was told: not sent");
-                return self.remove(next).await.map(|()| Turn::Again);
+                self.remove(&next);
+                return Ok(Turn::Again);
             }
         };
         let sink = Arc::clone(&self.sink);
@@ -133,47 +147,39 @@ impl Courier {
             delivered = sink.deliver(&alert) => delivered,
             () = stopped => return Ok(Turn::Over),
         };
-        self.note(next, &alert, delivered).await
+        self.note(next, &alert, delivered);
+        self.save().await;
+        Ok(Turn::Again)
     }
 
     /// Queues what the ledger has gained, as far as there is room.
     async fn take_in(&mut self) -> io::Result<()> {
         let room = MAX_WAITING.saturating_sub(self.waiting.len());
-        let (store, outbox) = (self.store.clone(), self.outbox.clone());
-        let (words, at, mut state) = (self.words.clone(), self.clock.now(), self.state.clone());
-        let mut saved = self.saved;
+        let (store, words, at) = (self.store.clone(), self.words.clone(), self.clock.now());
+        let mut cursor = self.state.cursor;
         let taken = blocking(move || {
             let size = store.log().size().map_err(io::Error::other)?;
             let mut added = Vec::new();
-            if state.cursor >= size || room == 0 {
-                return Ok((state, saved, added));
+            if cursor >= size || room == 0 {
+                return Ok((cursor, added));
             }
-            let from = state.cursor;
-            for entry in store.log().entries(from, size) {
+            for entry in store.log().entries(cursor, size) {
                 let (index, entry) = entry.map_err(io::Error::other)?;
                 if let Some(alert) = words.of_entry(index, &entry, None)
                     && is_open(&store, index)?
                 {
-                    let waiting = Waiting::new(Subject::Entry(index), alert.title, at);
-                    outbox.put(&waiting)?;
-                    added.push(waiting);
+                    added.push(Waiting::new(Subject::Entry(index), alert.title, at));
                 }
-                state.cursor = index + 1;
+                cursor = index + 1;
                 if added.len() >= room {
                     break;
                 }
             }
-            // A mirror under load gains entries all the time, and hardly any is told of.
-            let unsaved = state.cursor.saturating_sub(saved);
-            if !added.is_empty() || unsaved >= ENTRIES_BETWEEN_SAVES {
-                outbox.set_state(&state)?;
-                saved = state.cursor;
-            }
-            Ok((state, saved, added))
+            Ok((cursor, added))
         });
         let added;
-        (self.state, self.saved, added) = taken.await?;
-        added.into_iter().for_each(|waiting| self.add(waiting));
+        (self.state.cursor, added) = taken.await?;
+        added.into_iter().for_each(|waiting| self.put(waiting));
         Ok(())
     }
 
@@ -206,20 +212,15 @@ impl Courier {
         }
     }
 
-    /// Notes on disk what became of an attempt.
-    async fn note(
-        &mut self,
-        mut waiting: Waiting,
-        alert: &Alert,
-        delivered: Result<(), DeliveryError>,
-    ) -> io::Result<Turn> {
+    /// Notes what became of an attempt.
+    fn note(&mut self, mut waiting: Waiting, alert: &Alert, delivered: Result<(), DeliveryError>) {
         let (sink, id) = (self.sink.name().to_owned(), &alert.id);
         let Err(error) = delivered else {
             tracing::info!(sink, id, alert = alert.kind, "alert delivered");
-            self.remove(waiting).await?;
+            self.remove(&waiting);
             self.state.delivered += 1;
             (self.state.failures, self.state.quiet_until, self.state.problem) = (0, None, None);
-            return self.save_state().await.map(|()| Turn::Again);
+            return;
         };
         let now = self.clock.exactly();
         let reason = error.to_string();
@@ -232,8 +233,7 @@ impl Courier {
             DeliveryError::Refused { .. } if has_waited_long(&waiting, now) => {
                 tracing::error!(sink, id, alert = alert.kind, reason, "alert given up");
                 self.state.given_up += 1;
-                self.remove(waiting).await?;
-                return self.save_state().await.map(|()| Turn::Again);
+                return self.remove(&waiting);
             }
             DeliveryError::Refused { .. } => None,
             DeliveryError::Unavailable { retry_after, .. } => retry_after,
@@ -243,25 +243,63 @@ impl Courier {
         waiting.next_at = after(now, retry_after.unwrap_or(own));
         self.state.quiet_until = after(now, retry_after.unwrap_or(pause));
         tracing::warn!(sink, id, reason, attempts = waiting.attempts, "alert not delivered");
-        self.save(&waiting).await?;
-        self.waiting.insert(waiting.file_name(), waiting);
-        self.save_state().await.map(|()| Turn::Again)
+        self.put(waiting);
     }
 
-    async fn remove(&mut self, waiting: Waiting) -> io::Result<()> {
-        self.waiting.remove(&waiting.file_name());
-        let outbox = self.outbox.clone();
-        blocking(move || outbox.remove(&waiting)).await
+    fn put(&mut self, waiting: Waiting) {
+        let name = waiting.file_name();
+        self.behind.insert(name.clone());
+        self.waiting.insert(name, waiting);
     }
 
-    async fn save(&self, waiting: &Waiting) -> io::Result<()> {
-        let (outbox, waiting) = (self.outbox.clone(), waiting.clone());
-        blocking(move || outbox.put(&waiting)).await
+    fn remove(&mut self, waiting: &Waiting) {
+        let name = waiting.file_name();
+        self.waiting.remove(&name);
+        self.behind.insert(name);
     }
 
-    async fn save_state(&self) -> io::Result<()> {
+    /// Brings the disk up to what memory has, the queue before the state: the cursor on disk never
+    /// passes an alert that is not there.
+    async fn save(&mut self) {
+        // A mirror under load gains entries all the time, and hardly any is told of.
+        let SinkState { cursor, .. } = self.saved;
+        let is_as_saved = SinkState { cursor, ..self.state.clone() } == self.saved;
+        let unsaved = self.state.cursor.saturating_sub(cursor);
+        if self.behind.is_empty() && is_as_saved && unsaved < ENTRIES_BETWEEN_SAVES {
+            return;
+        }
+        let change = |name: &String| (name.clone(), self.waiting.get(name).cloned());
+        let changes: Vec<(String, Option<Waiting>)> = self.behind.iter().map(change).collect();
         let (outbox, state) = (self.outbox.clone(), self.state.clone());
-        blocking(move || outbox.set_state(&state)).await
+        let saving = tokio::task::spawn_blocking(move || {
+            let mut done = BTreeSet::new();
+            for (name, waiting) in changes {
+                let changed = match waiting {
+                    Some(waiting) => outbox.put(&waiting),
+                    None => outbox.remove(&name),
+                };
+                match changed {
+                    Ok(()) => {
+                        done.insert(name);
+                    }
+                    Err(error) => return (done, Err(error)),
+                }
+            }
+            let saved = outbox.set_state(&state);
+            (done, saved.map(|()| state))
+        });
+        let (done, saved) = match saving.await {
+            Ok(saving) => saving,
+            Err(error) => (BTreeSet::new(), Err(io::Error::other(error))),
+        };
+        self.behind.retain(|name| !done.contains(name));
+        match saved {
+            Ok(state) => self.saved = state,
+            Err(error) => {
+                let sink = self.sink.name();
+                tracing::error!(sink, %error, "what waits is in memory only");
+            }
+        }
     }
 }
 
@@ -283,11 +321,11 @@ fn has_waited_long(waiting: &Waiting, now: Timestamp) -> bool {
     now.duration_since(waiting.queued_at) > GIVE_UP_AFTER
 }
 
-/// How long it is until a time; `None` when that has come. A clock that was set back does not make
-/// it longer than any wait may be.
+/// How long it is until a time; `None` when that has come. One that is further away than any wait
+/// may be was set by a clock that was ahead then, and has come.
 fn left(until: Timestamp, now: Timestamp) -> Option<Duration> {
     let left = Duration::try_from(until.duration_since(now)).ok()?;
-    Some(left.min(BACKOFF.longest)).filter(|left| !left.is_zero())
+    Some(left).filter(|left| !left.is_zero() && *left <= BACKOFF.longest)
 }
 
 fn after(now: Timestamp, wait: Duration) -> Option<Timestamp> {
@@ -314,3 +352,18 @@ const ENTRIES_BETWEEN_SAVES: u64 = 1_024;
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Most alerts in a queue: what the ledger has beyond them waits there.
 const MAX_WAITING: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_a_clock_set_which_was_ahead_is_not_waited_for() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        for (until, expected) in
+            [(-1, None), (0, None), (1, Some(1)), (3_600, Some(3_600)), (31_536_000, None)]
+        {
+            assert_eq!(left(at(until), at(0)), expected.map(Duration::from_secs), "{until}");
+        }
+    }
+}

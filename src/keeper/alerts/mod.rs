@@ -47,9 +47,16 @@ pub struct Alerts {
 struct Queue {
     sink: Arc<Sink>,
     outbox: Outbox,
-    notices: mpsc::UnboundedSender<Waiting>,
+    notices: mpsc::UnboundedSender<Notice>,
     /// Until the task takes it.
-    inbox: Mutex<Option<mpsc::UnboundedReceiver<Waiting>>>,
+    inbox: Mutex<Option<mpsc::UnboundedReceiver<Notice>>>,
+}
+
+/// An alert on its way to the task that delivers it.
+struct Notice {
+    waiting: Waiting,
+    /// Whether it is in the queue on disk.
+    is_kept: bool,
 }
 
 /// Why alerts can't be sent.
@@ -131,20 +138,31 @@ impl Alerts {
         sinks.collect()
     }
 
-    /// Queues an alert for every sink; on disk when this returns.
-    fn queue(&self, alert: &Alert) -> io::Result<()> {
-        for Queue { sink, outbox, notices, .. } in &self.queues {
-            if outbox.waiting()?.len() >= MAX_NOTICES {
-                tracing::error!(sink = sink.name(), alert = alert.id, "too much waits already");
-                continue;
+    /// Queues an alert for every sink: on disk when this returns, or else in memory.
+    fn queue(&self, alert: &Alert) {
+        let stored = match serde_json::to_value(alert) {
+            Ok(stored) => stored,
+            Err(error) => return tracing::error!(%error, "an alert can't be written down"),
+        };
+        for queue in &self.queues {
+            let sink = queue.sink.name();
+            match queue.outbox.count() {
+                Ok(count) if count >= MAX_NOTICES => {
+                    tracing::error!(sink, alert = alert.id, "too much waits already");
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(sink, %error, "what waits can't be counted"),
             }
-            let subject = Subject::Notice(alert.id.clone(), serde_json::to_value(alert)?);
+            let subject = Subject::Notice(alert.id.clone(), stored.clone());
             let waiting = Waiting::new(subject, alert.title.clone(), self.clock.now());
-            outbox.put(&waiting)?;
-            // A server that stops takes it up at its next start.
-            let _ = notices.send(waiting);
+            let kept = queue.outbox.put(&waiting);
+            if let Err(error) = &kept {
+                tracing::error!(sink, alert = alert.id, %error, "an alert waits in memory only");
+            }
+            // A server that stops takes up at its next start what is kept.
+            let _ = queue.notices.send(Notice { waiting, is_kept: kept.is_ok() });
         }
-        Ok(())
     }
 }
 

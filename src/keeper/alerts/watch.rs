@@ -1,5 +1,5 @@
-//! Looks for conditions: upstreams that give no good index, blobs that are damaged, rechecks that
-//! can't keep up.
+//! Looks for conditions: a store that keeps nothing new, upstreams that give no good index, blobs
+//! that are damaged, rechecks that can't keep up.
 
 use super::condition::{self, Condition};
 use super::outbox;
@@ -21,7 +21,11 @@ impl Keeper {
             tokio::time::sleep(pause).await;
             let keeper = Arc::clone(self);
             // It writes to disk; a panic in there is told by the runtime.
-            let _ = tokio::task::spawn_blocking(move || keeper.look_at_upstreams()).await;
+            let look = move || {
+                keeper.look_at_store();
+                keeper.look_at_upstreams();
+            };
+            let _ = tokio::task::spawn_blocking(look).await;
             if looks.is_multiple_of(LOOKS_BETWEEN_ROUNDS) && !self.is_offline {
                 self.look_at_rechecks().await;
             }
@@ -63,6 +67,19 @@ impl Keeper {
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
+    fn look_at_store(&self) {
+        let blobs = self.store.blobs();
+        blobs.try_out();
+        match blobs.problem() {
+            Some(problem) => self.alerts.raise(&Condition::UnwritableStore { problem }),
+            None => {
+                self.alerts.clear(condition::UNWRITABLE_STORE);
+                // What could not be kept need not wait any longer.
+                self.negative.forget_store_failures();
+            }
+        }
+    }
+
     fn look_at_upstreams(&self) {
         let now = self.clock.now();
         let mut fresh = self.alerts.fresh.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,15 +87,18 @@ impl Keeper {
         for repository in &self.repositories {
             let (name, health) = (repository.name(), repository.health());
             let since = fresh.entry(name.to_owned()).or_insert(now);
-            *since = health.fresh_at.map_or(*since, |at| at.max(*since)).min(now);
+            // A time that lies ahead is of a clock that went back since, and says nothing.
+            let fresh_at = health.fresh_at.filter(|at| *at <= now);
+            *since = fresh_at.map_or(*since, |at| at.max(*since)).min(now);
             // One refresh that fails says nothing.
             let bound = self.alerts.stale_after.max(repository.settings().refresh.get() * 2);
             let bound = SignedDuration::try_from(bound).unwrap_or(SignedDuration::MAX);
             // Whoever may not ask misses nothing.
             let is_asked = !self.is_offline || repository.source.is_local();
             let is_stale = is_asked && now.duration_since(*since) > bound;
-            // After a long sleep of ours, upstream is asked first.
-            if is_stale && health.asked_at.is_some() {
+            // After a long sleep of ours, or a jump of the clock, upstream is asked first.
+            let was_asked = health.asked_at.is_some_and(|at| at.duration_since(*since) > bound);
+            if is_stale && was_asked {
                 let (repository, since) = (name.to_owned(), *since);
                 let problem = health.problem;
                 self.alerts.raise(&Condition::StaleIndex { repository, since, problem });

@@ -206,6 +206,18 @@ impl Words {
                 "opam-keep status".to_owned(),
                 json!({ "since": since }),
             ),
+            Condition::UnwritableStore { problem } => (
+                "store.unwritable",
+                "nothing new can be kept".to_owned(),
+                format!(
+                    "The store keeps nothing new: {}.\nWhat is kept is served on; what is not is \
+                     404, and no upstream is followed. Make room, or make it\nwritable: nothing \
+                     has to be started again.",
+                    short(problem)
+                ),
+                "opam-keep health --ready".to_owned(),
+                json!({ "problem": short(problem) }),
+            ),
         };
         // Not of the time: what a crash kept from being noted down has another one then.
         let subject = format!("{} {at}", condition.key());
@@ -218,6 +230,7 @@ impl Words {
             "index.stale" => "index.fresh",
             "blob.damaged" => "blob.healed",
             "recheck.behind" => "recheck.caught_up",
+            "store.unwritable" => "store.writable",
             _ => "condition.over",
         };
         let title = format!("over since {at}: {}", began.title);

@@ -15,7 +15,7 @@ impl Keeper {
         let pause = Duration::from_secs(pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
-            if self.store.blobs().check_room().is_err() {
+            if self.store.blobs().problem().is_some() {
                 // What comes can't be written down to be compared, and `status` says why.
                 continue;
             }

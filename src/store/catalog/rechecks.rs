@@ -51,25 +51,31 @@ impl Catalog {
     ///
     /// Turns are spread by the subjects' names, so that what was pinned together is not asked for
     /// together. A subject that could not be reached has another turn after a thirtieth of that
-    /// time.
+    /// time. What seems to have been fetched in the future, because the clock went back since,
+    /// counts from now on as fetched now.
     ///
     /// # Errors
     /// When the index fails.
     pub fn rechecks(&self, now: i64, every: i64, most: usize) -> Result<Rechecks, IndexError> {
         let index = self.index();
         let mut since = number_at(&*index, META_SINCE)?.cast_signed();
-        if since == 0 {
+        if since == 0 || since > now {
             index.apply(vec![put(Table::Meta, META_SINCE, now.to_be_bytes().into())])?;
             since = now;
         }
         let mut found = Rechecks::default();
         let mut first = BinaryHeap::new();
+        let mut from_the_future = Vec::new();
         index.visit(Table::Recheck, &[], &mut |key, value| {
-            let Some(last) = last(value) else { return };
+            let Some(mut last) = last(value) else { return };
+            if last.at > now || last.failed_at > now {
+                (last.at, last.failed_at) = (last.at.min(now), last.failed_at.min(now));
+                from_the_future.push(put(Table::Recheck, key, value_of(&last)));
+            }
             *found.outcomes.entry(last.outcome).or_default() += 1;
             let due_at = match last.failed_at {
-                0 => turn_after(phase(key, every), last.at.max(since).min(now), every),
-                failed_at => failed_at.min(now).saturating_add(every / SECOND_LOOK),
+                0 => turn_after(phase(key, every), last.at.max(since), every),
+                failed_at => failed_at.saturating_add(every / SECOND_LOOK),
             };
             if due_at > now {
                 return;
@@ -81,6 +87,9 @@ impl Catalog {
                 first.pop();
             }
         })?;
+        if !from_the_future.is_empty() {
+            index.apply(from_the_future)?;
+        }
         let first = first.into_sorted_vec().into_iter();
         found.due = first.filter_map(|(_, key, value)| row(&key, &value)).collect();
         Ok(found)
@@ -262,6 +271,27 @@ mod tests {
             assert_eq!(turn_after(phase, first, every), first + every);
             assert_eq!(turn_after(phase, first - 1, every), first);
             assert_eq!(turn_after(phase, first + every / 2, every), first + every);
+        }
+    }
+
+    #[tokio::test]
+    async fn turns_go_on_when_the_clock_went_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = crate::store::layout::Layout::new(directory.path());
+        let clock = crate::clock::Clock::system();
+        let store = crate::store::Store::open(layout, 0, &clock).await.unwrap();
+        let pinned = crate::store::tests::pin("https://host.example/a", b"a");
+        store.append(pinned).await.unwrap();
+        let subject =
+            Subject { repository: "default".to_owned(), url: "https://host.example/a".to_owned() };
+        let now = clock.now().as_second();
+        let (every, ahead) = (100, now + 1_000_000);
+        let due = |now| store.lookup(|catalog| catalog.rechecks(now, every, 1)).unwrap().all_due;
+        for failed_at in [0, ahead] {
+            let noted = |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at);
+            store.lookup(noted).unwrap();
+            assert_eq!(due(now), 0, "it counts as fetched now");
+            assert_eq!(due(now + every), 1, "and its turn comes within a round");
         }
     }
 

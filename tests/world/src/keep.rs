@@ -3,6 +3,7 @@
 use crate::checksum::Kind;
 use crate::curl::Curl;
 use crate::deadline::within;
+use crate::fake_clock::FakeClock;
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::mirror::Mirror;
@@ -26,6 +27,7 @@ pub struct Keep {
     home: TempDir,
     server: Option<Server>,
     log: &'static str,
+    clock: Option<FakeClock>,
 }
 
 #[derive(Debug)]
@@ -46,12 +48,17 @@ impl Keep {
     /// Starts nothing yet; its mirror.toml is still to be written.
     pub fn stopped(binary: &str) -> Self {
         let home = tempfile::tempdir().expect("a directory can be made");
-        Self { binary: binary.into(), home, server: None, log: "info" }
+        Self { binary: binary.into(), home, server: None, log: "info", clock: None }
     }
 
     /// The same without a line for each request.
     pub fn without_access_log(self) -> Self {
         Self { log: "info,access=off", ..self }
+    }
+
+    /// The same, taking `clock` for the time, also in commands.
+    pub fn by_clock(self, clock: &FakeClock) -> Self {
+        Self { clock: Some(clock.clone()), ..self }
     }
 
     /// Writes mirror.toml; a running server does not read it again.
@@ -161,6 +168,7 @@ impl Keep {
             command.env_remove(name);
         }
         command.env("OPAM_KEEP_LOG", self.log);
+        command.envs(self.clock.iter().flat_map(FakeClock::variables));
         command.arg("--config").arg(self.config()).args(arguments).current_dir(self.home.path());
         command
     }

@@ -6,6 +6,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// A mail server on a port of this machine, for as long as the test runs.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Mail {
 #[derive(Debug, Default)]
 struct State {
     is_plain: bool,
+    is_stuck: bool,
     refusals: u32,
     refused: u32,
     taken: Vec<Mail>,
@@ -65,6 +67,11 @@ impl MailServer {
     /// Offers no encryption any more, as whoever stands in between would have it.
     pub fn forget_tls(&self) {
         self.state().is_plain = true;
+    }
+
+    /// Says nothing more to whoever has said EHLO, or has it wait no longer.
+    pub fn hang(&self, is_stuck: bool) {
+        self.state().is_stuck = is_stuck;
     }
 
     /// Answers the next so many messages with 451, to come back later.
@@ -102,6 +109,9 @@ fn converse(stream: TcpStream, tls: &Arc<ServerConfig>, state: &Mutex<State>) ->
         let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         match verb.as_str() {
             "EHLO" => {
+                while state.lock().is_ok_and(|state| state.is_stuck) {
+                    std::thread::sleep(BETWEEN_LOOKS);
+                }
                 let is_plain = state.lock().map(|state| state.is_plain).unwrap_or_default();
                 let offer = if is_encrypted || is_plain { "AUTH PLAIN" } else { "STARTTLS" };
                 say(&mut wire, &format!("250-mail.example\r\n250 {offer}"))?;
@@ -180,3 +190,5 @@ fn message(wire: &mut BufReader<Box<dyn Wire>>) -> io::Result<String> {
         }
     }
 }
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);

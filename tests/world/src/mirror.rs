@@ -72,6 +72,15 @@ impl Mirror {
         self
     }
 
+    /// Adds a webhook of this name at `url`, whose secret lies in `world`'s directory.
+    pub fn webhook(self, world: &World, name: &str, url: &str) -> Self {
+        let secret = world.directory().join("webhook-secret");
+        std::fs::write(&secret, SECRET).expect("a file can be written");
+        let secret = secret.display();
+        let lines = format!("name = \"{name}\"\nurl = \"{url}\"\nsecret_file = \"{secret}\"");
+        self.sink("webhook", &lines)
+    }
+
     /// The file, with everything kept at `store`.
     pub fn text(&self, store: &Path) -> String {
         self.clone().set("store.path", store.display().to_string()).table.to_string()
@@ -82,3 +91,6 @@ impl Mirror {
         list.as_array_mut().expect("repositories are a list")
     }
 }
+
+/// As the Standard Webhooks specification writes a key.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
