@@ -4,24 +4,28 @@
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
 mod access;
+mod admin;
 mod alerts;
 mod api;
 mod at;
 mod audit;
 mod bundle;
 mod ci;
+mod clients;
 mod config;
 mod connections;
 mod crash;
 mod decide;
 mod divergences;
 mod dune;
+mod frames;
 mod history;
 mod hold;
 mod hostile;
 mod import;
 mod install;
 mod joined;
+mod large_ledger;
 mod ledger;
 mod lies;
 mod metrics;
@@ -36,16 +40,21 @@ mod room;
 mod rot;
 mod runners;
 mod service;
+mod slow;
 mod snapshots;
 mod sources;
+mod ssrf;
 mod static_files;
 mod streams;
 mod stronger;
 mod sync;
 mod terminal;
+mod threats;
+mod tls;
 mod torture;
 mod update;
 mod upstream;
+mod web;
 
 use world::{Keep, Mirror};
 
