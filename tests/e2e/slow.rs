@@ -197,8 +197,9 @@ fn mirror() -> (World, Keep, Package) {
 const EVERY: Duration = Duration::from_secs(1);
 /// Longer than writing may wait.
 const DEAF: Duration = Duration::from_secs(50);
-/// Far more than the half minute that each of them has, for slow machines.
-const LONGEST: Duration = Duration::from_secs(75);
+/// Far more than the 70 seconds of the slowest of them, whose body may take half a minute and whose
+/// answers to pings are then waited for.
+const LONGEST: Duration = Duration::from_secs(150);
 const SOONEST: Duration = Duration::from_secs(10);
 /// More than sockets take up while their client does not read.
 const SIZE: u32 = 40 << 20;
