@@ -134,3 +134,26 @@ impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Watched<
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_has_ceased_when_nothing_happened_and_not_before() {
+        let activity = Activity::default();
+        let patience = Duration::from_secs(60);
+        let asking = activity.clone();
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                asking.tick();
+            }
+        });
+        let begun = Instant::now();
+        activity.ceased(patience).await;
+        let after = begun.elapsed() - Duration::from_secs(20 * 50);
+        assert!((patience..=2 * patience).contains(&after), "{after:?}");
+    }
+}

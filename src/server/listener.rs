@@ -2,6 +2,7 @@
 
 use super::activity::Activity;
 use super::progress_io::ProgressIo;
+use super::rate::whole;
 use super::{Current, Scheme, tls};
 use crate::config;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Counts connections, in all and by address.
+/// Counts connections, in all and by address; a /64 of IPv6 counts as one.
 ///
 /// Shared by all listeners of a server.
 pub(super) struct Limits {
@@ -70,6 +71,7 @@ impl Limits {
     }
 
     fn take(&self, address: IpAddr) -> Option<Place> {
+        let address = whole(address);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.all >= self.all.load(Ordering::Relaxed) {
             return None;
@@ -249,3 +251,30 @@ const MAX_HEADER_LIST: u32 = 16 * 1024;
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn a_network_of_ipv6_has_as_many_connections_as_one_address() {
+        let most = |count| NonZeroUsize::new(count).unwrap();
+        let settings = config::Server {
+            max_connections: most(4),
+            max_connections_per_address: most(2),
+            ..config::Server::default()
+        };
+        let limits = Limits::new(&settings);
+        let take = |address: &str| limits.take(address.parse().unwrap());
+        let first = take("2001:db8::1").unwrap();
+        let _second = take("2001:db8::2").unwrap();
+        assert!(take("2001:db8::ffff:3").is_none());
+        let _mapped = take("::ffff:192.0.2.1").unwrap();
+        let _plain = take("192.0.2.1").unwrap();
+        drop(first);
+        assert!(take("::ffff:192.0.2.1").is_none(), "it is the same machine");
+        assert!(take("2001:db8::3").is_some(), "a place was given back");
+        assert_eq!(limits.open(), 3);
+    }
+}

@@ -56,7 +56,7 @@ impl Rate {
 }
 
 /// What one client has: an IPv4 address, or the network of an IPv6 one, of which it has 2^64.
-fn whole(address: IpAddr) -> IpAddr {
+pub(super) fn whole(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

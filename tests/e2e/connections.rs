@@ -1,14 +1,15 @@
 //! Clients that keep connections busy, or open, for nothing: they are let go of, cost little, and
 //! keep nobody else from being served.
 //!
-//! After the handshake, a silent, a dribbling or a deaf client is borne for half a minute and more,
-//! which nothing configures and which is too long to wait for here.
+//! After the handshake, a silent, a dribbling or a deaf client is borne for half a minute and more:
+//! `slow` waits for that.
 
 use crate::start;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
+use world::http2::Frame;
 use world::{Curl, Keep, Kind, Memory, Mirror, Package, Repo, World, http2, raw, within};
 
 #[test]
@@ -71,6 +72,48 @@ fn a_client_that_resets_streams_as_it_opens_them_is_told_to_go_away() {
     others_are_served(&keep.curl(), &path, &package);
     flood.join().expect("it went away each time");
     assert!(memory.grown() < LITTLE, "memory grew by {}", memory.grown());
+}
+
+#[test]
+fn a_client_that_has_the_server_reset_streams_is_told_to_go_away() {
+    let (_world, mut keep, package) = kept(|mirror| mirror);
+    let client = keep.raw();
+    let memory = Memory::of(keep.pid());
+    // A request, and more room for its answer than there can be: the server resets the stream.
+    let wrong = |stream| [http2::get(stream, "/"), http2::window_update(stream, (1 << 31) - 1)];
+    let mut connection = client.http2().expect("it listens");
+    // One at a time, so that all of it is read before the end and its code arrives.
+    let over = (0..20_000).find_map(|n| {
+        connection.write(&wrong(2 * n + 1).concat()).expect("it reads");
+        loop {
+            match connection.frame().expect("it goes on") {
+                Frame::GoAway(code) => return Some(code),
+                Frame::Reset(_) => return None,
+                Frame::Head(..) | Frame::Data(..) | Frame::Other(_) => {}
+            }
+        }
+    });
+    assert_eq!(over, Some(ENHANCE_YOUR_CALM));
+    assert!(memory.grown() < LITTLE, "memory grew by {}", memory.grown());
+    others_are_served(&keep.curl(), &path(&package), &package);
+}
+
+#[test]
+fn headers_that_unpack_to_a_thousand_times_their_size_are_refused() {
+    let (_world, mut keep, package) = kept(|mirror| mirror);
+    let client = keep.raw();
+    let memory = Memory::of(keep.pid());
+    // One long field for the table, and then its number in there again and again: 47 MB.
+    let field = [&[0x40], &*http2::text("name"), &*http2::text(&"x".repeat(3_900))].concat();
+    let bomb = [&http2::request("/livez"), &field, &[0xbe; 12_000][..]].concat();
+    let whole = http2::END_STREAM | http2::END_HEADERS;
+    for _ in 0..5 {
+        let mut connection = client.http2().expect("it listens");
+        connection.write(&http2::frame(http2::HEADERS, whole, 1, &bomb)).expect("it reads");
+        assert_eq!(connection.go_away().expect("a GOAWAY"), ENHANCE_YOUR_CALM);
+    }
+    assert!(memory.grown() < LITTLE, "memory grew by {}", memory.grown());
+    others_are_served(&keep.curl(), &path(&package), &package);
 }
 
 #[test]

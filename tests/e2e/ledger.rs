@@ -14,7 +14,7 @@ fn g7_someone_elses_program_verifies_that_the_ledger_only_grew() {
     if !installed("go") {
         skip!("no go in PATH");
     }
-    if !Path::new(GOCODE).join("src/golang.org/x/mod").is_dir() {
+    if !has_tlog() {
         skip!("no golang-golang-x-mod-dev");
     }
     let (world, mut keep, packages) = mirror();
@@ -271,8 +271,13 @@ fn all_files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether Go's own transparency-log code is at hand.
+pub(crate) fn has_tlog() -> bool {
+    Path::new(GOCODE).join("src/golang.org/x/mod").is_dir()
+}
+
 /// Builds the verifier, which shares no line of code with opam-keep.
-fn verifier(keep: &Keep) -> PathBuf {
+pub(crate) fn verifier(keep: &Keep) -> PathBuf {
     let program = keep.path("verifier");
     let mut build = Command::new("go");
     build
@@ -287,7 +292,8 @@ fn verifier(keep: &Keep) -> PathBuf {
     program
 }
 
-fn verify_elsewhere(verifier: &Path, keep: &Keep, more: &[&Path]) -> Run {
+/// What it says of the ledger, which only grew since those checkpoints.
+pub(crate) fn verify_elsewhere(verifier: &Path, keep: &Keep, more: &[&Path]) -> Run {
     let key = fs::read_to_string(keep.store().join("keys/ledger.pub")).expect("there is a key");
     let mut command = Command::new(verifier);
     command.arg(key.trim()).arg(keep.store().join("ledger")).args(more);

@@ -5,12 +5,14 @@
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
 mod access;
+mod admin;
 mod alerts;
 mod api;
 mod at;
 mod audit;
 mod bundle;
 mod ci;
+mod clients;
 mod clock;
 mod config;
 mod connections;
@@ -19,12 +21,14 @@ mod decide;
 mod disk;
 mod divergences;
 mod dune;
+mod frames;
 mod history;
 mod hold;
 mod hostile;
 mod import;
 mod install;
 mod joined;
+mod large_ledger;
 mod ledger;
 mod lies;
 mod metrics;
@@ -40,8 +44,10 @@ mod room;
 mod rot;
 mod runners;
 mod service;
+mod slow;
 mod snapshots;
 mod sources;
+mod ssrf;
 mod static_files;
 mod steady;
 mod streams;
@@ -49,9 +55,12 @@ mod stronger;
 mod stuck;
 mod sync;
 mod terminal;
+mod threats;
+mod tls;
 mod torture;
 mod update;
 mod upstream;
+mod web;
 
 use world::{Keep, Mirror};
 

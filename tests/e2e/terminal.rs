@@ -3,7 +3,7 @@
 use crate::{skip, start};
 use std::process::Command;
 use std::time::Duration;
-use world::{Keep, Kind, Mirror, Package, Repo, World, run};
+use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, run, tar_gz};
 
 #[test]
 fn every_list_fits_into_80_columns() {
@@ -55,6 +55,49 @@ fn json_is_whole_lines_everywhere() {
             "{arguments:?} says nothing"
         );
     }
+}
+
+#[test]
+fn nothing_that_others_write_moves_a_cursor_or_begins_a_line() {
+    let world = World::start();
+    let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}\rforged";
+    let source = |text: &str| {
+        let name = format!("hello/{evil}");
+        let archive = tar_gz([(name.as_str(), text.as_bytes()), ("hello/a", text.as_bytes())]);
+        Package::new("hello", "1.0").synopsis(evil).bytes(archive, &[Kind::Sha256])
+    };
+    let (first, second) = (source(&format!("1{evil}\n")), source(&format!("2{evil}\n{evil}\n")));
+    world.publish(&Repo::new([first.clone(), Package::new("led", "1.0")]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    world.publish(&Repo::new([
+        second.clone().synopsis(&evil.repeat(2)),
+        Package::new("led", "1.0"),
+    ]));
+    let led = Package::new("led", "1.0");
+    world.lie(led.url(), Lie::Redirect(format!("https://evil.example/%1b[2J{}", "\u{9b}31m")));
+    keep.curl().get(&led.cache_path(Kind::Sha256));
+    keep.refresh().ok();
+    keep.run(&["recheck", "--all"]);
+    let ledger = keep.ledger();
+    let divergences = (0..ledger.len()).filter(|it| ledger.at(*it)["kind"] == "divergence");
+    let mut commands = reading(&keep);
+    for id in divergences {
+        commands.push(vec!["divergences".into(), "diff".into(), id.to_string()]);
+        commands.push(vec!["divergences".into(), "show".into(), id.to_string()]);
+    }
+    commands.push(vec!["log".into(), "hello.1.0".into()]);
+    commands.push(vec!["snapshots".into(), "diff".into(), "0".into(), ledger.len().to_string()]);
+    let mut shown = 0;
+    for arguments in commands {
+        let said = keep.run(&words(&arguments)).said();
+        shown += usize::from(said.contains("forged") || said.contains("owned"));
+        let moves = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+        assert!(!said.contains(moves), "{arguments:?}: {said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("forged")), "{arguments:?}: {said:?}");
+    }
+    assert!(shown > 0, "nothing of it was shown at all");
 }
 
 /// Commands that only tell something, one of them an error.

@@ -1,12 +1,13 @@
 //! A client that sends HTTP/2 frames as a test likes, well-mannered or not, and reads what comes
 //! back (RFC 9113).
 
+use crate::raw;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{self, BufReader, Read, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// One connection; its preface is sent.
+/// One connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
@@ -37,10 +38,8 @@ pub struct Download {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: StreamOwned<ClientConnection, TcpStream>) -> io::Result<Self> {
-        let mut connection = Self { stream: BufReader::new(stream) };
-        connection.write(&[PREFACE, &settings()].concat())?;
-        Ok(connection)
+    pub(crate) fn new(stream: StreamOwned<ClientConnection, TcpStream>) -> Self {
+        Self { stream: BufReader::new(stream) }
     }
 
     /// Sends some bytes: frames, most likely.
@@ -51,6 +50,11 @@ impl Connection {
         let stream = self.stream.get_mut();
         stream.write_all(bytes)?;
         stream.flush()
+    }
+
+    /// Whether the other side is still there, after so long of waiting for a word of it at most.
+    pub fn is_open(&mut self, wait: Duration) -> bool {
+        raw::is_open(&mut self.stream, wait)
     }
 
     /// Waits no longer than so long for the other side to take what is written.
@@ -147,7 +151,12 @@ pub fn get_and_more_headers(stream: u32, path: &str) -> Vec<u8> {
 
 /// One more header for such a request, and not the last.
 pub fn one_more_header(stream: u32, name: &str, value: &str) -> Vec<u8> {
-    frame(CONTINUATION, 0, stream, &[&[0x00], &*text(name), &*text(value)].concat())
+    frame(CONTINUATION, 0, stream, &field(name, value))
+}
+
+/// A header field, or what is none, not indexed and with its name as it is.
+pub fn field(name: &str, value: &str) -> Vec<u8> {
+    [&[0x00], &*text(name), &*text(value)].concat()
 }
 
 /// The client is not interested any more.
@@ -165,28 +174,37 @@ pub fn settings() -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[])
 }
 
-fn window_update(stream: u32, more: u32) -> Vec<u8> {
+/// Room for so many bytes more.
+pub fn window_update(stream: u32, more: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, &more.to_be_bytes())
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// A frame of whatever type, on whatever stream, right or wrong.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a frame is small");
     let [_, length @ ..] = length.to_be_bytes();
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The fields of a GET, none of them indexed (RFC 7541, section 6.2.2, names by appendix A).
-fn request(path: &str) -> Vec<u8> {
+pub fn request(path: &str) -> Vec<u8> {
     [&[METHOD_GET, SCHEME_HTTPS, PATH], &*text(path), &[AUTHORITY], &*text("localhost")].concat()
 }
 
-/// A string without Huffman's code (RFC 7541, section 5.2), of up to 254 bytes.
-fn text(text: &str) -> Vec<u8> {
-    let length = u8::try_from(text.len()).expect("a test's texts are short");
-    let length = match length.checked_sub(127) {
-        None => vec![length],
-        Some(more) => vec![127, more],
-    };
+/// A string without Huffman's code (RFC 7541, sections 5.1 and 5.2).
+pub fn text(text: &str) -> Vec<u8> {
+    let mut length = Vec::new();
+    match text.len().checked_sub(127) {
+        None => length.push(text.len() as u8),
+        Some(mut more) => {
+            length.push(127);
+            while more >= 128 {
+                length.push((more % 128) as u8 | 128);
+                more /= 128;
+            }
+            length.push(more as u8);
+        }
+    }
     [&length, text.as_bytes()].concat()
 }
 
@@ -199,19 +217,38 @@ fn status(fields: &[u8]) -> Option<u16> {
     }
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client begins with, before its settings.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+/// A type of frame: bytes of a body (section 6.1).
+pub const DATA: u8 = 0;
+/// A type of frame: fields, at least the first of them (section 6.2).
+pub const HEADERS: u8 = 1;
+/// A type of frame: whose turn it is, as older clients say it (section 6.3).
+pub const PRIORITY: u8 = 2;
+/// A type of frame: the end of a stream (section 6.4).
+pub const RST_STREAM: u8 = 3;
+/// A type of frame: what the sender wants (section 6.5).
+pub const SETTINGS: u8 = 4;
+/// A type of frame: a request that the server makes up (section 6.6).
+pub const PUSH_PROMISE: u8 = 5;
+/// A type of frame: a question that wants an answer (section 6.7).
+pub const PING: u8 = 6;
+/// A type of frame: the end of a connection (section 6.8).
+pub const GOAWAY: u8 = 7;
+/// A type of frame: room for more (section 6.9).
+pub const WINDOW_UPDATE: u8 = 8;
+/// A type of frame: more fields (section 6.10).
+pub const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+/// A flag: settings, or a ping, are answered.
+pub const ACK: u8 = 1;
+/// A flag: nothing follows on this stream.
+pub const END_STREAM: u8 = 1;
+/// A flag: no fields follow.
+pub const END_HEADERS: u8 = 4;
+/// A flag: there is padding.
+pub const PADDED: u8 = 8;
 
 const CANCEL: u32 = 8;
 

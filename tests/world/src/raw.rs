@@ -92,9 +92,19 @@ impl Client {
     /// # Errors
     /// When nobody listens, or the connection ends at once.
     pub fn http2(&self) -> io::Result<http2::Connection> {
+        let mut connection = self.http2_without_preface()?;
+        connection.write(&[http2::PREFACE, &http2::settings()].concat())?;
+        Ok(connection)
+    }
+
+    /// The same before the client has said anything.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn http2_without_preface(&self) -> io::Result<http2::Connection> {
         let mut config = ClientConfig::clone(&self.config);
         config.alpn_protocols = vec![b"h2".to_vec()];
-        http2::Connection::new(self.dial(Arc::new(config))?)
+        Ok(http2::Connection::new(self.dial(Arc::new(config))?))
     }
 
     /// Sends `request` as it is and reads the answer's head.
@@ -153,6 +163,11 @@ impl Connection {
         let stream = self.stream.get_mut();
         stream.write_all(bytes)?;
         stream.flush()
+    }
+
+    /// Whether the other side is still there, after so long of waiting for a word of it at most.
+    pub fn is_open(&mut self, wait: Duration) -> bool {
+        is_open(&mut self.stream, wait)
     }
 
     fn answer(mut self) -> io::Result<Answer> {
@@ -251,6 +266,19 @@ impl Read for Answer {
             }
         }
         Ok(read)
+    }
+}
+
+/// Reads what comes within `wait`, to no use; whether there may come more.
+pub(crate) fn is_open(
+    stream: &mut BufReader<StreamOwned<ClientConnection, TcpStream>>,
+    wait: Duration,
+) -> bool {
+    let socket = &stream.get_ref().sock;
+    socket.set_read_timeout(Some(wait)).expect("a socket has a timeout");
+    match stream.read(&mut [0; 16 * 1024]) {
+        Ok(read) => read > 0,
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock),
     }
 }
 
