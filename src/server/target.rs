@@ -379,7 +379,7 @@ mod tests {
     fn path() -> impl Strategy<Value = String> {
         let segment = prop_oneof![
             "(cache|sha256|md5|ab|archive|extra-source|at|ledger|tile|entries|000|x001|api|v1)",
-            "(default|repo|index.tar.gz|packages|divergences|snapshots|login|assets|[.]{1,3})",
+            "(default|repo|index[.]tar[.]gz|packages|divergences|snapshots|login|assets|[.]{1,3})",
             "(2026-05-[0-9]{2}|[0-9]{1,21}|[a-z]{1,2}[.][0-9~+]{1,3}|(ab){32}|(ab){16})",
             "(%[0-9a-f]{2}|[a-z]){0,4}",
         ];
