@@ -1,7 +1,7 @@
 //! A buffered reader that can look ahead, which tells one compressed member's end from the next
 //! one's beginning.
 
-use super::source::Source;
+use super::source::{Source, read_full};
 use std::io::{self, BufRead, Read};
 
 /// Buffers a source.
@@ -19,20 +19,17 @@ impl<'s, 'i> Buffered<'s, 'i> {
     }
 
     /// The next bytes without consuming them; fewer than asked for only at the end.
+    ///
+    /// The whole buffer is filled, however little its source gives at a time: how far a damaged
+    /// archive can be read depends on how much a decoder is given at once, and what is said of the
+    /// same bytes must not differ from one time to the next.
     pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         let count = count.min(self.buffer.len());
         if self.end - self.start < count {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-        }
-        while self.end < count {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(0) => break,
-                Ok(read) => self.end += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            self.end += read_full(self.source, &mut self.buffer[self.end..])?;
         }
         Ok(&self.buffer[self.start..self.end.min(self.start + count)])
     }

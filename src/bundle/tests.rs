@@ -6,6 +6,8 @@ use crate::ledger::frontier::Frontier;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::note::{Signer, Verifier};
 use crate::ledger::tile::encode_bundle;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 const BLOBS: [&[u8]; 2] = [b"an archive", b""];
 
@@ -114,5 +116,100 @@ fn text_that_is_no_bundle_never_panics() {
     let key = signer().verifier();
     for bytes in [&b""[..], b"hello", &[0; 4096], &[0xff; 4096]] {
         assert!(read(bytes, &key).is_err());
+    }
+}
+
+/// Lines of a manifest, right and wrong ones.
+fn manifest_text() -> impl Strategy<Value = String> {
+    let hash = Sha256::of(b"").to_string();
+    let line = prop_oneof![
+        prop::sample::select(vec![
+            "ledger mirror.example".to_owned(),
+            format!("peak {hash}"),
+            format!("peak {}", hash.to_uppercase()),
+            format!("root {hash}"),
+            format!("list {hash}"),
+            "archives all".to_owned(),
+            "archives selected".to_owned(),
+            "opam-keep bundle 1".to_owned(),
+        ]),
+        "(from|to) [+0]?[0-9]{1,20}",
+        ".{0,9}",
+    ];
+    prop::collection::vec(line, 0..9).prop_map(|lines| lines.join("\n") + "\n")
+}
+
+/// The manifest of a bundle of a ledger whose entries are all empty.
+fn manifest(from: u64, more: u64) -> Manifest {
+    let ledger = |size: u64| {
+        let mut ledger = Frontier::default();
+        (0..size).for_each(|_| ledger.push(leaf_hash(b"")));
+        ledger
+    };
+    let head = ledger(from + more);
+    Manifest {
+        ledger: "mirror.example".to_owned(),
+        from: ledger(from),
+        size: head.size(),
+        root: head.root(),
+        list: Sha256::of(b"list"),
+        extent: if more % 2 == 0 { Extent::All } else { Extent::Selected },
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_manifest_has_one_form(
+        odd in manifest_text(),
+        (from, more) in (0..70_u64, 0..70_u64),
+        (at, character) in (any::<Index>(), "[0-9a-f +\n]"),
+    ) {
+        let manifest = manifest(from, more);
+        let text = manifest.to_string();
+        prop_assert_eq!(text.parse::<Manifest>().unwrap(), manifest);
+        let mut changed = text;
+        let at = at.index(changed.len());
+        changed.replace_range(at..=at, &character);
+        for text in [odd, changed] {
+            if let Ok(manifest) = text.parse::<Manifest>() {
+                prop_assert_eq!(manifest.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_has_one_form(
+        members in prop::collection::vec((any::<u64>(), any::<[u8; 32]>(), any::<bool>()), 0..4),
+        (at, character) in (any::<Index>(), "[0-9a-f +/\n]"),
+    ) {
+        let member = |(size, hash, entries): &(u64, [u8; 32], bool)| {
+            let sha256 = Sha256::from_bytes(*hash);
+            let path =
+                if *entries { MemberPath::Entries(*size) } else { MemberPath::Blob(sha256) };
+            Member { path, sha256, size: *size }
+        };
+        let members: Vec<Member> = members.iter().map(member).collect();
+        let list = member::write_list(&members);
+        prop_assert_eq!(member::read_list(&list).unwrap(), members);
+        let mut changed = list;
+        if !changed.is_empty() {
+            *at.get_mut(&mut changed) = character.as_bytes()[0];
+        }
+        if let Ok(members) = member::read_list(&changed) {
+            prop_assert_eq!(member::write_list(&members), changed);
+        }
+    }
+
+    #[test]
+    fn no_damage_goes_unseen_or_panics(
+        at: Index, bytes in prop::collection::vec(any::<u8>(), 1..600), over: bool
+    ) {
+        let (whole, key) = (bundle(2), signer().verifier());
+        let mut damaged = whole.clone();
+        let at = at.index(damaged.len());
+        let end = if over { damaged.len().min(at + bytes.len()) } else { at };
+        damaged.splice(at..end, bytes.iter().copied());
+        prop_assert_eq!(read(&damaged, &key).is_ok(), damaged == whole);
+        prop_assert!(read(&bytes, &key).is_err());
     }
 }

@@ -63,8 +63,20 @@ pub fn load(
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?,
         None => String::new(),
     };
-    let path = file.unwrap_or(Path::new("mirror.toml"));
-    let mut config = read(&text).map_err(|mistake| mistake.in_file(path, &text))?;
+    parse(&text, file.unwrap_or(Path::new("mirror.toml")), variables)
+}
+
+/// The same of a file's `text`; `path` is what mistakes call it. Whether the files that it names can
+/// be read is checked as well.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn parse(
+    text: &str,
+    path: &Path,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let mut config = read(text).map_err(|mistake| mistake.in_file(path, text))?;
     let mut merged: Option<toml::Table> = None;
     for (name, value) in overrides(variables) {
         let environment = |mistake: Mistake| ConfigError::Environment {
@@ -73,7 +85,7 @@ pub fn load(
         };
         let table = match merged.take() {
             Some(table) => table,
-            None => toml::from_str(&text).map_err(|error| environment(error.into()))?,
+            None => toml::from_str(text).map_err(|error| environment(error.into()))?,
         };
         let table = overlay(table, &name, &value).map_err(environment)?;
         config = read(&table.to_string()).map_err(environment)?;
@@ -293,14 +305,11 @@ const UPSTREAM_SCHEMES: [&str; 5] = ["https", "http", "git+https", "git+file", "
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
         let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        load(Some(file.path()), variables).map_err(|error| {
-            error.to_string().replace(&file.path().display().to_string(), "mirror.toml")
-        })
+        parse(text, Path::new("mirror.toml"), variables).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -411,5 +420,37 @@ mod tests {
         )
         .unwrap_err();
         assert!(error.contains("only mirror.toml can set"), "{error}");
+    }
+
+    /// Lines of the example, words of TOML and whatever else, one below the other.
+    fn lines() -> impl Strategy<Value = String> {
+        let example = include_str!("../../mirror.toml.example").lines();
+        let example: Vec<&str> =
+            example.map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
+        let line = prop_oneof![
+            4 => prop::sample::select(example).prop_map(str::to_owned),
+            1 => "(name|listen|mode|every|url) = ([0-9]{1,3}|\\[\\]|\"[a-zé:/]{0,9}\"|'{3})",
+            1 => "\\[{1,2}(server|alert[.]email|repository|é)\\]{1,2}",
+            1 => ".{0,12}",
+        ];
+        prop::collection::vec(line, 0..8).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_taken_or_refused_in_one_sentence_with_its_place(text in lines()) {
+            match parse(&text, Path::new("mirror.toml"), std::iter::empty()) {
+                Ok(config) => prop_assert!(!config.repository.is_empty()),
+                Err(error) => {
+                    let sentence = error.to_string();
+                    prop_assert!(!sentence.contains('\n'), "{}", sentence);
+                    if let ConfigError::Invalid { line, column, .. } = error {
+                        let line = text.split('\n').nth(line - 1).unwrap();
+                        let columns = 1..=1 + line.chars().count();
+                        prop_assert!(columns.contains(&column), "{}", sentence);
+                    }
+                }
+            }
+        }
     }
 }

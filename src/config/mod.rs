@@ -10,7 +10,7 @@ mod policy;
 mod value;
 
 pub use alert::{Address, Alert, Command, Email, SinkName, Webhook, WebhookBody, WebhookUrl};
-pub use load::{ConfigError, load};
+pub use load::{ConfigError, load, parse};
 pub use policy::{ChecksumPolicy, KINDS, Percent, Policy, Rule};
 pub use value::{AddressRange, ByteRate, ByteSize, HumanDuration, RepositoryName};
 

@@ -272,6 +272,8 @@ mod tests {
     use super::super::edge::Edge;
     use super::super::merkle::leaf_hash;
     use super::*;
+    use crate::ledger::tile::encode_hashes;
+    use proptest::prelude::*;
     use std::convert::Infallible;
 
     fn leaf(number: u64) -> Vec<u8> {
@@ -337,5 +339,48 @@ mod tests {
         let none = TextProof { hashes: Vec::new(), ..proof };
         assert_eq!(TextProof::parse(&none.to_bytes()), Some(none));
         assert_eq!(TextProof::parse(b"c2sp.org/tlog-proof@v1\nindex 03\n\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_proof_as_text_has_one_form(
+            index: u64,
+            hashes in prop::collection::vec(any::<[u8; 32]>(), 0..4),
+            checkpoint: Vec<u8>,
+            text in "(index [+0]?[0-9]{1,20}\n|extra x\n|[A-Za-z0-9+/]{43}=\n|\n|é){0,5}",
+        ) {
+            let hashes = hashes.into_iter().map(Sha256::from_bytes).collect();
+            let proof = TextProof { index, hashes, checkpoint };
+            prop_assert_eq!(TextProof::parse(&proof.to_bytes()), Some(proof));
+            let text = format!("{HEADER}\n{text}");
+            if let Some(proof) = TextProof::parse(text.as_bytes()) {
+                let written = proof.to_bytes();
+                prop_assert!(written == text.as_bytes() || text.contains("\nextra "));
+            }
+        }
+
+        #[test]
+        fn in_a_tree_of_any_size_there_are_proofs_of_what_is_there_alone(
+            size: u64,
+            index: u64,
+            old: u64,
+            other in prop::collection::vec(any::<[u8; 32]>(), 0..66),
+        ) {
+            // Each tile holds one hash throughout, so that no tree is too large to be asked.
+            let hash = leaf_hash(b"");
+            let read = |path: &TilePath| {
+                let hashes = vec![hash; usize::try_from(path.width()).unwrap()];
+                Ok::<_, Infallible>(encode_hashes(&hashes))
+            };
+            let mut tree = TileTree::new(size, read);
+            let (inclusion, consistency) = (tree.inclusion(index), tree.consistency(old));
+            prop_assert_eq!(inclusion.is_ok(), index < size);
+            prop_assert_eq!(consistency.is_ok(), (1..=size).contains(&old));
+            let other: Vec<Sha256> = other.into_iter().map(Sha256::from_bytes).collect();
+            for proof in [inclusion.unwrap_or_default(), consistency.unwrap_or_default(), other] {
+                prop_assert!(!verify_inclusion(&proof, index, hash, size, leaf_hash(b"x")));
+                prop_assert!(!verify_consistency(&proof, old, hash, size, leaf_hash(b"x")));
+            }
+        }
     }
 }

@@ -247,6 +247,7 @@ fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn checksums_read_as_opam_reads_them() {
@@ -303,5 +304,23 @@ mod tests {
         assert_eq!(weak.strength(), Strength::Weak);
         assert!(weak.all_match(&abc));
         assert_eq!(DeclaredChecksums::default().strength(), Strength::None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_reads_as_a_checksum_prints_in_one_form(
+            kind in "((md5|MD5|sha256|Sha512|sha1|)=)?",
+            hex in "[0-9a-fA-F]{31,33}([0-9a-f]{32}|[0-9a-f]{96})?|.{0,40}",
+        ) {
+            if let Ok(checksum) = format!("{kind}{hex}").parse::<Checksum>() {
+                let printed = checksum.to_string();
+                prop_assert_eq!(printed.parse::<Checksum>(), Ok(checksum));
+                let digits = format!("={}", hex.to_lowercase());
+                prop_assert!(printed.ends_with(&digits));
+                prop_assert_eq!(Checksum::from_hex(checksum.kind(), &hex), Ok(checksum));
+            }
+            let declared = DeclaredChecksums::from_entries([hex.as_str(), "md5=0"]);
+            prop_assert!(declared.voided().is_some() && declared.as_slice().is_empty());
+        }
     }
 }

@@ -37,6 +37,7 @@ use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
 use crate::supervisor;
 pub use reload::Source;
+pub use target::understood;
 
 use access::{Asked, Logged};
 use arc_swap::ArcSwap;

@@ -119,6 +119,21 @@ pub(super) fn parse<'a>(
     parse_path(method, path, uri.query().unwrap_or_default())
 }
 
+/// What a request's head is understood as, written out for those who look at the parser from
+/// outside: tests and fuzzers.
+///
+/// # Errors
+/// The status with which such a request is refused.
+pub fn understood(
+    method: &Method,
+    uri: &Uri,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<String, StatusCode> {
+    let target = parse(method, uri, version, headers).map_err(|refusal| refusal.status)?;
+    Ok(format!("{target:?}"))
+}
+
 fn parse_path<'a>(method: &Method, path: &'a str, query: &str) -> Result<Target<'a>, Refusal> {
     // opam keeps doubled slashes of a configured URL, so empty segments mean nothing.
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -250,6 +265,7 @@ const MAX_PATH: usize = 1_024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn hosts(count: usize) -> HeaderMap {
         let host = || (HOST, "localhost".parse().unwrap());
@@ -262,9 +278,8 @@ mod tests {
 
     fn get(uri: &str) -> Result<String, u16> {
         let uri: Uri = uri.parse().unwrap();
-        parse(&Method::GET, &uri, Version::HTTP_11, &hosts(1))
-            .map(|target| format!("{target:?}"))
-            .map_err(|refusal| refusal.status.as_u16())
+        understood(&Method::GET, &uri, Version::HTTP_11, &hosts(1))
+            .map_err(|status| status.as_u16())
     }
 
     #[test]
@@ -358,5 +373,37 @@ mod tests {
         assert_eq!(parse(Method::GET, Version::HTTP_11, 0), Some(400));
         assert_eq!(parse(Method::GET, Version::HTTP_10, 0), None);
         assert_eq!(parse(Method::GET, Version::HTTP_11, 2_000), Some(431));
+    }
+
+    /// A path of the words that paths are made of.
+    fn path() -> impl Strategy<Value = String> {
+        let segment = prop_oneof![
+            "(cache|sha256|md5|ab|archive|extra-source|at|ledger|tile|entries|000|x001|api|v1)",
+            "(default|repo|index[.]tar[.]gz|packages|divergences|snapshots|login|assets|[.]{1,3})",
+            "(2026-05-[0-9]{2}|[0-9]{1,21}|[a-z]{1,2}[.][0-9~+]{1,3}|(ab){32}|(ab){16})",
+            "(%[0-9a-f]{2}|[a-z]){0,4}",
+        ];
+        prop::collection::vec(segment, 0..7).prop_map(|segments| format!("/{}", segments.join("/")))
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_understood_in_one_way_or_refused(
+            path in path(), query in "([?](q|page|state|next|from)=[a-z0-9%&=/]{0,8})?", post: bool
+        ) {
+            let method = if post { Method::POST } else { Method::GET };
+            let ask = |path: &str| {
+                let uri: Uri = format!("{path}{query}").parse().unwrap();
+                understood(&method, &uri, Version::HTTP_11, &hosts(1))
+            };
+            let answer = ask(&path);
+            if let Err(status) = answer {
+                prop_assert!([400, 404, 405].contains(&status.as_u16()), "{}", status);
+            }
+            let dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
+            prop_assert!(!(dots && answer.is_ok()), "{}", path);
+            // As opam asks where the configured URL ends with a slash.
+            prop_assert_eq!(ask(&path.replace('/', "//")), answer);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use std::io::{self, Read, Seek, SeekFrom};
 
 /// Small, so that what goes over them shows.
 const LIMITS: Limits = Limits {
@@ -48,6 +49,7 @@ fn check(pinned: &[u8], observed: &[u8]) {
         // A byte takes up to ten once it is printable.
         assert!(names <= 10 * LIMITS.names_bytes);
         assert!(listing.inflated.is_none_or(|it| it.size <= LIMITS.inflated(bytes.len() as u64)));
+        assert_eq!(list(&mut Trickle(Cursor::new(bytes)), &LIMITS).unwrap(), listing);
     }
     assert_eq!(explanation.is_none(), pinned == observed);
     let Some(explanation) = explanation else { return };
@@ -57,6 +59,37 @@ fn check(pinned: &[u8], observed: &[u8]) {
     let sentence = explanation.to_string();
     assert!(!sentence.chars().any(char::is_control), "{sentence}");
     assert!(explanation.unified_diff().is_none_or(|diff| diff.len() < 100_000));
+}
+
+/// A reader that never gives more than a few bytes at a time.
+struct Trickle<'a>(Cursor<&'a [u8]>);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let some = buffer.len().min(1 + self.0.get_ref().len() % 61);
+        self.0.read(&mut buffer[..some])
+    }
+}
+
+impl Seek for Trickle<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn how_far_a_damaged_archive_can_be_read_does_not_depend_on_its_reader() {
+    let bytes: Vec<u8> =
+        (0..40_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let tar = Tar::package("foo-1.0").file("bytes", &bytes).bytes();
+    for mut damaged in [gz(&tar), bz2(&tar), xz(&tar), zst(&tar)] {
+        let middle = damaged.len() / 2;
+        damaged[middle..middle + 64].fill(0xff);
+        let listing = listed(&damaged);
+        assert!(listing.problem.is_some(), "{:?}", listing.format);
+        let slowly = list(&mut Trickle(Cursor::new(&damaged)), &Limits::default()).unwrap();
+        assert_eq!(slowly, listing);
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -131,13 +131,23 @@ impl Rewrite {
         let mut edits = Vec::new();
         for pair in file.fields("extra-sources").flat_map(|field| pairs(&field.value)) {
             let (url, name, _) = legacy_pair(pair)?;
-            let role = Role::Extra(safe_name("extra-sources", name).ok()?);
-            let span = match &pair.first()?.kind {
-                ValueKind::Option { value, .. } => value.span,
-                _ => pair.first()?.span,
+            let path = safe_name("extra-sources", name).ok()?;
+            let role = Role::Extra(path.clone());
+            let (span, is_named) = match &pair.first()?.kind {
+                ValueKind::Option { value, .. } => (value.span, true),
+                _ => (pair.first()?.span, false),
             };
             match archive_url("extra-sources", url).ok()? {
-                Some(was) => edits.push((span, quoted(&self.url(package, &role, &was)))),
+                Some(was) => {
+                    let url = self.url(package, &role, &was);
+                    let keeps_name = is_named || url.rsplit('/').next() == Some(path.as_str());
+                    let mut written = quoted(&url);
+                    // Without a name the file is called as the URL ends, and that is another end.
+                    if !keeps_name {
+                        written += &format!(" {{{}}}", quoted(path.as_str()));
+                    }
+                    edits.push((span, written));
+                }
                 None if is_no_archive(url) => {}
                 None => return None,
             }

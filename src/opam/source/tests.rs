@@ -251,6 +251,21 @@ extra-sources: [[\"{place}/{b}/b.patch\" \"{MD5}\"] [\"{place}/{e}/d\" {{\"e\"}}
 }
 
 #[test]
+fn an_extra_source_without_a_name_is_called_the_same_once_rewritten() {
+    let (rewrite, package) = (Rewrite::new("https://keep"), "a.1".parse().unwrap());
+    for end in ["b.patch", "b@2.patch", "b.patch?raw=1", "é", "extra-source", "a b"] {
+        let opam = format!("extra-sources: [[\"https://host/{end}\" \"{MD5}\"]]");
+        let before = archive_sources(&OpamFile::parse(opam.as_bytes()).unwrap()).unwrap();
+        let apply = |opam: &[u8]| rewrite.apply(&package, opam, ExtraSources::Rewritten);
+        let rewritten = apply(opam.as_bytes()).unwrap().unwrap();
+        let after = archive_sources(&OpamFile::parse(&rewritten).unwrap()).unwrap();
+        assert_eq!(before[0].role, after[0].role, "{end}");
+        assert!(after[0].urls[0].starts_with("https://keep/archive/a.1/extra-source/"), "{end}");
+        assert_eq!(apply(&rewritten).unwrap().unwrap(), rewritten, "{end}");
+    }
+}
+
+#[test]
 fn every_real_file_is_rewritten_and_strengthened_without_a_trace_left() {
     let (rewrite, digests) = (Rewrite::new("https://keep"), Digests::of(b"abc"));
     let strong = [Checksum::Sha256(digests.sha256), Checksum::Sha512(digests.sha512)];
