@@ -192,7 +192,7 @@ fn package(number: usize) -> Package {
         return Package::bare(&name, "1.0");
     }
     // Most archives are small, and most bytes are in large ones.
-    let size = if number % 400 == 0 { 5_000_000 } else { 20_000 };
+    let size = if number.is_multiple_of(400) { 5_000_000 } else { 20_000 };
     let bytes: Vec<u8> = number.to_le_bytes().into_iter().cycle().take(size).collect();
     Package::new(&name, "1.0").bytes(bytes, &[Kind::Sha256, Kind::Sha512])
 }

@@ -153,7 +153,7 @@ fn manifest(from: u64, more: u64) -> Manifest {
         size: head.size(),
         root: head.root(),
         list: Sha256::of(b"list"),
-        extent: if more % 2 == 0 { Extent::All } else { Extent::Selected },
+        extent: if more.is_multiple_of(2) { Extent::All } else { Extent::Selected },
     }
 }
 

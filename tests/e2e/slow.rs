@@ -171,7 +171,7 @@ fn endless(first: &[u8], again: &[u8]) -> SocketAddr {
 }
 
 fn say(mut socket: TcpStream, first: &[u8], again: &[u8]) -> io::Result<()> {
-    socket.read(&mut [0; 4_096])?;
+    let _read = socket.read(&mut [0; 4_096])?;
     socket.write_all(first)?;
     loop {
         socket.write_all(again)?;

@@ -116,7 +116,9 @@ fn an_export_that_was_broken_off_anywhere_is_made_good_by_the_next_one() {
     let prepare = |root: &Path| {
         fs::create_dir_all(Layout::new(root).work()).unwrap();
         let blobs = Blobs::new(Layout::new(root), 0).unwrap();
-        BEFORE.iter().chain(AFTER).for_each(|(_, bytes)| drop(blobs.put(bytes).unwrap()));
+        for (_, bytes) in BEFORE.iter().chain(AFTER) {
+            blobs.put(bytes).unwrap();
+        }
         assert!(export(&root.join("export"), BEFORE, |bytes| blob(root, bytes)));
     };
     let work = |root: &Path| export(&root.join("export"), AFTER, |bytes| blob(root, bytes));
