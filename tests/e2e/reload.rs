@@ -112,6 +112,25 @@ fn a_bad_change_is_refused_with_its_reason_and_the_old_one_goes_on() {
 }
 
 #[test]
+fn another_public_url_reaches_the_repo_file_that_is_served() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mirror = Mirror::of(&world).set("server.public_url", "https://one.example");
+    let mut keep = start(&mirror);
+    keep.index();
+    let repo = |keep: &mut Keep| String::from_utf8(keep.curl().get("/repo").body).expect("text");
+    assert!(repo(&mut keep).contains("browse: \"https://one.example/default/packages/\""));
+    let mirror = mirror.set("server.public_url", "https://two.example");
+    keep.configure(&mirror.text(&keep.store()));
+    within(SOON, "another URL", || {
+        repo(&mut keep).contains("\"https://two.example/default/packages/\"").then_some(())
+    });
+    let entries = keep.ledger().len();
+    keep.refresh().ok();
+    assert_eq!(keep.ledger().len(), entries, "once is enough");
+}
+
+#[test]
 fn what_can_not_change_says_so_and_the_rest_does() {
     let world = World::start();
     world.publish(&Repo::new([hello()]));
