@@ -115,7 +115,10 @@ pub(super) async fn of(
             versions: snapshot.map(|snapshot| snapshot.versions),
             entry: served.as_ref().map(|served| served.entry),
             admitted_at: snapshot.map(|snapshot| snapshot.at),
-            fresh_at: health.fresh_at,
+            // What has a snapshot was answered once, maybe before this start.
+            fresh_at: health
+                .fresh_at
+                .max(snapshot.and(keeper.alerts().fresh_at(repository.name()))),
             problem: health.problem,
             refused: health.refused,
             held: health.held,

@@ -150,6 +150,29 @@ fn readyz_says_which_part_is_wrong() {
 }
 
 #[test]
+fn a_restart_knows_when_upstream_last_answered() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let fresh = |keep: &Keep| {
+        let status: Value = serde_json::from_str(&keep.run(&["status", "--json"]).ok()).ok()?;
+        status["repositories"][0]["fresh_at"].as_str().map(str::to_owned)
+    };
+    let first = within(SOON, "an answer", || fresh(&keep));
+    let last = within(SOON, "another answer", || {
+        keep.refresh().ok();
+        fresh(&keep).filter(|last| *last > first)
+    });
+    world.lie_everywhere(Some(Lie::HangUp));
+    keep.kill();
+    keep.restart();
+    assert_eq!(fresh(&keep), Some(last));
+    let told = keep.run(&["status"]).ok();
+    assert!(told.contains("upstream last answered well at"), "{told}");
+}
+
+#[test]
 fn a_store_without_room_is_not_ready() {
     let world = World::start();
     world.publish(&Repo::new([hello()]));
@@ -259,3 +282,5 @@ fn promtool(arguments: &[&str], directory: Option<&Path>, input: Option<&str>) -
     assert!(output.status.success() && !said.contains("error"), "{arguments:?}: {said}");
     true
 }
+
+const SOON: Duration = Duration::from_secs(20);

@@ -63,13 +63,16 @@ impl Keeper {
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
-    fn look_at_upstreams(&self) {
+    /// Keeps when each upstream was fresh, and tells of those that are not any more. Blocking.
+    pub(in crate::keeper) fn look_at_upstreams(&self) {
         let now = self.clock.now();
         let mut fresh = self.alerts.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let before = fresh.clone();
         for repository in &self.repositories {
             let (name, health) = (repository.name(), repository.health());
-            let since = fresh.entry(name.to_owned()).or_insert(now);
+            // What was admitted and never heard of since was good when it was admitted.
+            let admitted = repository.served().map(|served| served.snapshot.at);
+            let since = fresh.entry(name.to_owned()).or_insert(admitted.unwrap_or(now));
             *since = health.fresh_at.map_or(*since, |at| at.max(*since)).min(now);
             // One refresh that fails says nothing.
             let bound = self.alerts.stale_after.max(repository.settings().refresh.get() * 2);
