@@ -223,6 +223,12 @@ fn who_shows_a_certificate_of_client_ca_reads_and_nobody_else() {
     assert_eq!(curl.get("/repo").status, 401);
     let refused = curl.with(&["--cert", &eve, "--key", &eve_key], "/repo");
     assert!(refused.status == 0 && refused.exit != 0, "not even a connection: {refused:?}");
+    let why = within(SOON, "a line in the log", || {
+        let mut logged = keep.logged().into_iter();
+        let line = logged.find(|line| line.to_string().contains("certificate is refused"));
+        line.map(|line| line["reason"].to_string())
+    });
+    assert!(why.contains("UnknownIssuer"), "{why}");
     let decide = ["--cert", &alice, "--key", &alice_key, "-d", "{\"action\": \"accept\"}"];
     assert_eq!(curl.with(&decide, "/api/v1/divergences/1").status, 401, "it reads, and no more");
     let is_named = |line: &Value| line["certificate"] == "alice";
