@@ -27,6 +27,7 @@ mod repository;
 mod route;
 mod same_origin;
 mod sessions;
+mod source;
 pub mod status;
 mod target;
 pub mod tls;
@@ -36,7 +37,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
 use crate::supervisor;
-pub use reload::Source;
+pub use source::{Load, Source};
 
 use access::{Asked, Logged};
 use arc_swap::ArcSwap;
@@ -221,7 +222,7 @@ impl Bound {
         let current = Arc::new(Current::from_pointee(Server::first(
             keeper,
             clock,
-            &source.config,
+            source.config(),
             (self.public_url, self.ca, self.tls),
         )));
         // It answers as long as the store is owned.
@@ -237,9 +238,10 @@ impl Bound {
             accepting.push(tokio::spawn(accept));
         }
         current.load().keeper.start();
+        // Whoever hears that it is ready may ask for a reload.
+        let reload = Reload::new(Arc::clone(&current), source, addresses);
         supervisor::ready();
         let counting = tokio::spawn(traffic::follow(Arc::clone(&current), stop.clone()));
-        let reload = Reload::new(Arc::clone(&current), source, addresses);
         let reloading = tokio::spawn(reload.follow(stop.clone()));
         stop.cancelled().await;
         supervisor::stopping();

@@ -30,6 +30,28 @@ fn a_missing_certificate_is_named_with_its_line() {
 }
 
 #[test]
+fn a_relative_path_begins_beside_mirror_toml_wherever_the_command_runs() {
+    let keep = Keep::stopped(BINARY);
+    keep.configure("[store]\npath = \"store\"\n");
+    let mut command = keep.command(&["check-config", "--json"]);
+    let output = command.current_dir("/").output().expect("the binary can be run");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said["store"], keep.store().display().to_string());
+    keep.configure("[upstream]\nextra_ca = \"nowhere/ca.pem\"\n");
+    let output = keep.command(&["serve"]).current_dir("/").output().expect("the binary can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let tried = keep.path("nowhere/ca.pem").display().to_string();
+    assert!(said.contains("mirror.toml:2:12: ") && said.contains(&tried), "{said}");
+}
+
+#[test]
+fn rules_for_a_repository_that_is_not_there_are_a_mistake_and_no_silence() {
+    let said =
+        refused("[[policy.override]]\nrepository = \"nosuch\"\nsource_rewritten = \"hold\"\n");
+    assert!(said.contains("mirror.toml:2:14: no repository \"nosuch\""), "{said}");
+}
+
+#[test]
 fn a_certificate_that_is_none_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a file can be made");
     fs::write(file.path(), "no certificate").expect("a file can be written");

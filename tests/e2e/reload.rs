@@ -112,6 +112,45 @@ fn a_bad_change_is_refused_with_its_reason_and_the_old_one_goes_on() {
 }
 
 #[test]
+fn a_change_while_the_server_starts_is_taken() {
+    let ca = Ca::new();
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mut keep = Keep::stopped(BINARY);
+    let identity = ca.server(&["localhost"]);
+    std::fs::write(keep.path("ca.pem"), ca.pem()).expect("a file can be written");
+    std::fs::write(keep.path("key.pem"), &identity.key).expect("a file can be written");
+    // Whoever reads this certificate waits until somebody writes it.
+    let pipe = keep.path("cert.pem");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo is installed").success());
+    let tls: toml::Table = [("cert", "cert.pem"), ("key", "key.pem")]
+        .map(|(key, name)| (key.to_owned(), toml::Value::from(name)))
+        .into_iter()
+        .collect();
+    let mirror = Mirror::of(&world).set("server.tls", tls);
+    keep.configure(&mirror.text(&keep.store()));
+    let closed = mirror.set("access.read", "tokens").text(&keep.store());
+    let (lock, config) = (keep.store().join("lock"), keep.config());
+    std::thread::spawn(move || {
+        let mut closed = Some(closed);
+        while let Ok(mut writer) = std::fs::OpenOptions::new().write(true).open(&pipe) {
+            // The store is open, so mirror.toml was read; nobody watches it yet.
+            if let Some(closed) = closed.take_if(|_| lock.exists()) {
+                std::fs::write(&config, closed).expect("a file can be written");
+            }
+            // Who only looks whether it can be opened reads nothing.
+            let _ = std::io::Write::write_all(&mut writer, identity.cert.as_bytes());
+            drop(writer);
+            // Whoever reads comes to the end before there is more.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    keep.restart();
+    within(SOON, "tokens", || (curl(&mut keep).get("/repo").status == 401).then_some(()));
+}
+
+#[test]
 fn another_public_url_reaches_the_repo_file_that_is_served() {
     let world = World::start();
     world.publish(&Repo::new([hello()]));

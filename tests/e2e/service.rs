@@ -59,6 +59,33 @@ fn a_supervisor_hears_when_it_is_ready_reloads_lives_and_stops() {
 }
 
 #[test]
+fn only_what_needs_a_secret_fails_without_it() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mirror = Mirror::of(&world);
+    let mut keep = Keep::start(BINARY, &mirror);
+    keep.index();
+    let hook = "url = \"https://hooks.example/x\"\nsecret_file = \"nowhere\"";
+    keep.configure(&mirror.sink("webhook", hook).text(&keep.store()));
+    for command in [
+        &["token", "list"][..],
+        &["log"],
+        &["verify"],
+        &["client"],
+        &["status"],
+        &["health"],
+        &["alerts"],
+    ] {
+        keep.run(command).ok();
+    }
+    let nowhere = keep.path("nowhere").display().to_string();
+    for command in [&["check-config"][..], &["alerts", "test"], &["serve"]] {
+        let run = keep.run(command);
+        assert!(run.code == 2 && run.stderr.contains(&nowhere), "{command:?}: {}", run.said());
+    }
+}
+
+#[test]
 fn sockets_that_systemd_binds_are_served_in_place_of_the_configured_ones() {
     if Command::new("systemd-socket-activate").arg("--version").output().is_err() {
         skip!("no systemd-socket-activate");
