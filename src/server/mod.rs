@@ -50,12 +50,12 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use listener::{Limits, Peer};
 use metrics::Metrics;
 use rate::Rate;
 use reload::{Configuration, Reload};
 use route::Route;
-use rustls::ServerConfig;
 use status::Status;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -65,6 +65,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use target::{Part, Target};
 use thiserror::Error;
+use tls::Tls;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +89,8 @@ pub(crate) struct Server {
     public_url: String,
     ca: Option<Bytes>,
     tls: Option<TlsAcceptor>,
+    /// Until when clients trust the certificate.
+    certificate_expires: Option<Timestamp>,
     /// Request ids are this number, random at start, plus one each time.
     requests: Arc<AtomicU64>,
 }
@@ -127,7 +130,7 @@ pub enum ServeError {
 /// Listeners that are bound, so that nothing else can go wrong before serving.
 pub struct Bound {
     listeners: Vec<(TcpListener, Scheme, SocketAddr)>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     public_url: String,
     ca: Option<Bytes>,
 }
@@ -237,6 +240,7 @@ impl Bound {
             let accept = listener::accept(current, listener, scheme, stop.clone(), connections);
             accepting.push(tokio::spawn(accept));
         }
+        current.load().warn_of_certificate();
         current.load().keeper.start();
         // Whoever hears that it is ready may ask for a reload.
         let reload = Reload::new(Arc::clone(&current), source, addresses);
@@ -278,7 +282,7 @@ impl Scheme {
 }
 
 /// What clients see of a server: its URL, its own CA, and its TLS.
-type Face = (String, Option<Bytes>, Option<Arc<ServerConfig>>);
+type Face = (String, Option<Bytes>, Option<Tls>);
 
 impl Server {
     /// The server that a process starts with.
@@ -296,7 +300,8 @@ impl Server {
             limits: Arc::new(Limits::new(settings)),
             public_url,
             ca,
-            tls: tls.map(TlsAcceptor::from),
+            certificate_expires: tls.as_ref().and_then(|tls| tls.expires),
+            tls: tls.map(|tls| TlsAcceptor::from(tls.config)),
             requests: Arc::new(AtomicU64::new(first_request_id())),
             keeper,
         }
@@ -318,7 +323,8 @@ impl Server {
             limits: Arc::clone(&self.limits),
             public_url,
             ca,
-            tls: tls.map(TlsAcceptor::from),
+            certificate_expires: tls.as_ref().and_then(|tls| tls.expires),
+            tls: tls.map(|tls| TlsAcceptor::from(tls.config)),
             requests: Arc::clone(&self.requests),
             keeper,
         }
@@ -326,7 +332,20 @@ impl Server {
 
     /// How everything stands.
     async fn status(&self) -> Status {
-        status::of(&self.keeper, &self.clock, self.configuration.status()).await
+        let tokens = self.gate.problem();
+        status::of(&self.keeper, &self.clock, self.configuration.status(), tokens).await
+    }
+
+    /// What is wrong with the certificate, if clients don't trust it any more.
+    fn certificate_problem(&self) -> Option<String> {
+        let expires = self.certificate_expires.filter(|expires| *expires <= self.clock.now())?;
+        Some(format!("expired at {expires}: renew the file that server.tls names as cert"))
+    }
+
+    fn warn_of_certificate(&self) {
+        if let Some(problem) = self.certificate_problem() {
+            tracing::warn!(problem, "clients refuse the certificate");
+        }
     }
 
     /// Answers one request.

@@ -143,7 +143,7 @@ impl Reload {
                         tracing::warn!(key, "the new value takes effect at the next start");
                     }
                     server.configuration.took(server.clock.now(), at_next_start);
-                    return;
+                    return self.current.load().warn_of_certificate();
                 }
                 Err(problem) => {
                     tracing::error!(
@@ -160,6 +160,7 @@ impl Reload {
                 Ok(()) => {
                     tracing::info!(what = "certificates", "reloaded");
                     server.configuration.renewed();
+                    self.current.load().warn_of_certificate();
                 }
                 Err(problem) => {
                     tracing::error!(

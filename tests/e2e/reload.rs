@@ -112,6 +112,36 @@ fn a_bad_change_is_refused_with_its_reason_and_the_old_one_goes_on() {
 }
 
 #[test]
+fn a_refused_configuration_stays_refused_until_what_it_names_is_there() {
+    let ca = Ca::new();
+    let (_world, mut keep, mirror) = with_certificate(&ca);
+    let good = mirror.text(&keep.store());
+    keep.configure(&format!("listn = 1\n{good}"));
+    within(SOON, "a mistake", || problem(&keep));
+    // What goes on takes its certificates all the same.
+    write(&keep, &ca.server(&["localhost", "second.example"]));
+    within(SOON, "another certificate", || knows(&mut keep, "second.example").then_some(()));
+    let said = problem(&keep).expect("a certificate mends no mistake");
+    assert!(said.contains("listn"), "{said}");
+    let ready = curl(&mut keep).get("/readyz");
+    let told = String::from_utf8(ready.body).expect("text");
+    assert_eq!(ready.status, 503, "{told}");
+    assert!(told.contains("configuration: not as it should be"), "{told}");
+    let metrics = String::from_utf8(curl(&mut keep).get("/metrics").body).expect("text");
+    assert!(metrics.contains("opam_keep_configuration_refused 1\n"), "{metrics}");
+    assert!(metrics.contains("opam_keep_ready{part=\"configuration\"} 0\n"), "{metrics}");
+
+    keep.configure(&good.replace("cert.pem", "other.pem"));
+    within(SOON, "no such file", || problem(&keep).filter(|it| it.contains("other.pem: No such")));
+    let third = ca.server(&["localhost", "third.example"]);
+    std::fs::write(keep.path("other.pem"), third.cert).expect("a file can be written");
+    std::fs::write(keep.path("key.pem"), third.key).expect("a file can be written");
+    within(SOON, "the file that was missing", || problem_is_gone(&keep));
+    assert!(knows(&mut keep, "third.example"));
+    assert_eq!(curl(&mut keep).get("/readyz").status, 200);
+}
+
+#[test]
 fn a_change_while_the_server_starts_is_taken() {
     let ca = Ca::new();
     let world = World::start();
