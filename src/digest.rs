@@ -50,10 +50,7 @@ impl<const N: usize> fmt::Display for Digest<N> {
         // Lists have tens of thousands of hashes, so it is not done digit by digit.
         let mut text = [0; 128];
         for (byte, pair) in self.0.iter().zip(text.chunks_exact_mut(2)) {
-            pair.copy_from_slice(&[
-                DIGITS[usize::from(byte >> 4)],
-                DIGITS[usize::from(byte & 15)],
-            ]);
+            pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
         // Digits are ASCII.
         f.write_str(std::str::from_utf8(&text[..2 * N]).unwrap_or_default())

@@ -5,6 +5,7 @@ use super::{Failure, file_chunks};
 use crate::keeper::offered::Taken;
 use crate::server::admin::KEY_HEADER;
 use crate::store::layout::Layout;
+use crate::store::owner;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -169,7 +170,10 @@ async fn exchange(
     let stream = match UnixStream::connect(&socket).await {
         Ok(stream) => stream,
         Err(error) if is_nobody(&error) => return Ok(None),
-        Err(error) => return Err(Failure::Failed(format!("{}: {error}", socket.display()))),
+        Err(error) => {
+            let advice = owner::advice(&error, layout);
+            return Err(Failure::Failed(format!("{}: {error}{advice}", socket.display())));
+        }
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await

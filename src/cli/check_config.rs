@@ -2,8 +2,10 @@
 
 use super::output::say;
 use super::{Context, Failure, output};
+use crate::clock::Clock;
 use crate::sink::{self, Sink};
 use crate::{server, upstream};
+use jiff::SignedDuration;
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
@@ -12,8 +14,10 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let sinks = Sink::all(config).map_err(Failure::usage)?;
     let exposed = sink::exposed_secrets(config);
     upstream::Client::new(&config.upstream).map_err(Failure::usage)?;
+    let mut expires = None;
     if config.server.tls.is_some() {
-        server::tls::server_config(config, &layout.tls()).map_err(Failure::usage)?;
+        let tls = server::tls::server_config(config, &layout.tls()).map_err(Failure::usage)?;
+        expires = tls.expires;
     }
     if context.json {
         let repositories = config.repository.iter().map(|repository| {
@@ -30,6 +34,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
             "url": url,
             "sinks": sinks.iter().map(Sink::name).collect::<Vec<_>>(),
             "exposed_secrets": exposed,
+            "certificate_expires": expires,
             "repositories": repositories.collect::<Vec<_>>(),
         }));
         return Ok(ExitCode::SUCCESS);
@@ -50,9 +55,20 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     for sink in &sinks {
         say!("  alerts      {} to {}", sink.name(), sink.address());
     }
+    let bad = output::BAD;
+    if let Some(expires) = expires {
+        let left = expires.duration_since(Clock::system().now());
+        if left <= SignedDuration::ZERO {
+            say!("{bad}warning{bad:#}: the certificate expired at {expires}: clients refuse it");
+        } else if left < SOON {
+            say!("{bad}warning{bad:#}: the certificate expires at {expires}: renew it");
+        }
+    }
     for path in &exposed {
-        let bad = output::BAD;
         say!("{bad}warning{bad:#}: every user of this machine may read {path}: chmod o-r it");
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// How long before its end a certificate is spoken of.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);

@@ -7,10 +7,12 @@ use super::{Context, Failure, output};
 use crate::digest::Sha256;
 use crate::server::{self, tls};
 use crate::store::layout::Layout;
+use crate::store::owner;
 use clap::Args;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use url::{Host, Url};
@@ -38,7 +40,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         (None, false) => Some(absolute(&tls::ca_path(&layout.tls()))),
         _ => None,
     };
-    let fingerprint = ca.as_deref().and_then(fingerprint);
+    let read = ca.as_deref().map(fingerprint);
+    let fingerprint = read.as_ref().and_then(|read| read.as_ref().ok());
     let mirror = Mirror { url: &url, repository: repository(context), ca: ca.as_deref() };
     let recipes = match arguments.ci {
         Some(ci) => ci.recipes(&mirror),
@@ -53,13 +56,20 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }));
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(ca) = &ca {
-        match fingerprint {
-            Some(fingerprint) => {
-                say!("# {} is the CA of this mirror, SHA-256", ca.display());
+    if let (Some(ca), Some(read)) = (&ca, &read) {
+        let ca = ca.display();
+        match read {
+            Ok(fingerprint) => {
+                say!("# {ca} is the CA of this mirror, SHA-256");
                 say!("# {fingerprint}; give clients a copy.\n");
             }
-            None => say!("# {} is made at the first start.\n", ca.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                say!("# {ca} is made at the first start.\n");
+            }
+            Err(error) => {
+                let advice = owner::advice(error, &layout);
+                say!("# {ca}: {error}{advice}, or take the copy at {url}/assets/ca.pem.\n");
+            }
         }
     }
     if arguments.ci.is_some() && is_this_machine(&url) {
@@ -118,11 +128,13 @@ fn repository(context: &Context) -> &str {
 }
 
 /// The SHA-256 of the certificate itself, as browsers and openssl show it.
-fn fingerprint(ca: &Path) -> Option<String> {
-    let certificate = CertificateDer::from_pem_file(ca).ok()?;
+fn fingerprint(ca: &Path) -> io::Result<String> {
+    let pem = std::fs::read(ca)?;
+    let certificate = CertificateDer::from_pem_slice(&pem);
+    let certificate = certificate.map_err(|error| io::Error::other(error.to_string()))?;
     let hash = Sha256::of(&certificate);
     let bytes = hash.as_bytes().iter().map(|byte| format!("{byte:02X}"));
-    Some(bytes.collect::<Vec<_>>().join(":"))
+    Ok(bytes.collect::<Vec<_>>().join(":"))
 }
 
 fn absolute(path: &Path) -> PathBuf {

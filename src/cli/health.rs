@@ -3,6 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::keeper::readiness::Part;
+use crate::store::layout::Layout;
 use clap::Args;
 use http::Method;
 use std::process::ExitCode;
@@ -18,17 +19,25 @@ pub(super) struct Arguments {
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
-    let parts: Option<Vec<Part>> = admin_client::ask(&layout, Method::GET, "/readiness")?;
-    let Some(parts) = parts else {
+    let Some(parts) = of_running(&layout)? else {
         let root = layout.root().display();
         return Err(Failure::Failed(format!(
             "no server runs on {root}: start one with opam-keep serve"
         )));
     };
-    if context.json {
+    Ok(tell(&parts, arguments, context.json))
+}
+
+/// What the server that runs on a store says of its parts, if one does.
+pub(super) fn of_running(layout: &Layout) -> Result<Option<Vec<Part>>, Failure> {
+    admin_client::ask(layout, Method::GET, "/readiness")
+}
+
+pub(super) fn tell(parts: &[Part], arguments: &Arguments, as_json: bool) -> ExitCode {
+    if as_json {
         output::json(&parts);
     } else {
-        for Part { part, problem } in &parts {
+        for Part { part, problem } in parts {
             let (good, bad) = (output::GOOD, output::BAD);
             match problem {
                 None => say!("{part}: {good}ok{good:#}"),
@@ -37,7 +46,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }
     }
     let is_ready = parts.iter().all(|part| part.problem.is_none());
-    Ok(if is_ready || !arguments.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if is_ready || !arguments.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 const AFTER_HELP: &str = "\

@@ -38,7 +38,7 @@ mod user;
 mod verify;
 
 use crate::VERSION;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Purpose};
 use crate::store::layout::Layout;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -171,7 +171,11 @@ impl Failure {
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     logging::start(&cli.global.log)?;
     let overrides = Overrides { store: cli.global.store.clone(), is_offline: cli.global.offline };
-    let config = match overrides.load(cli.global.config.as_deref()) {
+    let purpose = match cli.command {
+        Command::Serve(_) | Command::CheckConfig => Purpose::Serving,
+        _ => Purpose::Looking,
+    };
+    let config = match overrides.load(cli.global.config.as_deref(), purpose) {
         Ok(config) => config,
         Err(error) => return without_configuration(&cli, &overrides, &error),
     };
@@ -212,11 +216,20 @@ fn without_configuration(
     overrides: &Overrides,
     error: &ConfigError,
 ) -> Result<ExitCode, Failure> {
-    if matches!(cli.command, Command::Status)
-        && let Some(layout) = overrides.likely_layout(cli.global.config.as_deref())
-        && let Some(status) = status::of_running(&layout)
-    {
-        return Ok(status::tell(&status, cli.global.json));
+    if let Some(layout) = overrides.likely_layout(cli.global.config.as_deref()) {
+        match &cli.command {
+            Command::Status => {
+                if let Some(status) = status::of_running(&layout) {
+                    return Ok(status::tell(&status, cli.global.json));
+                }
+            }
+            Command::Health(arguments) => {
+                if let Ok(Some(parts)) = health::of_running(&layout) {
+                    return Ok(health::tell(&parts, arguments, cli.global.json));
+                }
+            }
+            _ => {}
+        }
     }
     Err(Failure::usage(error))
 }
@@ -238,8 +251,8 @@ struct Overrides {
 
 impl Overrides {
     /// Reads the configuration with what is said here in it.
-    fn load(&self, file: Option<&Path>) -> Result<Config, ConfigError> {
-        let mut config = config::load(file, std::env::vars())?;
+    fn load(&self, file: Option<&Path>, purpose: Purpose) -> Result<Config, ConfigError> {
+        let mut config = config::load(file, std::env::vars(), purpose)?;
         if let Some(path) = &self.store {
             config.store.path = Some(path.clone());
         }
@@ -249,11 +262,11 @@ impl Overrides {
 
     /// Where the store is, as far as a file with a mistake in it can say.
     fn likely_layout(&self, file: Option<&Path>) -> Option<Layout> {
-        let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-        let table: Option<toml::Table> = text.and_then(|text| text.parse().ok());
-        let said = table.as_ref().and_then(|it| it.get("store")?.get("path")?.as_str());
         let mut config = Config::default();
-        config.store.path = self.store.clone().or(said.map(PathBuf::from));
+        config.store.path = self.store.clone();
+        if config.store.path.is_none() {
+            config.store.path = config::likely_store(file, std::env::vars());
+        }
         config.data_directory().ok().map(Layout::new)
     }
 }

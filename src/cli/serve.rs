@@ -2,6 +2,7 @@
 
 use super::{Context, Failure, client};
 use crate::clock::Clock;
+use crate::config::Purpose;
 use crate::keeper::Keeper;
 use crate::server::{self, Scheme};
 use crate::store::Store;
@@ -42,7 +43,9 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(context: Context, listen: Vec<SocketAddr>) -> Result<(), Failure> {
+async fn serve(mut context: Context, listen: Vec<SocketAddr>) -> Result<(), Failure> {
+    let source = source(&context, listen)?;
+    context.config.clone_from(source.config());
     let (config, clock) = (&context.config, Clock::system());
     let layout = context.layout()?;
     let min_free = config.store.min_free.bytes();
@@ -60,19 +63,21 @@ async fn serve(context: Context, listen: Vec<SocketAddr>) -> Result<(), Failure>
     }
     let stop = stop_on_signal()?;
     tokio::spawn(supervisor::watchdog());
-    let Context { config, file, overrides, .. } = context;
-    let load = {
-        let file = file.clone();
-        move || {
-            let mut config = overrides.load(file.as_deref()).map_err(|error| error.to_string())?;
-            if !listen.is_empty() {
-                config.server.listen.clone_from(&listen);
-            }
-            Ok(config)
-        }
-    };
-    let source = server::Source { file, config, load: Arc::new(load) };
     bound.serve(keeper, clock, source, stop).await.map_err(Failure::failed)
+}
+
+/// Reads the configuration once more, so that every later change of a file shows.
+fn source(context: &Context, listen: Vec<SocketAddr>) -> Result<server::Source, Failure> {
+    let (file, overrides) = (context.file.clone(), context.overrides.clone());
+    let load = move |purpose: Purpose| {
+        let loaded = overrides.load(file.as_deref(), purpose);
+        let mut config = loaded.map_err(|error| error.to_string())?;
+        if !listen.is_empty() {
+            config.server.listen.clone_from(&listen);
+        }
+        Ok(config)
+    };
+    server::Source::read(context.file.clone(), Arc::new(load)).map_err(Failure::Usage)
 }
 
 /// The sockets that a supervisor bound: those that are named `http` speak plain HTTP.

@@ -11,6 +11,7 @@ use crate::keeper::verify;
 use crate::ledger::entry::Entry;
 use crate::server::status::{ConfigurationStatus, RepositoryStatus, Status};
 use crate::store::layout::Layout;
+use crate::store::tokens::{Tokens, TokensError};
 use http::Method;
 use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         at: Clock::system().now(),
         store: Some(layout.root().to_owned()),
         offline: context.config.upstream.offline,
+        tokens: tokens_problem(layout),
         configuration: None,
         verified: Verified::last(layout),
         problem: None,
@@ -85,6 +87,12 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         sinks: alerts::of_store(layout, &context.config),
         repositories: repositories.collect(),
     })
+}
+
+/// What is wrong with the list of tokens, as far as this user may read it.
+fn tokens_problem(layout: &Layout) -> Option<String> {
+    let error = Tokens::read(layout).err()?;
+    matches!(error, TokensError::Unreadable { .. }).then(|| error.to_string())
 }
 
 fn print(status: &Status) {
@@ -102,6 +110,9 @@ fn print(status: &Status) {
     }
     if let Some(configuration) = &status.configuration {
         print_configuration(configuration);
+    }
+    if let Some(problem) = &status.tokens {
+        say!("{bad}tokens{bad:#}       {problem}");
     }
     if let Some(problem) = &status.problem {
         say!("{bad}problem{bad:#}      {problem}");
@@ -181,7 +192,10 @@ fn print_verified(verified: &Verified) {
     let (good, bad) = (output::GOOD, output::BAD);
     match verified.problems {
         0 => say!("verified     {good}sound{good:#} at {}", verified.at),
-        problems => say!("verified     {bad}{problems} wrong{bad:#} at {}", verified.at),
+        problems => {
+            say!("verified     {bad}{problems} wrong{bad:#} at {}", verified.at);
+            say!("             opam-keep verify says what, opam-keep repair has blobs again");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Context, Failure, output};
 use crate::clock::Clock;
 use crate::keeper::verify;
 use crate::store::layout::Layout;
+use crate::store::owner;
 use crate::store::tokens::{self, Role, Token, TokenName, Tokens, TokensError};
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
@@ -50,7 +51,7 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, F
         Command::Add { name, admin, expires } => add(context, &layout, name, admin, expires),
         Command::List => list(context, &layout),
         Command::Revoke { name } => {
-            tokens::revoke(&layout, &name).map_err(failure)?;
+            tokens::revoke(&layout, &name).map_err(|error| failure(error, &layout))?;
             match context.json {
                 true => output::json(&json!({ "revoked": name })),
                 false => say!("{name}: revoked"),
@@ -73,7 +74,8 @@ fn add(
         let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
         now.checked_add(lasts).unwrap_or(Timestamp::MAX)
     });
-    let secret = tokens::add(layout, name.clone(), role, now, expires).map_err(failure)?;
+    let secret = tokens::add(layout, name.clone(), role, now, expires);
+    let secret = secret.map_err(|error| failure(error, layout))?;
     match context.json {
         true => output::json(&json!({
             "name": name, "role": role, "expires": expires, "token": secret.expose(),
@@ -85,7 +87,7 @@ fn add(
 }
 
 fn list(context: &Context, layout: &Layout) -> Result<ExitCode, Failure> {
-    let tokens = Tokens::read(layout).map_err(failure)?;
+    let tokens = Tokens::read(layout).map_err(|error| failure(error, layout))?;
     let now = Clock::system().now();
     for Token { name, role, at, expires, .. } in tokens.all() {
         if context.json {
@@ -107,12 +109,15 @@ fn list(context: &Context, layout: &Layout) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn failure(error: TokensError) -> Failure {
-    match error {
+fn failure(error: TokensError, layout: &Layout) -> Failure {
+    match &error {
         TokensError::Exists(_) | TokensError::Unknown(_) | TokensError::TooMany => {
             Failure::usage(error)
         }
-        TokensError::Unreadable { .. } | TokensError::Io { .. } => Failure::failed(error),
+        TokensError::Unreadable { .. } => Failure::failed(error),
+        TokensError::Io { source, .. } => {
+            Failure::Failed(format!("{error}{}", owner::advice(source, layout)))
+        }
     }
 }
 

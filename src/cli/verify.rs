@@ -42,6 +42,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             true => say!("{}sound{:#}: {counts}", output::GOOD, output::GOOD),
             false => say!("{} wrong of {counts}", report.problems.len()),
         }
+        if !report.damaged.is_empty() {
+            say!("opam-keep repair has damaged blobs again from who has the same bytes");
+        }
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,6 +1,7 @@
 //! File, environment and defaults put together; every mistake with its place.
 
-use super::{Config, Mode, Reading, Repository};
+use super::files::{self, Base};
+use super::{Config, ENVIRONMENT_PREFIX, Mode, Reading, Repository};
 use crate::safe_url::SafeUrl;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -49,6 +50,15 @@ pub enum ConfigError {
     },
 }
 
+/// What a configuration is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve by it: whatever it names has to be there.
+    Serving,
+    /// To look something up in it, maybe as someone who may not read every file that it names.
+    Looking,
+}
+
 /// Reads the configuration: defaults, then `file` if one is given, then those of `variables`
 /// that are named `OPAM_KEEP_SECTION__KEY`.
 ///
@@ -57,26 +67,33 @@ pub enum ConfigError {
 pub fn load(
     file: Option<&Path>,
     variables: impl Iterator<Item = (String, String)>,
+    purpose: Purpose,
 ) -> Result<Config, ConfigError> {
     let text = match file {
         Some(path) => std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?,
         None => String::new(),
     };
-    parse(&text, file.unwrap_or(Path::new("mirror.toml")), variables)
+    parse(&text, file, variables, purpose)
 }
 
-/// The same of a file's `text`; `path` is what mistakes call it. Whether the files that it names can
-/// be read is checked as well.
+/// The same of a file's `text`. Whether the files that it names can be read is checked as well.
 ///
 /// # Errors
 /// Those of [`load`].
 pub fn parse(
     text: &str,
-    path: &Path,
+    file: Option<&Path>,
     variables: impl Iterator<Item = (String, String)>,
+    purpose: Purpose,
 ) -> Result<Config, ConfigError> {
-    let mut config = read(text).map_err(|mistake| mistake.in_file(path, text))?;
+    let path = file.unwrap_or(Path::new("mirror.toml"));
+    let directory = files::directory_of(file);
+    let mut of_environment = Vec::new();
+    let read = |text: &str, of_environment: &[String]| {
+        read(text, &Base { directory: &directory, of_environment }, purpose)
+    };
+    let mut config = read(text, &[]).map_err(|mistake| mistake.in_file(path, text))?;
     let mut merged: Option<toml::Table> = None;
     for (name, value) in overrides(variables) {
         let environment = |mistake: Mistake| ConfigError::Environment {
@@ -88,7 +105,8 @@ pub fn parse(
             None => toml::from_str(text).map_err(|error| environment(error.into()))?,
         };
         let table = overlay(table, &name, &value).map_err(environment)?;
-        config = read(&table.to_string()).map_err(environment)?;
+        of_environment.push(key_of(&name));
+        config = read(&table.to_string(), &of_environment).map_err(environment)?;
         merged = Some(table);
     }
     if config.repository.is_empty() {
@@ -135,10 +153,35 @@ impl From<toml::de::Error> for Mistake {
     }
 }
 
-fn read(text: &str) -> Result<Config, Mistake> {
-    let config: Config = toml::from_str(text)?;
+fn read(text: &str, base: &Base<'_>, purpose: Purpose) -> Result<Config, Mistake> {
+    let mut config: Config = toml::from_str(text)?;
+    base.resolve(&mut config);
     check(&config)?;
+    if purpose == Purpose::Serving {
+        check_overrides(&config)?;
+        files::check(&config).map_err(|(place, message)| Mistake::at(place, message))?;
+    }
     Ok(config)
+}
+
+/// A rule for a repository that is not there holds nothing. Audits have rules for others too.
+fn check_overrides(config: &Config) -> Result<(), Mistake> {
+    let mut names: Vec<&str> = config.repository.iter().map(|it| it.name.as_str()).collect();
+    if names.is_empty() {
+        names.push(DEFAULT_NAME);
+    }
+    for named in config.policy.named_repositories() {
+        let name = named.get_ref().as_str();
+        if !names.contains(&name) {
+            let names = names.join(", ");
+            let message = format!(
+                "no repository \"{name}\" is configured, so these rules hold for nothing; these \
+                 are: {names}"
+            );
+            return Err(Mistake::at(named.span(), message));
+        }
+    }
+    Ok(())
 }
 
 /// Checks what no single value can know.
@@ -179,16 +222,6 @@ fn check(config: &Config) -> Result<(), Mistake> {
             ));
         }
     }
-    let files = config.server.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
-    for file in files.chain(&config.upstream.extra_ca).chain(&config.access.client_ca) {
-        if let Err(error) = std::fs::File::open(file.get_ref()) {
-            let path = file.get_ref().display();
-            return Err(Mistake::at(
-                file.span(),
-                format!("{path}: {error}: name a PEM file that this user may read"),
-            ));
-        }
-    }
     if let Some(file) = &config.access.client_ca
         && config.access.read == Reading::Open
     {
@@ -199,15 +232,6 @@ fn check(config: &Config) -> Result<(), Mistake> {
         ));
     }
     config.alert.check().map_err(|(place, message)| Mistake::at(place, message))?;
-    for file in config.alert.secret_files() {
-        if let Err(error) = std::fs::File::open(file.get_ref()) {
-            let message = format!(
-                "{}: {error}: name a file that this user may read",
-                file.get_ref().display()
-            );
-            return Err(Mistake::at(file.span(), message));
-        }
-    }
     let server = &config.server;
     if server.listen.is_empty() && server.plain_http.is_empty() {
         return Err(Mistake::of_all(
@@ -257,8 +281,13 @@ fn overrides(variables: impl Iterator<Item = (String, String)>) -> Vec<(String, 
     found
 }
 
+/// The key that a variable sets, as `section__key`.
+fn key_of(name: &str) -> String {
+    name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase()
+}
+
 fn overlay(mut table: toml::Table, name: &str, value: &str) -> Result<toml::Table, Mistake> {
-    let key = name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase();
+    let key = key_of(name);
     let mut parts = key.split("__").peekable();
     let mut at = &mut table;
     while let Some(part) = parts.next() {
@@ -277,7 +306,7 @@ fn overlay(mut table: toml::Table, name: &str, value: &str) -> Result<toml::Tabl
 }
 
 /// `value` as TOML when it is TOML (`["a"]`, `16`, `true`), as a plain string otherwise.
-fn toml_value(value: &str) -> toml::Value {
+pub(super) fn toml_value(value: &str) -> toml::Value {
     match toml::from_str::<toml::Table>(&format!("value = {value}")) {
         Ok(mut table) => table
             .remove("value")
@@ -290,7 +319,7 @@ fn toml_value(value: &str) -> toml::Value {
 fn default_repository() -> Repository {
     let upstream: SafeUrl = DEFAULT_UPSTREAM.parse().expect("the default upstream is a URL");
     Repository {
-        name: "default".parse().expect("the default name is a name"),
+        name: DEFAULT_NAME.parse().expect("the default name is a name"),
         upstream: toml::Spanned::new(0..0, upstream),
         refresh: super::default_refresh(),
         mode: super::Mode::Managed,
@@ -299,7 +328,7 @@ fn default_repository() -> Repository {
 }
 
 const DEFAULT_UPSTREAM: &str = "https://opam.ocaml.org";
-const ENVIRONMENT_PREFIX: &str = "OPAM_KEEP_";
+const DEFAULT_NAME: &str = "default";
 const UPSTREAM_SCHEMES: [&str; 5] = ["https", "http", "git+https", "git+file", "file"];
 
 #[cfg(test)]
@@ -309,7 +338,8 @@ mod tests {
 
     fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
         let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        parse(text, Path::new("mirror.toml"), variables).map_err(|error| error.to_string())
+        parse(text, Some(Path::new("mirror.toml")), variables, Purpose::Serving)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -323,8 +353,8 @@ mod tests {
             // Where something stands is not what it says.
             parts.fold(first, |text, part| text + part.split_once(", value").unwrap_or_default().1)
         };
-        let shown = load(Some(&path), std::iter::empty()).unwrap();
-        let defaults = load(None, std::iter::empty()).unwrap();
+        let shown = load(Some(&path), std::iter::empty(), Purpose::Serving).unwrap();
+        let defaults = load(None, std::iter::empty(), Purpose::Serving).unwrap();
         assert_eq!(printed(&shown), printed(&defaults));
         let uncommented =
             example.lines().skip(2).map(|line| line.strip_prefix("# ").unwrap_or(line));
@@ -374,6 +404,11 @@ mod tests {
             (
                 "[[alert.webhook]]\nurl = \"https://h/\"\nsecret_file = \"/nowhere/secret\"",
                 "mirror.toml:3:15: /nowhere/secret: No such file or directory",
+            ),
+            (
+                "[[policy.override]]\nrepository = \"nosuch\"\nbuild = \"hold\"",
+                "mirror.toml:2:14: no repository \"nosuch\" is configured, so these rules hold for \
+                 nothing; these are: default",
             ),
             ("[server]\nlisten = []", "mirror.toml: server.listen is empty"),
             ("[server]\nhostnames = []", "mirror.toml: server.hostnames is empty"),
@@ -439,7 +474,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_taken_or_refused_in_one_sentence_with_its_place(text in lines()) {
-            match parse(&text, Path::new("mirror.toml"), std::iter::empty()) {
+            match parse(&text, Some(Path::new("mirror.toml")), std::iter::empty(), Purpose::Serving) {
                 Ok(config) => prop_assert!(!config.repository.is_empty()),
                 Err(error) => {
                     let sentence = error.to_string();

@@ -1,16 +1,18 @@
 //! What mirror.toml says, as values that can't be wrong.
 //!
 //! One file per concern: `value` holds durations, sizes, names and address ranges as people
-//! write them, `policy` the rules for edits, [`load`] puts file, environment and defaults together. A key that nobody knows
+//! write them, `policy` the rules for edits, `files` knows where what is named lies, [`load`] puts file, environment and defaults together. A key that nobody knows
 //! is an error with its line and column.
 
 mod alert;
+mod files;
 mod load;
 mod policy;
 mod value;
 
 pub use alert::{Address, Alert, Command, Email, SinkName, Webhook, WebhookBody, WebhookUrl};
-pub use load::{ConfigError, load, parse};
+pub use files::likely_store;
+pub use load::{ConfigError, Purpose, load, parse};
 pub use policy::{ChecksumPolicy, KINDS, Percent, Policy, Rule};
 pub use value::{AddressRange, ByteRate, ByteSize, HumanDuration, RepositoryName};
 
@@ -289,3 +291,6 @@ fn default_refresh() -> HumanDuration {
 fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).expect("a default is not zero")
 }
+
+/// What the names of variables begin with that set a key.
+const ENVIRONMENT_PREFIX: &str = "OPAM_KEEP_";

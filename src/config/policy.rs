@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use toml::Spanned;
 
 /// The `[policy]` section.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ type Rules = BTreeMap<&'static str, Rule>;
 #[derive(Clone, Debug, Default)]
 struct Override {
     /// The repository that it holds for; any without one.
-    repository: Option<RepositoryName>,
+    repository: Option<Spanned<RepositoryName>>,
     /// The packages that it holds for; any without a pattern.
     packages: Vec<PackagePattern>,
     rules: Rules,
@@ -81,10 +82,14 @@ impl Policy {
         removed > 1 && self.max_removed.is_exceeded_by(removed, versions)
     }
 
+    /// The repositories that overrides are for, each with its place.
+    pub(super) fn named_repositories(&self) -> impl Iterator<Item = &Spanned<RepositoryName>> {
+        self.overrides.iter().filter_map(|it| it.repository.as_ref())
+    }
+
     /// Whether an override is for a repository of this name.
     pub fn names(&self, repository: &str) -> bool {
-        let named = self.overrides.iter().filter_map(|it| it.repository.as_ref());
-        named.into_iter().any(|name| name.as_str() == repository)
+        self.named_repositories().any(|name| name.get_ref().as_str() == repository)
     }
 }
 
@@ -126,7 +131,7 @@ impl<'de> Deserialize<'de> for Percent {
 
 impl Override {
     fn holds_for(&self, repository: &str, package: &str) -> bool {
-        self.repository.as_ref().is_none_or(|name| name.as_str() == repository)
+        self.repository.as_ref().is_none_or(|name| name.get_ref().as_str() == repository)
             && (self.packages.is_empty() || self.packages.iter().any(|it| it.matches(package)))
     }
 }

@@ -159,7 +159,8 @@ impl Admission {
         let packages = tree.files().filter(|(path, _)| **path != repo_path && served(path));
         let packages = packages.map(|(path, bytes)| (path, bytes_of(path, bytes)));
         let repo_file = std::iter::once((&repo_path, Cow::Borrowed(&repo[..])));
-        let indexes = serving::indexes(&repo_file.chain(packages).collect::<Vec<_>>(), rewrite, previous)?;
+        let indexes =
+            serving::indexes(&repo_file.chain(packages).collect::<Vec<_>>(), rewrite, previous)?;
         Ok(Self {
             files,
             admitted,
@@ -223,7 +224,8 @@ impl Declarations {
         let name = package.to_string();
         for NamedArchive { name: called, id, archive } in archives {
             self.named.entry(called.clone()).or_insert(*id);
-            let packages = &mut self.archives.entry(*id).or_insert_with(|| archive.clone()).packages;
+            let packages =
+                &mut self.archives.entry(*id).or_insert_with(|| archive.clone()).packages;
             if packages.len() < DeclaredArchive::MAX_PACKAGES
                 && packages.last().is_none_or(|last| *last != name)
             {
@@ -238,11 +240,8 @@ impl Declarations {
     /// # Errors
     /// When a blob is missing or damaged.
     pub(super) fn of_list(blobs: &Blobs, list: &FileList) -> Result<Self, AdmitError> {
-        let files: Vec<(Package, &Sha256)> = list
-            .0
-            .iter()
-            .filter_map(|(path, name)| Some((package_of(path)?, name)))
-            .collect();
+        let files: Vec<(Package, &Sha256)> =
+            list.0.iter().filter_map(|(path, name)| Some((package_of(path)?, name))).collect();
         let read = |(package, name): (Package, &Sha256)| -> Result<_, BlobError> {
             let sources = VersionSources::of_file(&package, read_file(blobs, name)?.into());
             Ok((package, sources))

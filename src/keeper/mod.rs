@@ -444,6 +444,11 @@ impl Keeper {
                 tracing::warn!(repository = repository.name(), %error, "refresh failed");
             }
         }
+        if refreshed.is_ok() {
+            let keeper = Arc::clone(self);
+            // The next start knows of it too; a panic in there is told by the runtime.
+            let _ = tokio::task::spawn_blocking(move || keeper.look_at_upstreams()).await;
+        }
         refreshed
     }
 

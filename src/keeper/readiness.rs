@@ -2,6 +2,7 @@
 
 use super::Keeper;
 use super::alerts::stale_index;
+use super::verified::Verified;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,18 +11,25 @@ use std::sync::Arc;
 /// One part, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Part {
-    /// `store`, `index NAME` or `clock`.
+    /// `store`, `index NAME`, `clock`, `configuration`, `certificate` or `tokens`.
     pub part: String,
     /// What is wrong; none while all is well.
     pub problem: Option<String>,
 }
 
+impl Part {
+    /// A part that is called so.
+    pub fn new(name: &str, problem: Option<String>) -> Self {
+        Self { part: name.to_owned(), problem }
+    }
+}
+
 impl Keeper {
-    /// Looks at every part.
+    /// Looks at every part that it is made of.
     pub async fn readiness(self: &Arc<Self>) -> Vec<Part> {
         let keeper = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
-            let mut parts = vec![part("store", keeper.store.blobs().problem())];
+            let mut parts = vec![Part::new("store", keeper.store_problem())];
             for repository in &keeper.repositories {
                 let name = repository.name();
                 let problem = match repository.served() {
@@ -33,13 +41,30 @@ impl Keeper {
                     }
                     Some(_) => None,
                 };
-                parts.push(part(&format!("index {name}"), problem));
+                parts.push(Part::new(&format!("index {name}"), problem));
             }
             let now = keeper.clock.now();
-            parts.push(part("clock", clock_problem(now, keeper.newest())));
+            parts.push(Part::new("clock", clock_problem(now, keeper.newest())));
             parts
         });
-        looked.await.unwrap_or_else(|error| vec![part("server", Some(error.to_string()))])
+        looked.await.unwrap_or_else(|error| vec![Part::new("server", Some(error.to_string()))])
+    }
+
+    /// What keeps the store from taking something new, or is known to be damaged in it.
+    fn store_problem(&self) -> Option<String> {
+        if let Some(problem) = self.store.blobs().problem() {
+            return Some(problem);
+        }
+        match (self.alerts.damaged_blobs().len(), Verified::last(self.store.layout())) {
+            (0, Some(Verified { problems: 1.., at, .. })) => Some(format!(
+                "not sound when it was verified at {at}: opam-keep verify says what is wrong, and \
+                 opam-keep repair has damaged blobs again"
+            )),
+            (0, _) => None,
+            (count, _) => Some(format!(
+                "{count} damaged: opam-keep repair has the same bytes again from who has them"
+            )),
+        }
     }
 
     /// When the newest entry was written.
@@ -47,10 +72,6 @@ impl Keeper {
         let size = self.store.log().size().ok()?;
         self.entry(size.checked_sub(1)?).ok().map(|entry| entry.at())
     }
-}
-
-fn part(name: &str, problem: Option<String>) -> Part {
-    Part { part: name.to_owned(), problem }
 }
 
 /// Time goes on, so the ledger's newest entry is not of tomorrow.

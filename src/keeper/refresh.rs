@@ -1,6 +1,6 @@
 //! A refresh: what upstream has now, what of it is served, and what the ledger hears of it.
 
-use super::admit::{Admission, AdmitError};
+use super::admit::{Admission, AdmitError, repo_path};
 use super::built_index::{self, Recipe};
 use super::file_list::FileList;
 use super::repository::{Repository, blocking, caches, declare, held, read_list, strengthened};
@@ -15,6 +15,7 @@ use crate::digest::Sha256;
 use crate::ledger::entry::{
     Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
 };
+use crate::opam::rewrite_repo_file;
 use crate::store::catalog::IndexError;
 use crate::store::{AppendError, Appended, Store};
 use crate::upstream::repository::{RepositoryError, Revision};
@@ -133,7 +134,8 @@ impl Repository {
         }
     }
 
-    /// What would be served otherwise by now of upstream's state, because of pins or policy.
+    /// What would be served otherwise by now of upstream's state, because of pins, policy or
+    /// where its pages are.
     async fn served_otherwise(
         &self,
         store: &Store,
@@ -144,9 +146,14 @@ impl Repository {
         };
         let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
         let (store, name) = (store.clone(), self.name().to_owned());
+        let browse = self.browse.clone();
         let found = blocking(move || -> Result<_, RefreshError> {
             let strengthened = strengthened(&store, &served.snapshot)?;
-            Ok(stronger::served_otherwise(&store, &name, &strengthened, refuses_weak)?)
+            let mut found = stronger::served_otherwise(&store, &name, &strengthened, refuses_weak)?;
+            if rewrite_repo_file(Some(&served.repo), browse.as_deref()) != served.repo {
+                found.insert(repo_path().to_string());
+            }
+            Ok(found)
         });
         found.await?
     }

@@ -11,6 +11,7 @@ use crate::store::blobs::{self, BlobError, Blobs};
 use crate::store::layout::Layout;
 use crate::store::log::{LogError, LogReader};
 use crate::store::medium::{Directory, HEAD, LedgerMedium, has_lost_its_head};
+use crate::store::owner;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,7 +100,7 @@ fn any_reader(layout: &Layout) -> Result<LogReader, String> {
              --store or store.path",
             layout.root().display()
         ),
-        _ => format!("{}: {error}", path.display()),
+        _ => format!("{}: {error}{}", path.display(), owner::advice(&error, layout)),
     })?;
     let verifier: Verifier =
         vkey.trim().parse().map_err(|error| format!("{}: {error}", path.display()))?;

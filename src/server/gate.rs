@@ -48,6 +48,8 @@ pub(super) struct Visitor {
 #[derive(Default)]
 struct Known {
     tokens: Arc<Tokens>,
+    /// Why the list can't be read, if so.
+    problem: Option<String>,
     file: Option<FileState>,
     looked_at: Option<Instant>,
 }
@@ -203,6 +205,12 @@ impl Gate {
         }
     }
 
+    /// Why no token is good, if so.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.tokens();
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
+    }
+
     /// The tokens, read again when their file has changed.
     fn tokens(&self) -> Arc<Tokens> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,10 +222,9 @@ impl Gate {
         let state = metadata.map(|it| (it.ino(), it.mtime(), it.mtime_nsec(), it.size()));
         if known.file != state || state.is_none() {
             known.file = state;
-            known.tokens = Arc::new(Tokens::read(&self.layout).unwrap_or_else(|error| {
-                tell(&error);
-                Tokens::default()
-            }));
+            let read = Tokens::read(&self.layout).inspect_err(tell);
+            known.problem = read.as_ref().err().map(ToString::to_string);
+            known.tokens = Arc::new(read.unwrap_or_default());
         }
         Arc::clone(&known.tokens)
     }

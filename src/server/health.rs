@@ -4,6 +4,7 @@ use super::Server;
 use super::answer;
 use super::body::Body;
 use crate::VERSION;
+use crate::keeper::readiness::Part;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -32,13 +33,29 @@ pub(super) async fn answer(server: &Server, health: Health, headers: &HeaderMap)
     }
 }
 
+impl Server {
+    /// Every part, with what is wrong with it.
+    pub(super) async fn readiness(&self) -> Vec<Part> {
+        let mut parts = self.keeper.readiness().await;
+        let refused = self.configuration.status().problem;
+        let refused = refused.map(|why| format!("the change is refused: {why}"));
+        parts.push(Part::new(CONFIGURATION, refused));
+        if self.tls.is_some() {
+            parts.push(Part::new("certificate", self.certificate_problem()));
+        }
+        parts.push(Part::new(TOKENS, self.gate.problem()));
+        parts
+    }
+}
+
 /// One line for each part, or JSON for who asks for that.
 async fn ready(server: &Server, headers: &HeaderMap) -> Response<Body> {
-    let mut parts = server.keeper.readiness().await;
-    if server.gate.is_closed() {
-        // Who may not read learns which part it is, and not what it says of disks and upstreams.
-        let problems = parts.iter_mut().filter_map(|part| part.problem.as_mut());
-        problems.for_each(|problem| *problem = TOLD_ELSEWHERE.to_owned());
+    let mut parts = server.readiness().await;
+    // Who may not read learns which part it is, and not what it says of disks and upstreams; and
+    // what is in the operator's files is for nobody else.
+    let is_hidden = |part: &Part| server.gate.is_closed() || HIDDEN.contains(&part.part.as_str());
+    for part in parts.iter_mut().filter(|part| is_hidden(part)) {
+        part.problem = part.problem.take().map(|_| TOLD_ELSEWHERE.to_owned());
     }
     let is_ready = parts.iter().all(|part| part.problem.is_none());
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
@@ -60,4 +77,7 @@ async fn ready(server: &Server, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
+const CONFIGURATION: &str = "configuration";
+const TOKENS: &str = "tokens";
+const HIDDEN: [&str; 2] = [CONFIGURATION, TOKENS];
 const TOLD_ELSEWHERE: &str = "not as it should be; opam-keep health says why";

@@ -7,7 +7,7 @@ use super::{Current, Scheme, tls};
 use crate::config;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -158,7 +158,8 @@ async fn connection(
     let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     let mut peer = Peer { address: peer.ip(), certificate: None };
     let Some(tls) = tls else { return serve_http1(current, stream, peer, activity, stop).await };
-    let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await??;
+    let accepted = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await?;
+    let stream = accepted.inspect_err(|error| tell_refused(peer.address, error))?;
     let session = stream.get_ref().1;
     peer.certificate = session.peer_certificates().and_then(tls::client_name);
     let http2 = session.alpn_protocol() == Some(b"h2");
@@ -166,6 +167,19 @@ async fn connection(
         Box::pin(serve_http2(current, stream, peer, stop)).await
     } else {
         serve_http1(current, stream, peer, activity, stop).await
+    }
+}
+
+/// Who shows a certificate in vain gets no answer that would say why.
+fn tell_refused(client: IpAddr, error: &io::Error) {
+    let cause = error.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(reason)) = cause {
+        tracing::warn!(
+            %client,
+            %reason,
+            "a client's certificate is refused: it has to be of X.509 version 3, for clientAuth, in \
+             its time, and from an authority in access.client_ca"
+        );
     }
 }
 

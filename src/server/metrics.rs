@@ -63,6 +63,8 @@ struct Gauges {
     alerts_given_up: IntCounterVec,
     alerts_failures: IntGaugeVec,
     ready: IntGaugeVec,
+    configuration_refused: IntGauge,
+    certificate_expiry: IntGauge,
 }
 
 impl Metrics {
@@ -183,13 +185,15 @@ pub(super) async fn answer(server: &Server) -> Response<Body> {
 
 async fn scrape(server: &Server) -> Result<Bytes, String> {
     let status = server.status().await;
-    let ready = server.keeper.readiness().await;
+    let ready = server.readiness().await;
     let gauges = &server.metrics.gauges;
     gauges.connections.set(whole(server.limits.open()));
     for part in ready {
         let is_ready = i64::from(part.problem.is_none());
         gauges.ready.with_label_values(&[part.part.as_str()]).set(is_ready);
     }
+    let expires = server.certificate_expires.map_or(0, Timestamp::as_second);
+    gauges.certificate_expiry.set(expires);
     gauges.take(&server.keeper, &status);
     let keeper = Arc::clone(&server.keeper);
     let counts = tokio::task::spawn_blocking(move || keeper.divergence_counts()).await;
@@ -307,11 +311,21 @@ impl Gauges {
                 "Whether a part is as it should be, as /readyz tells",
                 &["part"],
             ),
+            configuration_refused: gauge(
+                "opam_keep_configuration_refused",
+                "Whether what mirror.toml or a certificate says by now is refused",
+            ),
+            certificate_expiry: gauge(
+                "opam_keep_certificate_expiry_timestamp_seconds",
+                "When the server's certificate expires; 0 where none is served",
+            ),
         }
     }
 
     /// Takes over what a status says.
     fn take(&self, keeper: &Keeper, status: &Status) {
+        let refused = status.configuration.as_ref().is_some_and(|it| it.problem.is_some());
+        self.configuration_refused.set(i64::from(refused));
         self.fetching.set(whole(status.fetching as u64));
         self.ledger_entries.set(whole(status.entries));
         self.pins.set(whole(status.pins));

@@ -27,6 +27,7 @@ mod repository;
 mod route;
 mod same_origin;
 mod sessions;
+mod source;
 pub mod status;
 mod target;
 pub mod tls;
@@ -36,7 +37,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::keeper::{Keeper, Scope, When};
 use crate::supervisor;
-pub use reload::Source;
+pub use source::{Load, Source};
 pub use target::understood;
 
 use access::{Asked, Logged};
@@ -50,12 +51,12 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use listener::{Limits, Peer};
 use metrics::Metrics;
 use rate::Rate;
 use reload::{Configuration, Reload};
 use route::Route;
-use rustls::ServerConfig;
 use status::Status;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -65,6 +66,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use target::{Part, Target};
 use thiserror::Error;
+use tls::Tls;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -88,6 +90,8 @@ pub(crate) struct Server {
     public_url: String,
     ca: Option<Bytes>,
     tls: Option<TlsAcceptor>,
+    /// Until when clients trust the certificate.
+    certificate_expires: Option<Timestamp>,
     /// Request ids are this number, random at start, plus one each time.
     requests: Arc<AtomicU64>,
 }
@@ -127,7 +131,7 @@ pub enum ServeError {
 /// Listeners that are bound, so that nothing else can go wrong before serving.
 pub struct Bound {
     listeners: Vec<(TcpListener, Scheme, SocketAddr)>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     public_url: String,
     ca: Option<Bytes>,
 }
@@ -222,7 +226,7 @@ impl Bound {
         let current = Arc::new(Current::from_pointee(Server::first(
             keeper,
             clock,
-            &source.config,
+            source.config(),
             (self.public_url, self.ca, self.tls),
         )));
         // It answers as long as the store is owned.
@@ -237,10 +241,12 @@ impl Bound {
             let accept = listener::accept(current, listener, scheme, stop.clone(), connections);
             accepting.push(tokio::spawn(accept));
         }
+        current.load().warn_of_certificate();
         current.load().keeper.start();
+        // Whoever hears that it is ready may ask for a reload.
+        let reload = Reload::new(Arc::clone(&current), source, addresses);
         supervisor::ready();
         let counting = tokio::spawn(traffic::follow(Arc::clone(&current), stop.clone()));
-        let reload = Reload::new(Arc::clone(&current), source, addresses);
         let reloading = tokio::spawn(reload.follow(stop.clone()));
         stop.cancelled().await;
         supervisor::stopping();
@@ -277,7 +283,7 @@ impl Scheme {
 }
 
 /// What clients see of a server: its URL, its own CA, and its TLS.
-type Face = (String, Option<Bytes>, Option<Arc<ServerConfig>>);
+type Face = (String, Option<Bytes>, Option<Tls>);
 
 impl Server {
     /// The server that a process starts with.
@@ -295,7 +301,8 @@ impl Server {
             limits: Arc::new(Limits::new(settings)),
             public_url,
             ca,
-            tls: tls.map(TlsAcceptor::from),
+            certificate_expires: tls.as_ref().and_then(|tls| tls.expires),
+            tls: tls.map(|tls| TlsAcceptor::from(tls.config)),
             requests: Arc::new(AtomicU64::new(first_request_id())),
             keeper,
         }
@@ -317,7 +324,8 @@ impl Server {
             limits: Arc::clone(&self.limits),
             public_url,
             ca,
-            tls: tls.map(TlsAcceptor::from),
+            certificate_expires: tls.as_ref().and_then(|tls| tls.expires),
+            tls: tls.map(|tls| TlsAcceptor::from(tls.config)),
             requests: Arc::clone(&self.requests),
             keeper,
         }
@@ -325,7 +333,20 @@ impl Server {
 
     /// How everything stands.
     async fn status(&self) -> Status {
-        status::of(&self.keeper, &self.clock, self.configuration.status()).await
+        let tokens = self.gate.problem();
+        status::of(&self.keeper, &self.clock, self.configuration.status(), tokens).await
+    }
+
+    /// What is wrong with the certificate, if clients don't trust it any more.
+    fn certificate_problem(&self) -> Option<String> {
+        let expires = self.certificate_expires.filter(|expires| *expires <= self.clock.now())?;
+        Some(format!("expired at {expires}: renew the file that server.tls names as cert"))
+    }
+
+    fn warn_of_certificate(&self) {
+        if let Some(problem) = self.certificate_problem() {
+            tracing::warn!(problem, "clients refuse the certificate");
+        }
     }
 
     /// Answers one request.

@@ -5,37 +5,37 @@
 //! and takes the old one's place in one step. What clients are in the middle of ends with the old
 //! one. What was counted, who is logged in and who is connected goes over.
 
+use super::source::{Due, Source};
 use super::status::ConfigurationStatus;
 use super::{Current, Face, Server, public_url, tls};
 use crate::config::Config;
-use crate::digest::Sha256;
 use crate::keeper::Keeper;
 use crate::supervisor;
 use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Hangup, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Where the configuration comes from.
-pub struct Source {
-    /// The file, where there is one.
-    pub file: Option<PathBuf>,
-    /// What it said when it was last taken.
-    pub config: Config,
-    /// Reads it again, as the command line wants it.
-    pub load: Arc<dyn Fn() -> Result<Config, String> + Send + Sync>,
-}
-
 /// What people are told of the configuration.
 pub(super) struct Configuration {
-    status: Mutex<ConfigurationStatus>,
+    state: Mutex<State>,
+}
+
+/// How the configuration stands.
+struct State {
+    since: Timestamp,
+    /// Why what mirror.toml says is not in force.
+    refused: Option<String>,
+    /// Why the certificates are those from before.
+    not_renewed: Option<String>,
+    at_next_start: Vec<String>,
 }
 
 /// Watches the configuration's files and takes over what they say.
@@ -43,46 +43,65 @@ pub(super) struct Reload {
     current: Arc<Current>,
     source: Source,
     addresses: Vec<SocketAddr>,
-    /// What the files held when they were last looked at.
-    contents: Contents,
+    hangup: Option<Hangup>,
 }
-
-/// The hash of each file; none where it can't be read.
-type Contents = BTreeMap<PathBuf, Option<Sha256>>;
 
 impl Configuration {
     pub(super) fn new(since: Timestamp) -> Self {
-        let status = ConfigurationStatus { since, problem: None, at_next_start: Vec::new() };
-        Self { status: Mutex::new(status) }
+        let at_next_start = Vec::new();
+        let state = State { since, refused: None, not_renewed: None, at_next_start };
+        Self { state: Mutex::new(state) }
     }
 
     pub(super) fn status(&self) -> ConfigurationStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let state = self.state();
+        let State { since, refused, not_renewed, at_next_start } = &*state;
+        let mut problems: Vec<&str> =
+            [refused, not_renewed].into_iter().flatten().map(|it| &**it).collect();
+        problems.dedup();
+        ConfigurationStatus {
+            since: *since,
+            problem: (!problems.is_empty()).then(|| problems.join("; ")),
+            at_next_start: at_next_start.clone(),
+        }
     }
 
     fn took(&self, since: Timestamp, at_next_start: Vec<String>) {
-        let status = ConfigurationStatus { since, problem: None, at_next_start };
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        *self.state() = State { since, refused: None, not_renewed: None, at_next_start };
     }
 
     fn refused(&self, problem: String) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).problem = Some(problem);
+        self.state().refused = Some(problem);
+    }
+
+    fn renewed(&self) {
+        self.state().not_renewed = None;
+    }
+
+    fn not_renewed(&self, problem: String) {
+        self.state().not_renewed = Some(problem);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reload {
-    /// `addresses` are those that are listened on.
+    /// `addresses` are those that are listened on. From now on SIGHUP ends no process.
     pub(super) fn new(current: Arc<Current>, source: Source, addresses: Vec<SocketAddr>) -> Self {
-        let contents = contents(files(&source));
-        Self { current, source, addresses, contents }
+        let hangup = signal(SignalKind::hangup()).ok();
+        Self { current, source, addresses, hangup }
     }
 
     /// Goes on until `stop`; says how long running downloads may take then.
     pub(super) async fn follow(mut self, stop: CancellationToken) -> Duration {
         let changed = Arc::new(Notify::new());
         let mut watcher = self.watch(&changed);
-        let mut hangup = signal(SignalKind::hangup()).ok();
+        // What changed since it was read, while the store was opened, nobody has seen yet.
+        changed.notify_one();
         let mut renewed = Instant::now();
+        let mut hangup = self.hangup.take();
         loop {
             let is_asked = tokio::select! {
                 () = stop.cancelled() => break,
@@ -95,57 +114,61 @@ impl Reload {
                 // A watch can miss something: on network file systems it sees nothing.
                 () = tokio::time::sleep(LOOK_EVERY) => false,
             };
-            let files = files(&self.source);
-            let now = tokio::task::spawn_blocking(move || contents(files)).await;
-            let now = now.unwrap_or_else(|_| self.contents.clone());
-            let is_changed = now != self.contents;
-            let is_old = renewed.elapsed() >= RENEW_EVERY;
-            if !is_changed && !is_asked && !is_old {
+            let mut due = self.source.look().await;
+            due.configuration |= is_asked;
+            due.certificates |= renewed.elapsed() >= RENEW_EVERY;
+            if !due.configuration && !due.certificates {
                 continue;
             }
-            let only_tls = !is_asked && self.is_of_tls_alone(&now);
-            self.contents = now;
             renewed = Instant::now();
             supervisor::reloading();
-            if stop.run_until_cancelled(self.reload(only_tls)).await.is_none() {
+            if stop.run_until_cancelled(self.reload(due)).await.is_none() {
                 break;
             }
             supervisor::ready();
             // Other files may be named by now.
             watcher = self.watch(&changed);
-            let named = self::files(&self.source);
-            self.contents.retain(|path, _| named.contains(path));
-            for path in named {
-                self.contents.entry(path).or_insert_with_key(|path| hashed(path));
-            }
         }
         drop(watcher);
-        self.source.config.server.shutdown_grace.get()
+        self.source.config().server.shutdown_grace.get()
     }
 
-    async fn reload(&mut self, only_tls: bool) {
+    async fn reload(&mut self, due: Due) {
         let server = self.current.load_full();
-        let now = server.clock.now();
-        let taken = match only_tls {
-            true => self.take_certificates().map(|()| Vec::new()),
-            false => self.take_configuration().await,
-        };
-        match taken {
-            Ok(at_next_start) => {
-                let what = if only_tls { "certificates" } else { "configuration" };
-                tracing::info!(what, "reloaded");
-                for key in &at_next_start {
-                    tracing::warn!(key, "the new value takes effect at the next start");
+        if due.configuration {
+            match self.take_configuration().await {
+                Ok(at_next_start) => {
+                    tracing::info!(what = "configuration", "reloaded");
+                    for key in &at_next_start {
+                        tracing::warn!(key, "the new value takes effect at the next start");
+                    }
+                    server.configuration.took(server.clock.now(), at_next_start);
+                    return self.current.load().warn_of_certificate();
                 }
-                let at_next_start = match only_tls {
-                    true => server.configuration.status().at_next_start,
-                    false => at_next_start,
-                };
-                server.configuration.took(now, at_next_start);
+                Err(problem) => {
+                    tracing::error!(
+                        problem,
+                        "the new configuration is refused; the old one goes on"
+                    );
+                    server.configuration.refused(problem);
+                }
             }
-            Err(problem) => {
-                tracing::error!(problem, "the new configuration is refused; the old one goes on");
-                server.configuration.refused(problem);
+        }
+        // What goes on does so under the certificates that its own files have by now.
+        if due.certificates {
+            match self.take_certificates() {
+                Ok(()) => {
+                    tracing::info!(what = "certificates", "reloaded");
+                    server.configuration.renewed();
+                    self.current.load().warn_of_certificate();
+                }
+                Err(problem) => {
+                    tracing::error!(
+                        problem,
+                        "the new certificates are refused; the old ones go on"
+                    );
+                    server.configuration.not_renewed(problem);
+                }
             }
         }
     }
@@ -153,18 +176,17 @@ impl Reload {
     /// The same configuration, whose certificates are others by now.
     fn take_certificates(&self) -> Result<(), String> {
         let server = self.current.load_full();
-        let face = self.face(&self.source.config)?;
+        let config = self.source.config();
+        let face = self.face(config)?;
         let keeper = Arc::clone(&server.keeper);
-        self.current.store(Arc::new(server.next(keeper, &self.source.config, face)));
+        self.current.store(Arc::new(server.next(keeper, config, face)));
         Ok(())
     }
 
     /// The keys whose new values have to wait.
     async fn take_configuration(&mut self) -> Result<Vec<String>, String> {
-        let load = Arc::clone(&self.source.load);
-        let loaded = tokio::task::spawn_blocking(move || load()).await;
-        let mut config = loaded.map_err(|error| error.to_string())??;
-        let at_next_start = keep_what_stays(&mut config, &self.source.config);
+        let mut config = self.source.load().await?;
+        let at_next_start = keep_what_stays(&mut config, self.source.config());
         let server = self.current.load_full();
         let face = self.face(&config)?;
         let layout = server.keeper.store().layout();
@@ -173,12 +195,12 @@ impl Reload {
         match reopened(&server.keeper, &config).await {
             Ok(keeper) => {
                 self.put(&server, keeper, &config, face);
-                self.source.config = config;
+                self.source.took(config);
                 Ok(at_next_start)
             }
             Err(problem) => {
                 // The old keeper has retired, so another one has to go on with the old.
-                let before = &self.source.config;
+                let before = self.source.config();
                 let keeper = reopened(&server.keeper, before).await.map_err(|second| {
                     tracing::error!(problem = second, "nothing can be admitted until a restart");
                     second
@@ -208,13 +230,6 @@ impl Reload {
         Ok((public_url(&config.server, self.addresses.first().copied()), ca, tls))
     }
 
-    /// Whether no file differs but those of certificates.
-    fn is_of_tls_alone(&self, now: &Contents) -> bool {
-        let of_tls = tls::files(&self.source.config);
-        let differs = |path: &&PathBuf| now.get(*path) != self.contents.get(*path);
-        now.keys().filter(differs).all(|path| of_tls.contains(path))
-    }
-
     /// Watches the files' directories: editors, certificate managers and Kubernetes put another
     /// file in the place of the old one.
     fn watch(&self, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
@@ -227,7 +242,7 @@ impl Reload {
                 return None;
             }
         };
-        let files = files(&self.source);
+        let files = self.source.files();
         let directories: BTreeSet<&Path> = files.iter().filter_map(|it| it.parent()).collect();
         for directory in directories {
             let directory =
@@ -247,7 +262,7 @@ async fn reopened(old: &Arc<Keeper>, config: &Config) -> Result<Arc<Keeper>, Str
     opened.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
+async fn hung_up(signal: &mut Option<Hangup>) {
     match signal {
         Some(signal) => {
             signal.recv().await;
@@ -276,24 +291,6 @@ fn keep_what_stays(new: &mut Config, old: &Config) -> Vec<String> {
     new.store.min_free = old.store.min_free;
     new.upstream.concurrency = old.upstream.concurrency;
     differing
-}
-
-/// Every file that the configuration is in or names.
-fn files(source: &Source) -> Vec<PathBuf> {
-    let config = &source.config;
-    let mut files: Vec<PathBuf> = source.file.iter().cloned().collect();
-    files.extend(tls::files(config));
-    files.extend(config.upstream.extra_ca.iter().map(|it| it.get_ref().clone()));
-    files.extend(config.alert.secret_files().map(|it| it.get_ref().clone()));
-    files
-}
-
-fn contents(files: Vec<PathBuf>) -> Contents {
-    files.into_iter().map(|path| (path.clone(), hashed(&path))).collect()
-}
-
-fn hashed(path: &Path) -> Option<Sha256> {
-    std::fs::read(path).ok().map(|bytes| Sha256::of(&bytes))
 }
 
 const SETTLE: Duration = Duration::from_millis(300);

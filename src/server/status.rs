@@ -26,6 +26,9 @@ pub struct Status {
     /// Whether nothing is asked of other machines.
     #[serde(default)]
     pub offline: bool,
+    /// Why no token is good, if so.
+    #[serde(default)]
+    pub tokens: Option<String>,
     /// How the configuration stands; `None` when no server runs.
     #[serde(default)]
     pub configuration: Option<ConfigurationStatus>,
@@ -72,6 +75,9 @@ impl Status {
         if let Some(problem) = self.configuration.as_mut().and_then(|it| it.problem.as_mut()) {
             *problem = "the last change is refused; the server's log says why".to_owned();
         }
+        if let Some(tokens) = &mut self.tokens {
+            *tokens = "their list can't be read; the server's log says why".to_owned();
+        }
         self
     }
 }
@@ -104,6 +110,7 @@ pub(super) async fn of(
     keeper: &Keeper,
     clock: &Clock,
     configuration: ConfigurationStatus,
+    tokens: Option<String>,
 ) -> Status {
     let store = keeper.store();
     let repositories = keeper.repositories().iter().map(|repository| {
@@ -115,7 +122,10 @@ pub(super) async fn of(
             versions: snapshot.map(|snapshot| snapshot.versions),
             entry: served.as_ref().map(|served| served.entry),
             admitted_at: snapshot.map(|snapshot| snapshot.at),
-            fresh_at: health.fresh_at,
+            // What has a snapshot was answered once, maybe before this start.
+            fresh_at: health
+                .fresh_at
+                .max(snapshot.and(keeper.alerts().fresh_at(repository.name()))),
             problem: health.problem,
             refused: health.refused,
             held: health.held,
@@ -127,6 +137,7 @@ pub(super) async fn of(
         at: clock.now(),
         store: Some(store.layout().root().to_owned()),
         offline: keeper.is_offline(),
+        tokens,
         configuration: Some(configuration),
         verified: Verified::last(store.layout()),
         problem: store.blobs().problem(),

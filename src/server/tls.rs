@@ -3,6 +3,7 @@
 use crate::config::{Config, TlsFiles};
 use crate::store::durable;
 use bytes::Bytes;
+use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -55,17 +56,26 @@ pub enum TlsError {
     Make(#[from] rcgen::Error),
 }
 
+/// What a mirror.toml asks for.
+pub struct Tls {
+    /// For rustls.
+    pub config: Arc<ServerConfig>,
+    /// Until when clients trust the certificate, where that can be read.
+    pub expires: Option<Timestamp>,
+}
+
 /// The TLS configuration that a mirror.toml asks for; `directory` holds what is self-made.
 ///
 /// # Errors
 /// When a certificate or key can't be read, made or used.
-pub fn server_config(config: &Config, directory: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError> {
     let settings = &config.server;
     let (cert, key) = match &settings.tls {
         Some(TlsFiles { cert, key }) => (cert.get_ref().clone(), key.get_ref().clone()),
         None => self_made(&settings.hostnames, directory)?,
     };
     let chain = certificates(&cert, "a certificate chain")?;
+    let expires = chain.first().and_then(expiry);
     let private = PrivateKeyDer::from_pem_file(&key)
         .map_err(|error| unreadable(&key, "a private key", &error))?;
     let refused =
@@ -82,7 +92,12 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Arc<ServerConf
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // With another configuration come other tickets, so none outlives what it was given for.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(refused)?;
-    Ok(Arc::new(config))
+    Ok(Tls { config: Arc::new(config), expires })
+}
+
+fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
 /// Knows clients by the certificates of these authorities; who shows none is let through.

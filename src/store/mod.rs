@@ -15,6 +15,7 @@ pub mod lock;
 pub mod log;
 pub mod medium;
 pub mod outbox;
+pub mod owner;
 mod pending;
 mod regular;
 mod replay;

@@ -124,7 +124,10 @@ pub enum TokensError {
     #[error("there are {MAX_TOKENS} tokens already: revoke some first")]
     TooMany,
     /// The list can't be read.
-    #[error("{path} can't be read: {problem}")]
+    #[error(
+        "{path} can't be read, so no token is good: {problem}: restore it from a backup, or \
+         remove it and make new tokens with opam-keep token add"
+    )]
     Unreadable {
         /// The file.
         path: String,

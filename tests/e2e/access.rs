@@ -102,6 +102,23 @@ fn a_running_server_knows_of_new_and_revoked_tokens() {
 }
 
 #[test]
+fn a_list_of_tokens_that_can_not_be_read_is_told_of() {
+    let (_world, mut keep) = closed();
+    token(&keep, &["ci"]);
+    keep.run(&["health", "--ready"]).ok();
+    std::fs::write(keep.store().join("keys/tokens.json"), "[{").expect("a file can be written");
+    let health = within(SOON, "the list", || {
+        Some(keep.run(&["health", "--ready"])).filter(|health| health.code == 1)
+    });
+    for told in [health.stdout, keep.run(&["status"]).ok(), keep.run(&["token", "list"]).stderr] {
+        assert!(told.contains("tokens.json can't be read, so no token is good"), "{told}");
+        assert!(told.contains("opam-keep token add"), "{told}");
+    }
+    let ready = String::from_utf8(keep.curl().get("/readyz").body).expect("text");
+    assert!(ready.contains("tokens: not as it should be"), "{ready}");
+}
+
+#[test]
 fn logins_that_fail_too_often_are_told_so_and_no_good_one_is_kept_out() {
     let (_world, mut keep) = listening("access.failed_logins_per_minute", 3);
     let secret = token(&keep, &["ci"]);

@@ -3,6 +3,7 @@
 use crate::{BINARY, skip, start};
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use world::{Keep, Mirror, Package, Repo, Run, World};
 
@@ -26,6 +27,28 @@ fn a_missing_certificate_is_named_with_its_line() {
          tls = { cert = \"/nowhere/cert.pem\", key = \"/nowhere/key.pem\" }\n",
     );
     assert!(said.contains("mirror.toml:3:") && said.contains("/nowhere/cert.pem"), "{said}");
+}
+
+#[test]
+fn a_relative_path_begins_beside_mirror_toml_wherever_the_command_runs() {
+    let keep = Keep::stopped(BINARY);
+    keep.configure("[store]\npath = \"store\"\n");
+    let mut command = keep.command(&["check-config", "--json"]);
+    let output = command.current_dir("/").output().expect("the binary can be run");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said["store"], keep.store().display().to_string());
+    keep.configure("[upstream]\nextra_ca = \"nowhere/ca.pem\"\n");
+    let output = keep.command(&["serve"]).current_dir("/").output().expect("the binary can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let tried = keep.path("nowhere/ca.pem").display().to_string();
+    assert!(said.contains("mirror.toml:2:12: ") && said.contains(&tried), "{said}");
+}
+
+#[test]
+fn rules_for_a_repository_that_is_not_there_are_a_mistake_and_no_silence() {
+    let said =
+        refused("[[policy.override]]\nrepository = \"nosuch\"\nsource_rewritten = \"hold\"\n");
+    assert!(said.contains("mirror.toml:2:14: no repository \"nosuch\""), "{said}");
 }
 
 #[test]
@@ -105,6 +128,35 @@ fn a_store_of_another_user_is_not_written_to() {
 }
 
 #[test]
+fn who_may_not_read_a_store_is_told_whose_it_is() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let home = keep.path("");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", BINARY, "--config"]);
+        let output = command.arg(keep.config()).args(arguments).current_dir("/").output().ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        Some((output.status.code()?, String::from_utf8_lossy(&said).into_owned()))
+    };
+    if as_nobody(&["--version"]).is_none_or(|(code, _)| code != 0) {
+        skip!("the binary can't be run as another user here");
+    }
+    let owner = rustix::process::geteuid().as_raw();
+    let owner = format!("run it as the store's owner, which is the user with id {owner}");
+    for command in [&["status"][..], &["health"], &["log"], &["token", "list"], &["verify"]] {
+        let (code, said) = as_nobody(command).expect("it ran before");
+        assert!(code != 0 && said.contains(&owner), "{command:?}: {said}");
+    }
+    let (code, said) = as_nobody(&["client"]).expect("it ran before");
+    assert!(code == 0 && said.contains(&owner) && said.contains("/assets/ca.pem"), "{said}");
+    assert!(!said.contains("is made at the first start"), "{said}");
+}
+
+#[test]
 fn a_refresh_never_begins_a_store() {
     let keep = stopped();
     let said = one_sentence(&keep.run(&["refresh"]));
@@ -146,7 +198,6 @@ fn every_command_explains_itself_and_speaks_json() {
 
 #[test]
 fn a_key_in_the_store_is_nobody_elses_to_read() {
-    use std::os::unix::fs::PermissionsExt as _;
     let world = World::start();
     world.publish(&Repo::new([Package::new("hello", "1.0")]));
     let mut keep = start(&Mirror::of(&world));

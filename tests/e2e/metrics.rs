@@ -1,13 +1,13 @@
 //! What supervisors, load balancers and Prometheus ask.
 
-use crate::{skip, start};
+use crate::{BINARY, skip, start};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, within};
+use world::{Ca, Curl, Identity, Keep, Kind, Lie, Mirror, Package, Repo, World, within};
 
 #[test]
 fn every_series_is_there_from_the_start_and_promtool_accepts_them() {
@@ -27,7 +27,9 @@ fn every_series_is_there_from_the_start_and_promtool_accepts_them() {
         ("opam_keep_upstream_bytes_total", 1),
         ("opam_keep_index_age_seconds", 1),
         ("opam_keep_index_served", 1),
-        ("opam_keep_ready", 3),
+        ("opam_keep_ready", 6),
+        ("opam_keep_configuration_refused", 1),
+        ("opam_keep_certificate_expiry_timestamp_seconds", 1),
         ("opam_keep_build_info", 1),
         ("opam_keep_verify_problems", 1),
         ("opam_keep_alerts_queued", 1),
@@ -125,7 +127,8 @@ fn readyz_says_which_part_is_wrong() {
     within(Duration::from_secs(20), "readiness", || {
         (curl.get("/readyz").status == 200).then_some(())
     });
-    assert_eq!(text("/readyz"), "store: ok\nindex default: ok\nclock: ok\n");
+    let parts = ["store", "index default", "clock", "configuration", "certificate", "tokens"];
+    assert_eq!(text("/readyz"), parts.map(|part| format!("{part}: ok\n")).concat());
     let version: Value = serde_json::from_str(&text("/version")).expect("JSON");
     assert_eq!(version["name"], "opam-keep");
     let printed = keep.run(&["--version"]).ok();
@@ -147,6 +150,58 @@ fn readyz_says_which_part_is_wrong() {
     assert_eq!(curl.get("/livez").status, 200, "it lives on");
     assert!(curl.get(&hello().cache_path(Kind::Sha256)).is_whole(), "and serves");
     assert_eq!(read(&scrape(&mut keep))["opam_keep_ready{part=\"index default\"}"], 0.0);
+}
+
+#[test]
+fn an_expired_certificate_is_spoken_of_everywhere() {
+    let (ca, world) = (Ca::new(), World::start());
+    world.publish(&Repo::new([hello()]));
+    let mut keep = Keep::stopped(BINARY);
+    let Identity { cert, key } = ca.expired(&["localhost"]);
+    for (name, text) in [("cert.pem", cert), ("key.pem", key)] {
+        std::fs::write(keep.path(name), text).expect("a file can be written");
+    }
+    let tls: toml::Table = [("cert", "cert.pem"), ("key", "key.pem")]
+        .map(|(key, name)| (key.to_owned(), toml::Value::from(name)))
+        .into_iter()
+        .collect();
+    keep.configure(&Mirror::of(&world).set("server.tls", tls).text(&keep.store()));
+    let checked = keep.run(&["check-config"]).ok();
+    assert!(checked.contains("the certificate expired at 2021-01-01T00:00:00Z"), "{checked}");
+    keep.restart();
+    let curl = Curl::new(&keep.url(), keep.path("cert.pem"));
+    let get = |path: &str| String::from_utf8(curl.with(&["-k"], path).body).expect("text");
+    let told = get("/readyz");
+    assert!(told.contains("certificate: expired at 2021-01-01T00:00:00Z"), "{told}");
+    let expiry = read(&get("/metrics"))["opam_keep_certificate_expiry_timestamp_seconds"];
+    assert_eq!(expiry, 1_609_459_200.0);
+    let health = keep.run(&["health", "--ready"]);
+    assert!(health.code == 1 && health.stdout.contains("certificate: expired"), "{health:?}");
+    let is_told = |line: &Value| line["message"] == "clients refuse the certificate";
+    assert!(keep.logged().iter().any(is_told), "the log says so");
+}
+
+#[test]
+fn a_restart_knows_when_upstream_last_answered() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let fresh = |keep: &Keep| {
+        let status: Value = serde_json::from_str(&keep.run(&["status", "--json"]).ok()).ok()?;
+        status["repositories"][0]["fresh_at"].as_str().map(str::to_owned)
+    };
+    let first = within(SOON, "an answer", || fresh(&keep));
+    let last = within(SOON, "another answer", || {
+        keep.refresh().ok();
+        fresh(&keep).filter(|last| *last > first)
+    });
+    world.lie_everywhere(Some(Lie::HangUp));
+    keep.kill();
+    keep.restart();
+    assert_eq!(fresh(&keep), Some(last));
+    let told = keep.run(&["status"]).ok();
+    assert!(told.contains("upstream last answered well at"), "{told}");
 }
 
 #[test]
@@ -259,3 +314,5 @@ fn promtool(arguments: &[&str], directory: Option<&Path>, input: Option<&str>) -
     assert!(output.status.success() && !said.contains("error"), "{arguments:?}: {said}");
     true
 }
+
+const SOON: Duration = Duration::from_secs(20);

@@ -112,6 +112,94 @@ fn a_bad_change_is_refused_with_its_reason_and_the_old_one_goes_on() {
 }
 
 #[test]
+fn a_refused_configuration_stays_refused_until_what_it_names_is_there() {
+    let ca = Ca::new();
+    let (_world, mut keep, mirror) = with_certificate(&ca);
+    let good = mirror.text(&keep.store());
+    keep.configure(&format!("listn = 1\n{good}"));
+    within(SOON, "a mistake", || problem(&keep));
+    // What goes on takes its certificates all the same.
+    write(&keep, &ca.server(&["localhost", "second.example"]));
+    within(SOON, "another certificate", || knows(&mut keep, "second.example").then_some(()));
+    let said = problem(&keep).expect("a certificate mends no mistake");
+    assert!(said.contains("listn"), "{said}");
+    let ready = curl(&mut keep).get("/readyz");
+    let told = String::from_utf8(ready.body).expect("text");
+    assert_eq!(ready.status, 503, "{told}");
+    assert!(told.contains("configuration: not as it should be"), "{told}");
+    let metrics = String::from_utf8(curl(&mut keep).get("/metrics").body).expect("text");
+    assert!(metrics.contains("opam_keep_configuration_refused 1\n"), "{metrics}");
+    assert!(metrics.contains("opam_keep_ready{part=\"configuration\"} 0\n"), "{metrics}");
+
+    keep.configure(&good.replace("cert.pem", "other.pem"));
+    within(SOON, "no such file", || problem(&keep).filter(|it| it.contains("other.pem: No such")));
+    let third = ca.server(&["localhost", "third.example"]);
+    std::fs::write(keep.path("other.pem"), third.cert).expect("a file can be written");
+    std::fs::write(keep.path("key.pem"), third.key).expect("a file can be written");
+    within(SOON, "the file that was missing", || problem_is_gone(&keep));
+    assert!(knows(&mut keep, "third.example"));
+    assert_eq!(curl(&mut keep).get("/readyz").status, 200);
+}
+
+#[test]
+fn a_change_while_the_server_starts_is_taken() {
+    let ca = Ca::new();
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mut keep = Keep::stopped(BINARY);
+    let identity = ca.server(&["localhost"]);
+    std::fs::write(keep.path("ca.pem"), ca.pem()).expect("a file can be written");
+    std::fs::write(keep.path("key.pem"), &identity.key).expect("a file can be written");
+    // Whoever reads this certificate waits until somebody writes it.
+    let pipe = keep.path("cert.pem");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo is installed").success());
+    let tls: toml::Table = [("cert", "cert.pem"), ("key", "key.pem")]
+        .map(|(key, name)| (key.to_owned(), toml::Value::from(name)))
+        .into_iter()
+        .collect();
+    let mirror = Mirror::of(&world).set("server.tls", tls);
+    keep.configure(&mirror.text(&keep.store()));
+    let closed = mirror.set("access.read", "tokens").text(&keep.store());
+    let (lock, config) = (keep.store().join("lock"), keep.config());
+    std::thread::spawn(move || {
+        let mut closed = Some(closed);
+        while let Ok(mut writer) = std::fs::OpenOptions::new().write(true).open(&pipe) {
+            // The store is open, so mirror.toml was read; nobody watches it yet.
+            if let Some(closed) = closed.take_if(|_| lock.exists()) {
+                std::fs::write(&config, closed).expect("a file can be written");
+            }
+            // Who only looks whether it can be opened reads nothing.
+            let _ = std::io::Write::write_all(&mut writer, identity.cert.as_bytes());
+            drop(writer);
+            // Whoever reads comes to the end before there is more.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    keep.restart();
+    within(SOON, "tokens", || (curl(&mut keep).get("/repo").status == 401).then_some(()));
+}
+
+#[test]
+fn another_public_url_reaches_the_repo_file_that_is_served() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mirror = Mirror::of(&world).set("server.public_url", "https://one.example");
+    let mut keep = start(&mirror);
+    keep.index();
+    let repo = |keep: &mut Keep| String::from_utf8(keep.curl().get("/repo").body).expect("text");
+    assert!(repo(&mut keep).contains("browse: \"https://one.example/default/packages/\""));
+    let mirror = mirror.set("server.public_url", "https://two.example");
+    keep.configure(&mirror.text(&keep.store()));
+    within(SOON, "another URL", || {
+        repo(&mut keep).contains("\"https://two.example/default/packages/\"").then_some(())
+    });
+    let entries = keep.ledger().len();
+    keep.refresh().ok();
+    assert_eq!(keep.ledger().len(), entries, "once is enough");
+}
+
+#[test]
 fn what_can_not_change_says_so_and_the_rest_does() {
     let world = World::start();
     world.publish(&Repo::new([hello()]));
@@ -204,6 +292,12 @@ fn who_shows_a_certificate_of_client_ca_reads_and_nobody_else() {
     assert_eq!(curl.get("/repo").status, 401);
     let refused = curl.with(&["--cert", &eve, "--key", &eve_key], "/repo");
     assert!(refused.status == 0 && refused.exit != 0, "not even a connection: {refused:?}");
+    let why = within(SOON, "a line in the log", || {
+        let mut logged = keep.logged().into_iter();
+        let line = logged.find(|line| line.to_string().contains("certificate is refused"));
+        line.map(|line| line["reason"].to_string())
+    });
+    assert!(why.contains("UnknownIssuer"), "{why}");
     let decide = ["--cert", &alice, "--key", &alice_key, "-d", "{\"action\": \"accept\"}"];
     assert_eq!(curl.with(&decide, "/api/v1/divergences/1").status, 401, "it reads, and no more");
     let is_named = |line: &Value| line["certificate"] == "alice";

@@ -20,8 +20,14 @@ fn a_rotten_blob_is_never_served_and_is_repaired_from_where_it_came() {
     assert_eq!(keep.curl().get(&path).status, 404, "it is damaged");
     let verified = keep.run(&["verify"]);
     assert!(verified.code == 1 && verified.stdout.contains("its bytes hash to"), "{verified:?}");
+    let health = keep.run(&["health", "--ready"]);
+    assert_eq!(health.code, 1, "{}", health.said());
+    for told in [verified.stdout, keep.run(&["status"]).ok(), health.stdout] {
+        assert!(told.contains("opam-keep repair"), "it leads to no repair: {told}");
+    }
     let repaired = keep.run(&["repair"]);
     assert_eq!(repaired.code, 0, "{}", repaired.said());
+    assert!(keep.run(&["health", "--ready"]).ok().contains("store: ok"));
     assert!(repaired.stdout.contains("repaired  hello.1.0"), "{}", repaired.stdout);
     assert!(repaired.stdout.contains(&format!("from {}", hello().url())), "{}", repaired.stdout);
     let answer = keep.curl().get(&path);

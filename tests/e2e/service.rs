@@ -59,6 +59,63 @@ fn a_supervisor_hears_when_it_is_ready_reloads_lives_and_stops() {
 }
 
 #[test]
+fn health_tells_of_the_server_whatever_is_in_mirror_toml_by_now() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mirror = Mirror::of(&world);
+    let mut keep = Keep::start(BINARY, &mirror);
+    keep.index();
+    let good = mirror.text(&keep.store());
+    for (name, text) in
+        [("a mistake", format!("listn = 1\n{good}")), ("no TOML", format!("{good}\n[server"))]
+    {
+        keep.configure(&text);
+        let told = within(SOON, name, || {
+            let health = keep.run(&["health"]);
+            assert_eq!(health.code, 0, "{name}: {}", health.said());
+            health.stdout.contains("the change is refused").then_some(health.stdout)
+        });
+        assert!(told.contains("store: ok"), "{name}: {told}");
+        assert_eq!(keep.run(&["health", "--ready"]).code, 1, "{name}");
+    }
+    // As in a container, where the environment says where the store is.
+    keep.configure("listn = 1\n");
+    let mut command = keep.command(&["health"]);
+    let health = run(command.env("OPAM_KEEP_STORE__PATH", keep.store()));
+    assert_eq!(health.status.code(), Some(0), "{}", said(&health));
+    keep.configure(&format!("listn = 1\n{good}"));
+    keep.stop();
+    assert_eq!(keep.run(&["health"]).code, 2, "without a server the mistake is what is wrong");
+}
+
+#[test]
+fn only_what_needs_a_secret_fails_without_it() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let mirror = Mirror::of(&world);
+    let mut keep = Keep::start(BINARY, &mirror);
+    keep.index();
+    let hook = "url = \"https://hooks.example/x\"\nsecret_file = \"nowhere\"";
+    keep.configure(&mirror.sink("webhook", hook).text(&keep.store()));
+    for command in [
+        &["token", "list"][..],
+        &["log"],
+        &["verify"],
+        &["client"],
+        &["status"],
+        &["health"],
+        &["alerts"],
+    ] {
+        keep.run(command).ok();
+    }
+    let nowhere = keep.path("nowhere").display().to_string();
+    for command in [&["check-config"][..], &["alerts", "test"], &["serve"]] {
+        let run = keep.run(command);
+        assert!(run.code == 2 && run.stderr.contains(&nowhere), "{command:?}: {}", run.said());
+    }
+}
+
+#[test]
 fn sockets_that_systemd_binds_are_served_in_place_of_the_configured_ones() {
     if Command::new("systemd-socket-activate").arg("--version").output().is_err() {
         skip!("no systemd-socket-activate");

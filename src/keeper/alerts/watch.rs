@@ -80,15 +80,19 @@ impl Keeper {
         }
     }
 
-    fn look_at_upstreams(&self) {
+    /// Keeps when each upstream was fresh, and tells of those that are not any more. Blocking.
+    pub(in crate::keeper) fn look_at_upstreams(&self) {
         let now = self.clock.now();
         let mut fresh = self.alerts.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let before = fresh.clone();
         for repository in &self.repositories {
             let (name, health) = (repository.name(), repository.health());
-            let since = fresh.entry(name.to_owned()).or_insert(now);
-            // A time that lies ahead is of a clock that went back since, and says nothing.
-            let fresh_at = health.fresh_at.filter(|at| *at <= now);
+            // What was admitted and never heard of since was good when it was admitted. A time that lies
+            // ahead is of a clock that went back since, and says nothing.
+            let is_over = |at: &Timestamp| *at <= now;
+            let admitted = repository.served().map(|served| served.snapshot.at).filter(is_over);
+            let since = fresh.entry(name.to_owned()).or_insert(admitted.unwrap_or(now));
+            let fresh_at = health.fresh_at.filter(is_over);
             *since = fresh_at.map_or(*since, |at| at.max(*since)).min(now);
             // One refresh that fails says nothing.
             let bound = self.alerts.stale_after.max(repository.settings().refresh.get() * 2);

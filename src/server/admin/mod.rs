@@ -135,7 +135,7 @@ async fn respond(request: Request<Incoming>, server: &Server) -> Response<Body> 
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     match (request.method(), &path[..]) {
         (&Method::GET, ["status"]) => json(StatusCode::OK, &server.status().await),
-        (&Method::GET, ["readiness"]) => json(StatusCode::OK, &keeper.readiness().await),
+        (&Method::GET, ["readiness"]) => json(StatusCode::OK, &server.readiness().await),
         (&Method::POST, ["refresh"]) => {
             json(StatusCode::OK, &refresh(keeper, keeper.repositories()).await)
         }
