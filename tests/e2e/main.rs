@@ -10,6 +10,7 @@ mod at;
 mod audit;
 mod bundle;
 mod ci;
+mod ci_tokens;
 mod config;
 mod connections;
 mod crash;
