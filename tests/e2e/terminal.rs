@@ -80,7 +80,7 @@ fn mistakes_in_a_call_are_told_in_its_own_words() {
     let usage = said.stderr.lines().find(|line| line.starts_with("Usage:")).expect("a usage");
     assert!(!usage.contains("--config") && !usage.contains("--log"), "{usage}");
     let mut command = Command::new(crate::BINARY);
-    command.args(["status"]).env("OPAM_KEEP_CONFIG", keep.config());
+    command.env_clear().args(["status"]).env("OPAM_KEEP_CONFIG", keep.config());
     let said = run(&mut command, Duration::from_secs(60)).ok();
     assert!(said.contains(&keep.store().display().to_string()), "{said}");
 }
