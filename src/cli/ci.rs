@@ -1,9 +1,10 @@
 //! What to paste into CI services, Dockerfiles and dune projects so that they use a mirror.
 //!
-//! Each recipe is a template, written as it is pasted. `@REPOSITORY@`, `@CACHE@`, `@CA@` and
-//! `@NAME@` stand for what differs between mirrors, other names for parts that several recipes
-//! share. A line that starts with `?` is left out where the certificate comes from a CA that
-//! clients know anyway.
+//! Each recipe is a template, written as it is pasted. `@REPOSITORY@`, `@CACHE@`, `@CA@`, `@HOST@`
+//! and `@NAME@` stand for what differs between mirrors, `@SECRET@` for what gives a step of a
+//! Docker build the token, other names for parts that several recipes share. A line that starts
+//! with `?` is left out where the certificate comes from a CA that clients know anyway, one that
+//! starts with `!` where reading takes no token.
 
 use super::commands::{Mirror, Recipe, quote};
 use clap::ValueEnum;
@@ -24,11 +25,13 @@ pub(super) enum Ci {
 impl Ci {
     /// What to paste.
     pub(super) fn recipes(self, mirror: &Mirror<'_>) -> Vec<Recipe> {
-        self.templates()
-            .iter()
+        let templates = self.templates().iter();
+        let filled = templates
             .filter(|template| mirror.ca.is_some() || !template.needs_ca)
-            .map(|template| template.fill(mirror))
-            .collect()
+            .map(|template| template.fill(mirror));
+        // Where dune runs, a person may too.
+        let token = mirror.show_token().filter(|_| self == Self::Dune);
+        token.into_iter().chain(filled).collect()
     }
 
     fn templates(self) -> &'static [Template] {
@@ -63,10 +66,11 @@ impl Template {
 /// Adds a template's lines with what differs between mirrors filled in, each after `margin`.
 fn fill(text: &str, margin: &str, mirror: &Mirror<'_>, lines: &mut Vec<String>) {
     for line in text.lines() {
-        let line = match (line.strip_prefix('?'), mirror.ca) {
-            (Some(_), None) => continue,
-            (Some(line), Some(_)) => line,
-            (None, _) => line,
+        let line = match line.split_at_checked(1) {
+            Some(("?", _)) if mirror.ca.is_none() => continue,
+            Some(("!", _)) if !mirror.needs_token => continue,
+            Some(("?" | "!", line)) => line,
+            _ => line,
         };
         let word = line.trim_start();
         match PARTS.iter().find(|(name, _)| *name == word) {
@@ -81,7 +85,10 @@ fn fill(text: &str, margin: &str, mirror: &Mirror<'_>, lines: &mut Vec<String>) 
 
 fn words(line: &str, mirror: &Mirror<'_>) -> String {
     let ca = mirror.ca.map(|ca| quote(&ca.display().to_string())).unwrap_or_default();
-    line.replace("@REPOSITORY@", &mirror.repository_url())
+    let secret = if mirror.needs_token { SECRET } else { "" };
+    line.replace("@SECRET@", secret)
+        .replace("@REPOSITORY@", &mirror.repository_url())
+        .replace("@HOST@", &mirror.host())
         .replace("@CACHE@", &format!("{}/cache", mirror.url))
         .replace("@NAME@", mirror.repository)
         .replace("@CA@", &ca)
@@ -94,6 +101,7 @@ const GITHUB: [Template; 2] = [
         comment: "#",
         needs_ca: false,
         text: r#"?@GITHUB_TRUST@
+!@GITHUB_TOKEN@
 - name: Point opam at the mirror
   run: |
     # setup-ocaml starts with an opam init that names no repository: this file does.
@@ -119,6 +127,7 @@ const GITHUB: [Template; 2] = [
         comment: "#",
         needs_ca: false,
         text: r#"?@GITHUB_TRUST@
+!@GITHUB_TOKEN@
 - name: Point opam at the mirror
   run: |
     @POINT@
@@ -143,6 +152,12 @@ const GITLAB: [Template; 1] = [Template {
 ?      @SYSTEM@
 ?      cat "${OPAM_KEEP_CA:?is not set: make it a variable of the type File with the text of ca.pem}" >> "$bundle"
 ?      export CURL_CA_BUNDLE="$bundle"
+!    # OPAM_KEEP_TOKEN is a masked CI/CD variable of the project or the group, with what
+!    # opam-keep token add NAME printed.
+!    - |
+!      CURL_HOME=$(mktemp -d)
+!      export CURL_HOME
+!      @NETRC@
     - |
       @POINT@
 
@@ -165,7 +180,8 @@ const DOCKER: [Template; 3] = [
 ?COPY opam-keep-ca.pem /usr/local/share/ca-certificates/opam-keep.crt
 ?RUN update-ca-certificates
 ?USER opam
-RUN opam repository set-url default @REPOSITORY@ --yes
+!@DOCKER_TOKEN@
+RUN @SECRET@opam repository set-url default @REPOSITORY@ --yes
 # opam 2.2 and later ask these before the repository's own; images name some of theirs.
 RUN sed -i -e '/^archive-mirrors: *\[[^]]*$/,/]/d' -e '/^archive-mirrors:/d' "$HOME/.opam/config" \
  && echo 'archive-mirrors: ["@CACHE@"]' >> "$HOME/.opam/config""#,
@@ -183,12 +199,13 @@ RUN apt-get update \
 ?# @CA@
 ?COPY opam-keep-ca.pem /usr/local/share/ca-certificates/opam-keep.crt
 ?RUN update-ca-certificates
+!@DOCKER_TOKEN@
 ENV OPAMROOTISOK=1
 # Containers may not make the sandboxes that opam would build in.
-RUN opam init --bare --no-setup --disable-sandboxing --yes default @REPOSITORY@
+RUN @SECRET@opam init --bare --no-setup --disable-sandboxing --yes default @REPOSITORY@
 # In verbatim mode the repository itself may name no cache, or others.
 RUN echo 'archive-mirrors: ["@CACHE@"]' >> "$HOME/.opam/config"
-RUN opam switch create default --packages=ocaml-base-compiler.5.3.0 --yes"#,
+RUN @SECRET@opam switch create default --packages=ocaml-base-compiler.5.3.0 --yes"#,
     },
     Template {
         id: "docker-secret",
@@ -240,7 +257,7 @@ rm -rf .opam-keep.new && mkdir .opam-keep.new \
 ];
 
 /// What several recipes have in common, each for a line that is nothing but its name.
-const PARTS: [(&str, &str); 3] = [
+const PARTS: [(&str, &str); 6] = [
     (
         "@SYSTEM@",
         r#"# curl believes this file alone, so it begins with the CAs of the system.
@@ -263,6 +280,35 @@ done"#,
     echo "CURL_CA_BUNDLE=$bundle" >> "$GITHUB_ENV""#,
     ),
     (
+        "@GITHUB_TOKEN@",
+        r#"- name: Show the opam mirror a token
+  env:
+    # What opam-keep token add NAME printed. Once, or for a whole organisation with --org NAME:
+    #   gh secret set OPAM_KEEP_TOKEN
+    OPAM_KEEP_TOKEN: ${{ secrets.OPAM_KEEP_TOKEN }}
+  run: |
+    CURL_HOME="$RUNNER_TEMP/opam-keep-curl"
+    mkdir -p "$CURL_HOME"
+    @NETRC@
+    echo "CURL_HOME=$CURL_HOME" >> "$GITHUB_ENV""#,
+    ),
+    (
+        "@NETRC@",
+        r#"# curl, which opam asks with, shows the token to this host and to no other.
+(umask 077; printf 'machine %s login opam password %s\n' @HOST@ \
+  "${OPAM_KEEP_TOKEN:?is not set: give it what opam-keep token add prints}" > "$CURL_HOME/netrc")
+printf 'netrc-optional\nnetrc-file = "%s"\n' "$CURL_HOME/netrc" > "$CURL_HOME/.curlrc""#,
+    ),
+    (
+        "@DOCKER_TOKEN@",
+        r#"# Reading takes a token: in place of TOKEN, what opam-keep token add NAME printed. As a secret of
+# BuildKit it is in no layer of the image:
+#   (umask 077; echo 'machine @HOST@ login opam password TOKEN' > ~/.opam-keep-netrc)
+#   docker build --secret id=opam-keep-netrc,src=$HOME/.opam-keep-netrc .
+# Each RUN that asks the mirror has it by its --mount, as each of yours needs it, too.
+RUN ln -s /run/secrets/opam-keep-netrc "$HOME/.netrc" && echo netrc-optional >> "$HOME/.curlrc""#,
+    ),
+    (
         "@POINT@",
         r#"config="${OPAMROOT:-$HOME/.opam}/config"
 if [ -f "$config" ]; then
@@ -278,6 +324,9 @@ echo 'archive-mirrors: ["@CACHE@"]' >> "$config""#,
     ),
 ];
 
+/// Nobody but this one step reads it, so it need not be known whose step that is.
+const SECRET: &str = "--mount=type=secret,id=opam-keep-netrc,mode=0444,required=true ";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,13 +334,14 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        for ca in [None, Some(Path::new("/var/lib/it's/ca.pem"))] {
-            let mirror = Mirror { url: "https://opam.corp", repository: "corp", ca };
+        let ca = Some(Path::new("/var/lib/it's/ca.pem"));
+        for (ca, needs_token) in [(None, false), (ca, false), (None, true), (ca, true)] {
+            let mirror = Mirror { url: "https://opam.corp", repository: "corp", ca, needs_token };
             for ci in Ci::value_variants() {
                 let recipes = ci.recipes(&mirror);
                 assert!(!recipes.is_empty());
                 for line in recipes.iter().flat_map(|recipe| &recipe.lines) {
-                    assert!(!line.starts_with('?'), "{line}");
+                    assert!(!line.starts_with(['?', '!']), "{line}");
                     assert!(!line.contains('@') || line.contains("setup-ocaml@v3"), "{line}");
                 }
             }
@@ -300,11 +350,19 @@ mod tests {
 
     #[test]
     fn a_known_certificate_needs_no_trust() {
-        let mirror = Mirror { url: "https://opam.corp", repository: "corp", ca: None };
+        let mirror =
+            Mirror { url: "https://opam.corp", repository: "corp", ca: None, needs_token: false };
         for ci in Ci::value_variants() {
             for recipe in ci.recipes(&mirror) {
                 let text = recipe.lines.join("\n");
-                for word in ["CURL_CA_BUNDLE", "OPAM_KEEP_CA", "ca.pem", "ca-certificates\n"] {
+                for word in [
+                    "CURL_CA_BUNDLE",
+                    "OPAM_KEEP_CA",
+                    "ca.pem",
+                    "ca-certificates\n",
+                    "netrc",
+                    "TOKEN",
+                ] {
                     assert!(!text.contains(word), "{word} in {text}");
                 }
             }

@@ -4,6 +4,7 @@ use super::ci::Ci;
 use super::commands::{Mirror, Recipe};
 use super::output::say;
 use super::{Context, Failure, output};
+use crate::config::Reading;
 use crate::digest::Sha256;
 use crate::server::{self, tls};
 use crate::store::layout::Layout;
@@ -42,7 +43,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     };
     let read = ca.as_deref().map(fingerprint);
     let fingerprint = read.as_ref().and_then(|read| read.as_ref().ok());
-    let mirror = Mirror { url: &url, repository: repository(context), ca: ca.as_deref() };
+    let mirror = mirror(context, &url, ca.as_deref());
     let recipes = match arguments.ci {
         Some(ci) => ci.recipes(&mirror),
         None => mirror.all(),
@@ -52,6 +53,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             "url": url,
             "ca": ca,
             "ca_sha256": fingerprint,
+            "needs_token": mirror.needs_token,
             "recipes": recipes,
         }));
         return Ok(ExitCode::SUCCESS);
@@ -87,7 +89,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 /// What `serve` says on a terminal when it starts.
 pub(super) fn greet(context: &Context, url: &str, self_made: bool, layout: &Layout) {
     let ca = self_made.then(|| absolute(&tls::ca_path(&layout.tls())));
-    let mirror = Mirror { url, repository: repository(context), ca: ca.as_deref() };
+    let mirror = mirror(context, url, ca.as_deref());
     say!("{}opam-keep{:#} serves {url}\n", output::GOOD, output::GOOD);
     mirror.first_steps().iter().for_each(print);
     say!(
@@ -123,8 +125,11 @@ fn print(recipe: &Recipe) {
     say!();
 }
 
-fn repository(context: &Context) -> &str {
-    context.config.repository.first().map_or("default", |repository| repository.name.as_str())
+fn mirror<'a>(context: &'a Context, url: &'a str, ca: Option<&'a Path>) -> Mirror<'a> {
+    let config = &context.config;
+    let first = config.repository.first();
+    let repository = first.map_or("default", |repository| repository.name.as_str());
+    Mirror { url, repository, ca, needs_token: config.access.read == Reading::Tokens }
 }
 
 /// The SHA-256 of the certificate itself, as browsers and openssl show it.

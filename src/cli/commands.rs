@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::path::Path;
+use url::{Host, Url};
 
 /// Commands for one purpose.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +27,8 @@ pub(super) struct Mirror<'a> {
     pub repository: &'a str,
     /// The self-made CA's certificate, when that is what vouches for the server.
     pub ca: Option<&'a Path>,
+    /// Whether reading takes a token.
+    pub needs_token: bool,
 }
 
 impl Mirror<'_> {
@@ -40,6 +43,7 @@ impl Mirror<'_> {
                 [export],
             ));
         }
+        recipes.extend(self.show_token());
         let url = self.repository_url();
         recipes.push(recipe(
             "init",
@@ -80,9 +84,37 @@ impl Mirror<'_> {
         recipes
     }
 
+    /// How a person's curl, which opam and dune ask with, comes to show a token.
+    ///
+    /// A token in the URL would be printed by every `opam update`, and is not shown to the caches
+    /// that are named by a whole URL.
+    pub(super) fn show_token(&self) -> Option<Recipe> {
+        let line = format!("machine {} login opam password TOKEN", self.host());
+        self.needs_token.then(|| {
+            recipe(
+                "token",
+                "Reading takes a token: for TOKEN write what opam-keep token add NAME prints",
+                [
+                    format!("(umask 077; echo '{line}' >> ~/.netrc)"),
+                    "echo netrc-optional >> ~/.curlrc".to_owned(),
+                ],
+            )
+        })
+    }
+
     /// Where clients reach the first repository.
     pub(super) fn repository_url(&self) -> String {
         format!("{}/{}", self.url, self.repository)
+    }
+
+    /// The host, as a netrc file names it.
+    pub(super) fn host(&self) -> String {
+        let url = Url::parse(self.url).ok();
+        match url.as_ref().and_then(Url::host) {
+            Some(Host::Ipv6(address)) => address.to_string(),
+            Some(host) => host.to_string(),
+            None => String::new(),
+        }
     }
 }
 
@@ -145,9 +177,15 @@ mod tests {
 
     #[test]
     fn a_known_certificate_needs_no_trust() {
-        let mirror = Mirror { url: "https://opam.corp", repository: "default", ca: None };
+        let mirror = Mirror {
+            url: "https://opam.corp",
+            repository: "default",
+            ca: None,
+            needs_token: false,
+        };
         let recipes = mirror.all();
-        assert!(recipes.iter().all(|recipe| !recipe.lines.join("\n").contains("CURL_CA_BUNDLE")));
+        let lines = recipes.iter().flat_map(|recipe| &recipe.lines);
+        assert!(lines.clone().all(|it| !it.contains("CURL_CA_BUNDLE") && !it.contains("netrc")));
         let init = recipes.iter().find(|recipe| recipe.id == "init").unwrap();
         assert_eq!(init.lines, ["opam init --bare --no-setup default https://opam.corp/default"]);
     }

@@ -157,7 +157,8 @@ fn progress(quiet: bool, files: u64) -> ProgressBar {
         true => ProgressDrawTarget::hidden(),
         false => ProgressDrawTarget::stderr(),
     };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files, {eta} left");
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files{left}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = style.with_key("left", output::left);
     ProgressBar::with_draw_target(Some(files), target).with_style(style)
 }

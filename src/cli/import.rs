@@ -2,7 +2,7 @@
 
 use super::offers::{Offer, Offers};
 use super::output::say;
-use super::own_store::with_store;
+use super::own_store::with_store_or_new;
 use super::{Context, Failure, admin_client, import_bundle, output, sync};
 use crate::keeper::Keeper;
 use crate::keeper::offered::{Interest, Taken};
@@ -59,11 +59,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 fn cache_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err("a mirror's cache is https://host/cache".to_owned()),
-    }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "a mirror's cache is https://host/cache".to_owned())
 }
 
 /// Offers the files by their strongest names first: what was taken by one is kept by the others.
@@ -85,8 +82,11 @@ fn import(context: &Context, offers: &Offers, mut report: Report) -> Result<Repo
 
 /// No server runs, so this process takes the store.
 fn import_here(context: &Context, offers: &Offers, mut report: Report) -> Result<Report, Failure> {
-    with_store(context, async |store, clock| {
+    with_store_or_new(context, async |store, clock| {
         let keeper = Keeper::open(&context.config, store, clock).map_err(Failure::usage)?;
+        if keeper.repositories().iter().all(|it| it.served().is_none()) {
+            keeper.begin(None).await.map_err(Failure::failed)?;
+        }
         for kind in [ChecksumKind::Sha512, ChecksumKind::Sha256, ChecksumKind::Md5] {
             for batch in offers.of(kind).chunks(BATCH) {
                 let checksums = batch.iter().map(|it| it.checksum).collect();

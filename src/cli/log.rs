@@ -6,6 +6,7 @@ use crate::keeper::verify;
 use crate::ledger::entry::{Entry, Past};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
 
 /// What `log` can be told.
@@ -52,11 +53,21 @@ impl Kind {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
     let size = reader.size().map_err(Failure::failed)?;
-    let mut entries = std::collections::VecDeque::new();
+    let mut entries = VecDeque::new();
+    // A decision is about what its divergence is about, whatever kinds are listed.
+    let mut divergences = BTreeSet::new();
     let mut found = false;
     for entry in reader.entries(0, size) {
         let (index, entry) = entry.map_err(Failure::failed)?;
-        if !arguments.wants(&entry) {
+        let is_about = match (&arguments.about, &entry) {
+            (None, _) => true,
+            (Some(_), Entry::Decision(decision)) => divergences.contains(&decision.divergence),
+            (Some(about), entry) => is_about(entry, about),
+        };
+        if is_about && let Entry::Divergence(_) = &entry {
+            divergences.insert(index);
+        }
+        if !is_about || arguments.kind.is_some_and(|kind| kind.name() != entry.kind()) {
             continue;
         }
         found = true;
@@ -72,16 +83,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     }
     entries.iter().for_each(|(index, entry)| print(*index, entry, context.json));
     if let (false, Some(about)) = (found, &arguments.about) {
-        anstream::eprintln!("no entry is about {about}");
+        let kind = arguments.kind.map_or(String::new(), |kind| format!("{} ", kind.name()));
+        anstream::eprintln!("no {kind}entry is about {about}");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-impl Arguments {
-    fn wants(&self, entry: &Entry) -> bool {
-        self.kind.is_none_or(|kind| kind.name() == entry.kind())
-            && self.about.as_ref().is_none_or(|about| is_about(entry, about))
-    }
 }
 
 fn is_about(entry: &Entry, about: &str) -> bool {

@@ -58,8 +58,8 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Global {
     /// The configuration; without one /etc/opam-keep/mirror.toml, and where that is not there the
-    /// defaults, which mirror opam.ocaml.org on 127.0.0.1:8443
-    #[arg(long, global = true, value_name = "FILE", env = "OPAM_KEEP_CONFIG")]
+    /// defaults, which mirror opam.ocaml.org on 127.0.0.1:8443 [env: OPAM_KEEP_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The data directory, in place of store.path
     #[arg(long, global = true, value_name = "DIR")]
@@ -71,14 +71,9 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
     /// What to log: error, warn, info, debug or trace, or a filter such as "info,opam_keep=debug"
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "OPAM_KEEP_LOG",
-        default_value = "info"
-    )]
-    log: String,
+    /// [env: OPAM_KEEP_LOG] [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,7 +128,10 @@ pub fn command() -> clap::Command {
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    cli.global.config = cli.global.config.or_else(installed_configuration);
+    // Were these clap's to read, its usage errors would have them as arguments that were given.
+    let named = std::env::var_os("OPAM_KEEP_CONFIG").map(PathBuf::from);
+    cli.global.config = cli.global.config.or(named).or_else(installed_configuration);
+    cli.global.log = cli.global.log.or_else(|| std::env::var("OPAM_KEEP_LOG").ok());
     let json = cli.global.json;
     match run(cli) {
         Ok(code) => code,
@@ -169,7 +167,7 @@ impl Failure {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    logging::start(&cli.global.log)?;
+    logging::start(cli.global.log.as_deref().unwrap_or("info"))?;
     let overrides = Overrides { store: cli.global.store.clone(), is_offline: cli.global.offline };
     let purpose = match cli.command {
         Command::Serve(_) | Command::CheckConfig => Purpose::Serving,

@@ -2,7 +2,7 @@
 //! coloured only there.
 
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressFinish};
+use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressState};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, Write as _};
@@ -53,6 +53,14 @@ pub(super) fn spinner(what: &'static str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner().with_message(what);
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner.with_finish(ProgressFinish::AndClear)
+}
+
+/// How long something with a bar will take, once there is something to tell it by.
+pub(super) fn left(state: &ProgressState, text: &mut dyn fmt::Write) {
+    if state.pos() > 0 && state.elapsed() >= SPEED_KNOWN {
+        // It is drawn again soon.
+        let _written = write!(text, ", {} left", HumanDuration(state.eta()));
+    }
 }
 
 /// A number with its noun.
@@ -112,6 +120,8 @@ fn value_of(line: &str) -> usize {
     if core::display_width(&line[..value]) <= MAX_LABEL { value } else { margin }
 }
 
+/// Before that a speed says nothing.
+const SPEED_KNOWN: Duration = Duration::from_secs(3);
 /// Nobody reads what is wrapped to less.
 const MIN_WIDTH: usize = 40;
 /// No label is as wide as this.

@@ -106,10 +106,17 @@ fn end(context: &Context, report: &Report, repaired: usize) -> ExitCode {
 }
 
 fn place(text: &str) -> Result<Place, String> {
-    if text.starts_with("http://") || text.starts_with("https://") {
-        return Url::parse(text).map(Place::Cache).map_err(|error| error.to_string());
-    }
     let directory = PathBuf::from(text);
+    if !directory.exists()
+        && let Some((scheme, _)) = text.split_once("://")
+    {
+        let url = Url::parse(text).ok().filter(|_| matches!(scheme, "http" | "https"));
+        let place = url.filter(Url::has_host).map(Place::Cache);
+        return place.ok_or_else(|| "another mirror's cache is https://host/cache".to_owned());
+    }
+    if !directory.is_dir() {
+        return Err("there is no such directory".to_owned());
+    }
     let has_blobs = ["sha256", "sha512", "md5"].iter().any(|kind| directory.join(kind).is_dir());
     match has_blobs {
         true => Ok(Place::Directory(directory)),

@@ -134,6 +134,12 @@ fn diff(context: &Context, old: u64, new: u64) -> Result<ExitCode, Failure> {
         snapshots::tree(&blobs, &it.snapshot).map_err(failed)
     };
     let repository = &new.snapshot.repository;
+    if old.snapshot.repository != *repository && !context.json {
+        anstream::eprintln!(
+            "these are of two repositories: {} and {repository}",
+            old.snapshot.repository
+        );
+    }
     let compared = compare(&tree(&old)?, &tree(&new)?, &context.config.policy, repository);
     match context.json {
         true => compared.edits.iter().for_each(output::json),

@@ -148,6 +148,9 @@ fn print(status: &Status) {
                 let versions = output::count(versions, "version", "versions");
                 say!("  serving    {versions}, admitted {at}");
             }
+            _ if status.running && !status.offline && repository.problem.is_none() => {
+                say!("  serving    nothing yet: its first index is being fetched")
+            }
             _ => say!("  serving    nothing yet: no snapshot was admitted"),
         }
         if let Some(at) = repository.fresh_at {

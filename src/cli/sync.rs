@@ -61,6 +61,9 @@ fn sync_here(context: &Context, syncing: Syncing, mut report: Report) -> Result<
             SelectError::NoSnapshot { .. } | SelectError::Read(_) => Failure::failed(error),
         });
         let (plan, archives) = planned?;
+        if let (Some(cache), false) = (&syncing.cache, archives.is_empty()) {
+            keeper.can_ask(cache).await.map_err(Failure::failed)?;
+        }
         report.take(SyncLine::Plan(plan));
         if !syncing.is_dry {
             let mut events = keeper.sync(archives, syncing.cache);
@@ -216,16 +219,20 @@ impl Progress {
             false => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style =
-            ProgressStyle::with_template("{bar:30} {pos}/{len} archives, {msg}, {eta} left");
-        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} archives{msg}{left}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = bar.with_style(style.with_key("left", output::left));
         let begun = Instant::now();
         let last_line = (!quiet && bar.is_hidden()).then_some(begun);
         Self { bar, last_line, begun }
     }
 
     fn begin(&mut self, archives: u64) {
+        if archives == 0 {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         self.bar.set_length(archives);
+        self.bar.reset_elapsed();
         self.begun = Instant::now();
     }
 
@@ -244,7 +251,7 @@ impl Progress {
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
             anstream::eprintln!("{done} of {all} archives, {text}");
         }
-        self.bar.set_message(text);
+        self.bar.set_message(format!(", {text}"));
     }
 }
 

@@ -3,6 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::clock::Clock;
+use crate::config::Reading;
 use crate::keeper::verify;
 use crate::store::layout::Layout;
 use crate::store::owner;
@@ -83,6 +84,11 @@ fn add(
         // Alone on standard output, so that it can be piped to where it belongs.
         false => say!("{}", secret.expose()),
     }
+    if !is_admin && !context.json && context.config.access.read == Reading::Open {
+        anstream::eprintln!(
+            "everyone who can connect may read without it: [access] does not say read = \"tokens\""
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,5 +131,5 @@ const AFTER_HELP: &str = "\
 With read = \"tokens\" in [access], only those who have one get anything. A running server knows of changes \
 within a second. Clients give it as the password of any user, or as a bearer token:
 
-  opam init https://user:TOKEN@keep/          # or in ~/.netrc: machine keep login user password TOKEN
+  opam-keep client                            # how opam and curl come to show it
   curl -H \"Authorization: Bearer TOKEN\" https://keep/index.tar.gz";

@@ -79,8 +79,8 @@ pub(super) fn tell_server(layout: &Layout, damaged: &[Sha256]) {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:40} {pos}/{len} blobs, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} blobs{left}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", output::left)
 }
 
 /// As many names as fit into one message to the server.

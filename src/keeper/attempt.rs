@@ -171,7 +171,11 @@ async fn judge(keeper: &Keeper, hashed: Hashed, from: String, declared: &[Checks
         from,
         observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
         evidence: keeper.evidence_of(hashed).await,
-        detail: format!("{} differs", wrong.join(" and ")),
+        detail: match &wrong[..] {
+            [one] => format!("{one} differs"),
+            [before @ .., last] => format!("{} and {last} differ", before.join(", ")),
+            [] => String::new(),
+        },
     })
 }
 

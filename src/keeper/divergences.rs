@@ -53,12 +53,12 @@ pub enum ExplainError {
 #[derive(Debug, Error)]
 pub enum DecideError {
     /// There is no such divergence.
-    #[error("ledger entry {0} is no divergence: opam-keep divergences --all lists them")]
+    #[error("ledger entry {0} is no divergence")]
     NoDivergence(u64),
     /// There is nothing in it that could be accepted.
     #[error(
         "divergence {id} is \"{what}\", and only edits and whole states of a repository can be \
-         accepted: acknowledge it with opam-keep divergences ack {id}"
+         accepted: acknowledge it instead"
     )]
     NothingToAccept {
         /// The divergence.

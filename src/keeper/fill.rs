@@ -108,6 +108,16 @@ impl Fills {
         keeper.negative.forget(&id_of(repository, archives, asked));
     }
 
+    /// Why these archives could not be had, if someone asked for them not long ago.
+    pub(super) fn failure(
+        &self,
+        keeper: &Keeper,
+        repository: &str,
+        archives: &[DeclaredArchive],
+    ) -> Option<Missing> {
+        keeper.negative.find(&id_of(repository, archives, &Asked::Sources))
+    }
+
     /// How many fetches are under way.
     pub(super) fn count(&self) -> usize {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len()

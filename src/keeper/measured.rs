@@ -3,7 +3,7 @@
 use super::Keeper;
 use crate::store::blobs;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What was measured last.
 #[derive(Default)]
@@ -23,6 +23,7 @@ impl Keeper {
     pub(super) async fn measure(&self) {
         let mut growth = self.store.growth();
         loop {
+            let begun = Instant::now();
             let layout = self.store.layout().clone();
             let measure = move || {
                 let sizes =
@@ -33,7 +34,7 @@ impl Keeper {
                 self.measured.blobs.store(blobs, Ordering::Relaxed);
                 self.measured.bytes.store(bytes, Ordering::Relaxed);
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep((SHARE * begun.elapsed()).clamp(MIN_PAUSE, MAX_PAUSE)).await;
             if growth.changed().await.is_err() {
                 return;
             }
@@ -41,5 +42,7 @@ impl Keeper {
     }
 }
 
-/// Shortest time between two measurements.
-const PAUSE: Duration = Duration::from_secs(5 * 60);
+/// The time between two measurements, in measurements: of a large store they take seconds.
+const SHARE: u32 = 100;
+const MIN_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5 * 60);

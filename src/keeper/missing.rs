@@ -37,7 +37,7 @@ pub enum Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Undeclared => f.write_str("undeclared; no admitted package has this checksum"),
+            Self::Undeclared => f.write_str("undeclared; no admitted package declares it"),
             Self::Unavailable(answers) => write!(f, "unavailable; {answers}"),
             Self::Diverged(what) => write!(f, "diverged; {what}"),
             Self::Refused(policy) => write!(f, "refused; {policy}"),

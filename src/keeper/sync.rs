@@ -5,13 +5,16 @@ use super::selector::{SelectError, Selected, SelectedArchive, Selector};
 use super::sources::Asked;
 use super::{Keeper, Missing, Progress};
 use crate::config;
+use crate::upstream::{FetchError, FetchErrorKind, Request};
 use futures_util::{Stream, StreamExt as _, stream};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use thiserror::Error;
 use tokio::sync::watch;
 use url::Url;
 
@@ -64,6 +67,23 @@ pub struct SyncedArchive {
     pub problem: Option<String>,
 }
 
+/// Why nothing can come from a cache.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// It takes no request from us.
+    #[error("{0}")]
+    Unreachable(FetchError),
+    /// It is not known to be who it says.
+    #[error(
+        "{0}: where its certificate comes from an authority of its own, name that one's \
+         certificate as upstream.extra_ca (another opam-keep gives it out at /assets/ca.pem)"
+    )]
+    Tls(FetchError),
+    /// It wants to know who asks.
+    #[error("{0}: where it is read with a token, write https://user:TOKEN@host/cache")]
+    Closed(FetchError),
+}
+
 impl Turns {
     /// As `[upstream]` allows, and with one turn at each host left to clients.
     pub(super) fn new(settings: &config::Upstream) -> Self {
@@ -83,14 +103,7 @@ impl Keeper {
         self: &Arc<Self>,
         selector: Selector,
     ) -> Result<(Plan, Vec<SelectedArchive>), SelectError> {
-        for repository in self.in_scope(selector.repository.as_deref())? {
-            if repository.served().is_none()
-                && let Err(error) = self.refresh(repository).await
-            {
-                let (name, reason) = (repository.name().to_owned(), error.to_string());
-                return Err(SelectError::NoSnapshot { name, reason });
-            }
-        }
+        self.begin(selector.repository.as_deref()).await?;
         let Selected { versions, archives, unknown } = self.selected(selector).await?;
         let mut plan = Plan {
             versions,
@@ -110,6 +123,22 @@ impl Keeper {
             *plan.hosts.entry(host(archive)).or_default() += 1;
         }
         Ok((plan, missing))
+    }
+
+    /// Asks for the repositories, or the one of this name, of which nothing was ever admitted.
+    ///
+    /// # Errors
+    /// When there is no such repository, and when upstream has no state to admit.
+    pub async fn begin(self: &Arc<Self>, repository: Option<&str>) -> Result<(), SelectError> {
+        for repository in self.in_scope(repository)? {
+            if repository.served().is_none()
+                && let Err(error) = self.refresh(repository).await
+            {
+                let (name, reason) = (repository.name().to_owned(), error.to_string());
+                return Err(SelectError::NoSnapshot { name, reason });
+            }
+        }
+        Ok(())
     }
 
     /// Fetches archives, from their own sources or from one cache alone, and tells what became of
@@ -161,6 +190,36 @@ impl Keeper {
             .take_while(|event| std::future::ready(event.is_some()))
             .filter_map(std::future::ready)
             .boxed()
+    }
+
+    /// Whether a cache answers at all, whatever it says; who asks nobody else wants to know that
+    /// before it is asked for thousands of archives.
+    ///
+    /// # Errors
+    /// Why nothing can come from there, and what to do about it.
+    pub async fn can_ask(&self, cache: &Url) -> Result<(), CacheError> {
+        let request = Request::new(cache.clone().into(), u64::MAX);
+        let Err(error) = self.client.get(request).await else { return Ok(()) };
+        match error.kind {
+            FetchErrorKind::Status(StatusCode::UNAUTHORIZED) => Err(CacheError::Closed(error)),
+            FetchErrorKind::Tls(_) => Err(CacheError::Tls(error)),
+            FetchErrorKind::UnusableUrl(_)
+            | FetchErrorKind::Offline
+            | FetchErrorKind::ForbiddenAddress { .. }
+            | FetchErrorKind::Connect(_)
+            | FetchErrorKind::Timeout(_)
+            | FetchErrorKind::Interrupted { .. }
+            | FetchErrorKind::CircuitOpen { .. } => Err(CacheError::Unreachable(error)),
+            // It answers; of its archives that says nothing.
+            FetchErrorKind::Status(_)
+            | FetchErrorKind::BadRedirect { .. }
+            | FetchErrorKind::InsecureRedirect { .. }
+            | FetchErrorKind::TooManyRedirects { .. }
+            | FetchErrorKind::Truncated { .. }
+            | FetchErrorKind::TooLarge { .. }
+            | FetchErrorKind::TooSlow { .. }
+            | FetchErrorKind::Busy { .. } => Ok(()),
+        }
     }
 
     async fn sync_one(

@@ -126,7 +126,7 @@ impl Gate {
             Some(visitor) => Ok(visitor),
             None if is_free || peer.certificate.is_some() => Ok(Visitor::default()),
             None => {
-                Err(unauthorized("this mirror is read with a token: opam-keep token add makes one"))
+                Err(unauthorized("this mirror is read with a token: ask whoever runs it for one"))
             }
         }
     }
@@ -161,7 +161,7 @@ impl Gate {
         // A browser sends cookies by itself, so those decide nothing here.
         let Some(given) = request.headers.get(header::AUTHORIZATION) else {
             return Err(unauthorized(
-                "deciding needs an admin token: opam-keep token add --admin makes one",
+                "deciding takes an admin token: ask whoever runs this mirror for one",
             ));
         };
         let visitor = self.by_token(given, client)?;

@@ -126,7 +126,8 @@ impl TreeWriter {
     /// Whether an earlier run wrote these bytes to `path`, and they are there as it left them.
     ///
     /// It doesn't read them: `sha256sum --check SHA256SUMS` does. Where the earlier run could link
-    /// to the blob's file, this is about that very file, which a healed blob is not any more.
+    /// to the blob's file, this is about that very file, which a healed blob is not any more. Its
+    /// last link is told from a copy by its mode: nobody may write to a blob.
     pub fn is_current(&mut self, path: &str, blob: &Path) -> bool {
         let Some(name) = self.now.get(path).copied() else { return true };
         let target = self.root.join(path);
@@ -134,10 +135,12 @@ impl TreeWriter {
         else {
             return false;
         };
+        let is_copy =
+            found.dev() != blob.dev() || (found.nlink() == 1 && found.mode() & 0o200 != 0);
         let is_as_left = self.before.get(path) == Some(&name)
             && found.is_file()
             && found.len() == blob.len()
-            && (found.nlink() == 1 || found.dev() != blob.dev() || found.ino() == blob.ino());
+            && (is_copy || found.ino() == blob.ino());
         if is_as_left {
             self.written.entry(name).or_insert(target);
         }

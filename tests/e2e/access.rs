@@ -76,6 +76,7 @@ fn a_running_server_knows_of_new_and_revoked_tokens() {
     let (ci, short) = (token(&keep, &["ci"]), token(&keep, &["short", "--expires", "1s"]));
     within(SOON, "a token that is good", || reads(&ci).then_some(()));
     within(SOON, "a token that is over", || (!reads(&short)).then_some(()));
+    assert_eq!(keep.run(&["token", "add", "another"]).stderr, "", "it is needed here");
     let listed = keep.run(&["token", "list"]).ok();
     assert!(listed.contains("ci  read, since") && listed.contains("short  read"), "{listed}");
     assert!(!listed.contains("opamkeep_"), "{listed}");
@@ -129,6 +130,17 @@ fn logins_that_fail_too_often_are_told_so_and_no_good_one_is_kept_out() {
     let failed: Vec<u16> = (0..6).map(|_| status("opamkeep_wrong")).collect();
     assert_eq!(failed.last(), Some(&403), "{failed:?}");
     assert_eq!(status(&secret), 200);
+}
+
+#[test]
+fn a_token_that_nobody_needs_for_reading_is_said_to_be_one() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let keep = crate::start(&Mirror::of(&world));
+    let said = keep.run(&["token", "add", "ci"]);
+    assert!(said.stderr.contains("everyone who can connect may read"), "{}", said.said());
+    assert_eq!(said.ok().lines().count(), 1, "the token alone is on standard output");
+    assert_eq!(keep.run(&["token", "add", "boss", "--admin"]).stderr, "");
 }
 
 #[test]

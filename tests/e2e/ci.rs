@@ -255,7 +255,7 @@ fn a_place_or_a_url_that_can_not_be_pasted_is_refused() {
 }
 
 /// What projects need: `hello`, and the compiler that recipes name.
-fn repo() -> Repo {
+pub(crate) fn repo() -> Repo {
     Repo::new([Package::new("hello", "1.0"), Package::bare("ocaml-base-compiler", "5.3.0")])
 }
 
@@ -268,14 +268,14 @@ fn mirror() -> (World, Keep) {
     (world, keep)
 }
 
-fn recipes(keep: &Keep, url: &str, ci: &str) -> Vec<Value> {
+pub(crate) fn recipes(keep: &Keep, url: &str, ci: &str) -> Vec<Value> {
     let said = keep.run(&["--json", "client", "--ci", ci, "--url", url]).ok();
     let said: Value = serde_json::from_str(&said).expect("--json prints JSON");
     said["recipes"].as_array().expect("there are recipes").clone()
 }
 
 /// The lines of one recipe.
-fn printed(keep: &mut Keep, ci: &str, id: &str) -> String {
+pub(crate) fn printed(keep: &mut Keep, ci: &str, id: &str) -> String {
     let url = keep.url();
     printed_for(keep, &url, ci, id)
 }
@@ -289,7 +289,7 @@ fn printed_for(keep: &Keep, url: &str, ci: &str, id: &str) -> String {
 }
 
 /// An opam with a switch, a repository and caches that are not the mirror's.
-fn set_up_elsewhere(job: &Job) {
+pub(crate) fn set_up_elsewhere(job: &Job) {
     Repo::new([Package::bare("other", "1.0")]).write(&job.path("elsewhere"));
     let directory = job.path("elsewhere").display().to_string();
     let init = ["opam", "init", "--bare", "--no-setup", "--disable-sandboxing", "--yes", "default"];
@@ -318,7 +318,7 @@ fn cache_of(keep: &mut Keep) -> String {
 }
 
 /// Hello is there, and came from the mirror: nothing else answers, and upstream was asked once.
-fn assert_installed(job: &Job, world: &World) {
+pub(crate) fn assert_installed(job: &Job, world: &World) {
     let found = job.script("sh", "opam list --installed --short --columns=package hello").ok();
     assert_eq!(found.trim(), "hello.1.0");
     assert_eq!(world.count(Package::new("hello", "1.0").url()), 1);

@@ -103,6 +103,26 @@ fn a_form_is_refused_from_elsewhere_and_without_a_session() {
 }
 
 #[test]
+fn a_page_says_what_is_served_and_offers_to_accept_what_is_held_alone() {
+    for (policy, sentence) in [
+        ("hold", "Held: what was there before is served."),
+        ("warn", "It only warns of this: what upstream says is served."),
+    ] {
+        let (_world, mut keep, id) = rewritten(policy);
+        let admin = token(&keep, &["louis", "--admin"]);
+        let (origin, curl) = (format!("origin: {}", keep.url()), keep.curl());
+        let logged_in = curl.with(&["-d", &format!("token={admin}"), "-H", &origin], "/login");
+        let cookie = logged_in.header("set-cookie").and_then(|it| it.split(';').next());
+        let cookie = format!("cookie: {}", cookie.expect("a cookie"));
+        let page = curl.with(&["-H", &cookie], &format!("/divergences/{id}"));
+        let page = String::from_utf8(page.body).expect("a page is UTF-8");
+        assert!(page.contains(sentence), "{page}");
+        assert!(page.contains("value=\"acknowledge\""), "{page}");
+        assert_eq!(page.contains("value=\"accept\""), policy == "hold", "{page}");
+    }
+}
+
+#[test]
 fn the_api_decides_for_admin_tokens_alone_and_says_who_it_was() {
     let (_world, mut keep, id) = held();
     let (reader, admin) = (token(&keep, &["reader"]), token(&keep, &["bot", "--admin"]));
@@ -197,6 +217,11 @@ fn the_api_rechecks_syncs_and_refreshes_for_admin_tokens() {
 /// A mirror that serves hello.1.0 as it was first, because its source was rewritten; and the id of
 /// that divergence.
 fn held() -> (World, Keep, String) {
+    rewritten("hold")
+}
+
+/// The same by another policy.
+fn rewritten(policy: &str) -> (World, Keep, String) {
     let package = |text: &str| {
         let archive = tar_gz([("hello/README", text.as_bytes())]);
         Package::bare("hello", "1.0").archive(URL, &[]).bytes(archive, &[Kind::Sha256])
@@ -204,7 +229,7 @@ fn held() -> (World, Keep, String) {
     let (first, second) = (package("one\n"), package("two\n"));
     let world = World::start();
     world.publish(&Repo::new([first.clone()]));
-    let mut keep = start(&Mirror::of(&world));
+    let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", policy));
     keep.index();
     assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
     world.publish(&Repo::new([second]));

@@ -30,6 +30,13 @@ fn g4_a_divergence_is_explained_and_acknowledged_for_good() {
         let shown = keep.run(&["divergences", "show", &id]).ok();
         assert!(shown.contains("by ops") && shown.contains("asked them"), "{shown}");
     }
+    // A decision is about the package that its divergence is about.
+    for kind in [&[][..], &["--kind", "decision"]] {
+        let listed = keep.run(&[&["log", "hello.1.0"], kind].concat()).ok();
+        assert!(listed.contains(&format!("divergence {id} acknowledged by ops")), "{listed}");
+    }
+    let nothing = keep.run(&["log", "other.1.0", "--kind", "decision"]);
+    assert!(nothing.stderr.contains("no decision entry is about other.1.0"), "{}", nothing.said());
     let entries = keep.ledger().len();
     keep.run(&["divergences", "ack", &id]).ok();
     assert_eq!(keep.ledger().len(), entries, "the same decision is not written twice");

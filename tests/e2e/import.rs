@@ -149,6 +149,39 @@ fn another_mirrors_cache_is_asked_and_nobody_else() {
     assert_eq!(keep.ledger().of_kind("pin").count(), 1);
 }
 
+#[test]
+fn a_cache_whose_certificate_nobody_vouches_for_is_one_sentence() {
+    let (_, mut keep, packages) = filled();
+    let (world, stranger) = (World::start(), World::start());
+    world.publish(&Repo::new(packages));
+    world.put("https://mirror.example/here", "something");
+    let mirror = Mirror::of(&world).set("upstream.extra_ca", stranger.ca().display().to_string());
+    keep.configure(&mirror.text(&keep.store()));
+    for is_running in [false, true] {
+        if is_running {
+            keep.restart();
+        }
+        let said = keep.run(&["import", "--from", "https://mirror.example/cache"]);
+        assert_eq!(said.code, 1, "{}", said.said());
+        assert_eq!(said.stdout, "", "no archive is asked for");
+        let sentence = said.stderr.lines().last().unwrap_or_default();
+        assert!(sentence.contains("mirror.example"), "{}", said.stderr);
+        assert!(sentence.contains("upstream.extra_ca"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn a_directory_begins_a_store_as_another_mirror_does() {
+    let (world, package) = (World::start(), Package::new("one", "1.0"));
+    world.publish(&Repo::new([package.clone()]));
+    let keep = Keep::stopped(BINARY);
+    keep.configure(&Mirror::of(&world).text(&keep.store()));
+    let cache = keep.path("cache");
+    put(&cache, Kind::Sha256, package.archive_bytes(), package.archive_bytes());
+    let said = keep.run(&["import", "--cache", &cache.display().to_string()]).ok();
+    assert!(said.contains("1 archive imported"), "{said}");
+}
+
 /// A mirror of two packages, stopped, and none of their archives kept.
 fn filled() -> (World, Keep, [Package; 2]) {
     let packages = ["one", "two"].map(|name| {

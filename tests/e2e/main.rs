@@ -12,6 +12,7 @@ mod at;
 mod audit;
 mod bundle;
 mod ci;
+mod ci_tokens;
 mod clients;
 mod clock;
 mod config;

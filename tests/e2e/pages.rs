@@ -3,7 +3,7 @@
 use crate::{skip, start};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use world::{Browser, Keep, Kind, Mirror, Package, Recorded, Repo, World, tar_gz};
+use world::{Browser, Keep, Kind, Lie, Mirror, Package, Recorded, Repo, World, tar_gz};
 
 #[test]
 fn every_page_is_good_to_look_at_in_light_and_dark_on_a_desk_and_on_a_phone() {
@@ -101,6 +101,74 @@ fn what_upstream_writes_stays_text() {
     let page = curl.get("/lab/packages/markup/markup.1.0");
     let text = String::from_utf8(page.body).expect("a page is UTF-8");
     assert!(text.contains("&#60;img src=x onerror=alert(1)&#62;"), "{text}");
+}
+
+#[test]
+fn a_version_page_says_why_an_archive_is_not_pinned() {
+    let world = World::start();
+    let kinds = [Kind::Md5, Kind::Sha256, Kind::Sha512];
+    let [gone, other, unasked] = ["gone", "other", "unasked"].map(|name| {
+        let url = format!("https://github.com/world/{name}.tar.gz");
+        Package::bare(name, "1.0").archive(&url, &kinds)
+    });
+    world.publish(&Repo::new([gone.clone(), other.clone(), unasked]));
+    world.lie(gone.url(), Lie::Status(404));
+    world.lie(other.url(), Lie::FlippedByte);
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    for path in [gone.cache_path(Kind::Sha256), "/archive/other.1.0".to_owned()] {
+        assert_eq!(keep.curl().get(&path).status, 404, "{path}");
+    }
+    let page = shown(&mut keep, "/default/packages/unasked/unasked.1.0");
+    assert!(page.contains("fetched when somebody asks"), "{page}");
+    let page = shown(&mut keep, "/default/packages/gone/gone.1.0");
+    assert!(page.contains("It was asked for, and could not be had"), "{page}");
+    assert!(page.contains("github.com: upstream answered 404"), "{page}");
+    let id = keep.ledger().index_of(|entry| entry["kind"] == "divergence");
+    let page = shown(&mut keep, "/default/packages/other/other.1.0");
+    let (_, pinned) = page.split_once("<dt>Pinned</dt>").expect("it says whether it is pinned");
+    let (pinned, _) = pinned.split_once("</dd>").expect("it ends");
+    assert!(pinned.contains("gave something else"), "{pinned}");
+    assert!(pinned.contains(&format!("href=\"/divergences/{id}\"")), "{pinned}");
+    // What came then is known after a restart, too.
+    keep.stop();
+    keep.restart();
+    keep.index();
+    let page = shown(&mut keep, "/default/packages/other/other.1.0");
+    assert!(page.contains("It was asked for, and something else came."), "{page}");
+    let page = shown(&mut keep, &format!("/divergences/{id}"));
+    assert!(page.contains("md5, sha256 and sha512 differ"), "{page}");
+}
+
+#[test]
+fn lists_say_what_each_of_their_lines_is_about() {
+    let (_world, mut keep) = filled();
+    let decided = keep.run(&["divergences", "--json"]).ok();
+    let decided: Value =
+        decided.lines().map(serde_json::from_str).last().expect("one").expect("JSON");
+    let id = decided["id"].to_string();
+    keep.run(&["divergences", "ack", &id, "--by", "ops"]).ok();
+    let page = shown(&mut keep, "/ledger");
+    for about in ["stays.1.0", "lab, 5 versions", "changed, stays.1.0"] {
+        assert!(page.contains(about), "{about} is not in {page}");
+    }
+    assert!(page.contains(&format!("divergence {id} acknowledged by ops")), "{page}");
+    let page = shown(&mut keep, "/lab/packages/hello/hello.1.0");
+    let (title, rest) = page.split_once("</h1>").expect("a page has a title");
+    assert!(title.contains("held"), "{title}");
+    let place = |text: &str| rest.find(text).unwrap_or_else(|| panic!("{text} is not in {rest}"));
+    assert!(place("opam file") < place("Needed by"));
+    let page = shown(&mut keep, "/lab/packages/needs-hello/needs-hello.2.0");
+    assert!(page.contains(">hello</a>") && !page.contains("&#34;hello&#34;"), "{page}");
+    let page = shown(&mut keep, "/divergences?state=accepted");
+    assert!(page.contains("There is none") && !page.contains("None"), "{page}");
+}
+
+/// A page, as text.
+fn shown(keep: &mut Keep, path: &str) -> String {
+    let page = keep.curl().with(&["-H", "accept: text/html"], path);
+    assert_eq!(page.status, 200, "{path}");
+    String::from_utf8(page.body).expect("a page is UTF-8")
 }
 
 /// A mirror of real packages, where they are at hand, and of a small repository in which

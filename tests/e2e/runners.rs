@@ -27,7 +27,9 @@ pub(crate) fn run_steps(job: &mut Job, steps: &Value, keep: &Keep, shell: &str) 
     let ca = std::fs::read_to_string(keep.ca()).expect("there is a CA");
     for step in steps.as_array().expect("steps are a list") {
         for (name, value) in step["env"].as_object().into_iter().flatten() {
-            job.set(name, &text(value).replace("${{ vars.OPAM_KEEP_CA }}", ca.trim_end()));
+            let value = text(value).replace("${{ vars.OPAM_KEEP_CA }}", ca.trim_end());
+            let token = token(keep).unwrap_or_default();
+            job.set(name, &value.replace("${{ secrets.OPAM_KEEP_TOKEN }}", &token));
         }
         match step["uses"].as_str() {
             Some(action) => {
@@ -52,6 +54,7 @@ pub(crate) fn run_gitlab(job: &mut Job, keep: &Keep, pasted: &str) -> Run {
         job.set(name, text(value));
     }
     job.set("OPAM_KEEP_CA", &keep.ca().display().to_string());
+    token(keep).iter().for_each(|token| job.set("OPAM_KEEP_TOKEN", token));
     let lines = [&template["before_script"], &build["script"]];
     let lines = lines.iter().flat_map(|lines| lines.as_array().into_iter().flatten());
     job.script("sh", &lines.map(text).collect::<Vec<_>>().join("\n"))
@@ -77,9 +80,10 @@ pub(crate) fn build(job: &mut Job, keep: &Keep, dockerfile: &str) {
                 std::fs::copy(keep.ca(), target).expect("a file can be copied");
             }
             "RUN" => {
-                let command =
-                    rest.strip_prefix("--mount=type=secret,id=opam-keep-ca,required=true");
-                drop(in_image(job, keep, command.unwrap_or(rest)).ok());
+                let said = in_image(job, keep, rest);
+                let token = token(keep);
+                assert!(token.is_none_or(|token| !said.said().contains(&token)), "{}", said.said());
+                said.ok();
             }
             other => panic!("{other} is not understood here"),
         }
@@ -94,15 +98,29 @@ pub(crate) fn makes_images(job: &Job, keep: &Keep) -> bool {
         && in_image(job, keep, "command -v update-ca-certificates").code == 0
 }
 
-/// Runs a command where what images have of their own is the job's and everything else read-only.
+/// Runs a command where what images have of their own is the job's and everything else read-only,
+/// and secrets are there that its `--mount` asks for.
 pub(crate) fn in_image(job: &Job, keep: &Keep, command: &str) -> Run {
+    let (mut secrets, mut command) = (Vec::new(), command);
+    while let Some((mount, rest)) =
+        command.strip_prefix("--mount=").and_then(|it| it.split_once(' '))
+    {
+        let file = match mount {
+            "type=secret,id=opam-keep-ca,required=true" => keep.ca(),
+            "type=secret,id=opam-keep-netrc,mode=0444,required=true" => keep.path("netrc"),
+            _ => panic!("{mount} is not understood here"),
+        };
+        let id = mount.split("id=").nth(1).and_then(|it| it.split(',').next()).expect("an id");
+        let target = format!("/run/secrets/{id}");
+        secrets.extend(["--ro-bind".to_owned(), file.display().to_string(), target]);
+        command = rest.trim_start();
+    }
     for directory in ["cas", "local-cas"] {
         std::fs::create_dir_all(job.path(directory)).expect("a directory can be made");
     }
     let home = job.path("").display().to_string();
     let (cas, local) = (format!("{home}/cas"), format!("{home}/local-cas"));
-    let ca = keep.ca().display().to_string();
-    job.wrapped(&[
+    let words = [
         "bwrap",
         "--ro-bind",
         "/",
@@ -127,14 +145,24 @@ pub(crate) fn in_image(job: &Job, keep: &Keep, command: &str) -> Run {
         "/var/lib/apt/lists",
         "--tmpfs",
         "/run",
-        "--ro-bind",
-        &ca,
-        "/run/secrets/opam-keep-ca",
-        "sh",
-        "-e",
-        "-c",
-        command,
-    ])
+    ];
+    let secrets = secrets.iter().map(String::as_str);
+    let words = words.into_iter().chain(secrets).chain(["sh", "-e", "-c", command]);
+    job.wrapped(&words.collect::<Vec<_>>())
+}
+
+/// Makes a token, which is the secret of all jobs from then on, also as a netrc file of a person's.
+pub(crate) fn make_token(keep: &Keep) -> String {
+    let token = keep.run(&["token", "add", "ci"]).ok().trim().to_owned();
+    let netrc = format!("machine localhost login opam password {token}\n");
+    for (name, text) in [("token", &token), ("netrc", &netrc)] {
+        std::fs::write(keep.path(name), text).expect("a file can be written");
+    }
+    token
+}
+
+fn token(keep: &Keep) -> Option<String> {
+    std::fs::read_to_string(keep.path("token")).ok()
 }
 
 /// Sets what a runner of GitHub sets for every step.

@@ -1,8 +1,8 @@
 //! `snapshots`: the states that can be gone back to, as the command line tells of them.
 
 use crate::at::{two_states, with_history};
-use crate::{BINARY, skip};
-use world::Keep;
+use crate::{BINARY, skip, start};
+use world::{Keep, Mirror, Package, Repo, World};
 
 #[test]
 fn snapshots_are_listed_shown_and_compared_with_and_without_a_server() {
@@ -43,6 +43,23 @@ fn snapshots_are_listed_shown_and_compared_with_and_without_a_server() {
             keep.stop();
         }
     }
+}
+
+#[test]
+fn a_comparison_of_two_repositories_says_that_it_is_one() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    world.publish_at("https://lab.example", &Repo::new([Package::new("other", "1.0")]));
+    let mut keep = start(&Mirror::of(&world).repository("lab", "https://lab.example"));
+    keep.index();
+    keep.index_at("/lab/index.tar.gz");
+    let ledger = keep.ledger();
+    let of = |name: &str| {
+        let index = ledger.index_of(|it| it["kind"] == "snapshot" && it["repository"] == name);
+        index.to_string()
+    };
+    let said = keep.run(&["snapshots", "diff", &of("default"), &of("lab")]);
+    assert!(said.stderr.contains("two repositories: default and lab"), "{}", said.said());
 }
 
 #[test]

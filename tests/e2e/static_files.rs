@@ -1,7 +1,8 @@
 //! A mirror as plain files, which any web server gives to opam.
 
 use crate::{BINARY, skip};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 use world::{
@@ -82,11 +83,7 @@ fn files_are_byte_for_byte_what_the_server_gives() {
     let difference = Command::new("diff").arg("-r").arg(&with).arg(&without).output();
     let difference = difference.expect("diff runs");
     assert!(difference.status.success() && difference.stdout.is_empty(), "{difference:?}");
-    let sums = Command::new("sha256sum")
-        .args(["--check", "--quiet", "--strict", "SHA256SUMS"])
-        .current_dir(&with)
-        .status();
-    assert!(sums.expect("sha256sum runs").success());
+    assert!(is_sound(&with));
 }
 
 #[test]
@@ -216,6 +213,30 @@ fn g1_a_damaged_blob_is_left_out_named_and_back_when_it_is_healed() {
 }
 
 #[test]
+fn an_update_after_a_repair_leaves_no_link_to_what_was_damaged() {
+    let world = World::start();
+    let one = Package::new("one", "1");
+    world.publish(&Repo::new([one.clone()]));
+    let keep = stopped(&Mirror::of(&world));
+    keep.run(&["sync", "--all"]).ok();
+    let root = keep.path("www");
+    let export = || keep.run(&["export", "--update", "--static", &text(&root)]).ok();
+    export();
+    // One byte, in place: every link to the file has it.
+    let blob = keep.blob(one.archive_bytes());
+    let mode = |mode| std::fs::set_permissions(&blob, Permissions::from_mode(mode));
+    let mut bytes = one.archive_bytes().to_vec();
+    bytes[0] ^= 1;
+    mode(0o644).and_then(|()| std::fs::write(&blob, bytes)).expect("a file can be written");
+    mode(0o444).expect("a file has a mode");
+    assert!(!is_sound(&root));
+    keep.run(&["repair"]).ok();
+    let said = export();
+    assert!(said.contains(" 3 linked, "), "{said}");
+    assert!(is_sound(&root));
+}
+
+#[test]
 fn g1_what_an_interrupted_update_left_is_not_taken_for_new() {
     let world = World::start();
     let one = Package::new("one", "1");
@@ -316,6 +337,15 @@ fn stopped(mirror: &Mirror) -> Keep {
 
 fn text(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// Whether every file has the sum that the export's list says.
+fn is_sound(root: &Path) -> bool {
+    let sums = Command::new("sha256sum")
+        .args(["--check", "--quiet", "--strict", "SHA256SUMS"])
+        .current_dir(root)
+        .status();
+    sums.expect("sha256sum runs").success()
 }
 
 fn inode(path: &Path) -> u64 {

@@ -100,6 +100,44 @@ fn nothing_that_others_write_moves_a_cursor_or_begins_a_line() {
     assert!(shown > 0, "nothing of it was shown at all");
 }
 
+#[test]
+fn mistakes_in_a_call_are_told_in_its_own_words() {
+    let (_world, keep) = filled();
+    let refused = |arguments: &[&str]| {
+        let run = keep.run(arguments);
+        assert_eq!(run.code, 2, "{arguments:?}: {}", run.said());
+        run.stderr
+    };
+    for (arguments, sentence) in [
+        (["import", "--from", "notaurl"], "a mirror's cache is https://host/cache"),
+        (["repair", "--from", "/nosuch"], "there is no such directory"),
+        (["repair", "--from", "ftp://x"], "another mirror's cache is https://host/cache"),
+    ] {
+        let said = refused(&arguments);
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+    }
+    // What the environment says was not given as an argument.
+    let mut command = Command::new(crate::BINARY);
+    command.args(["import", "some.bundle"]).env("OPAM_KEEP_CONFIG", keep.config());
+    let said = run(command.env("OPAM_KEEP_LOG", "error"), Duration::from_secs(60));
+    let usage = said.stderr.lines().find(|line| line.starts_with("Usage:")).expect("a usage");
+    assert!(!usage.contains("--config") && !usage.contains("--log"), "{usage}");
+    let mut command = Command::new(crate::BINARY);
+    command.env_clear().args(["status"]).env("OPAM_KEEP_CONFIG", keep.config());
+    let said = run(&mut command, Duration::from_secs(60)).ok();
+    assert!(said.contains(&keep.store().display().to_string()), "{said}");
+}
+
+#[test]
+fn a_first_index_that_is_on_its_way_is_said_to_be() {
+    let world = World::start();
+    world.publish(&Repo::new([Package::new("hello", "1.0")]));
+    world.lie(&format!("{}/index.tar.gz", World::OPAM), Lie::NoHead);
+    let keep = start(&Mirror::of(&world));
+    let said = keep.run(&["status"]).ok();
+    assert!(said.contains("its first index is being fetched"), "{said}");
+}
+
 /// Commands that only tell something, one of them an error.
 fn reading(keep: &Keep) -> Vec<Vec<String>> {
     let ledger = keep.ledger();

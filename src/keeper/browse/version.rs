@@ -3,7 +3,7 @@
 use super::{BrowseError, off_the_reactor};
 use crate::archive::{self, Limits};
 use crate::keeper::divergences::Recorded;
-use crate::keeper::{Keeper, admit};
+use crate::keeper::{Keeper, Missing, admit};
 use crate::ledger::entry::{Entry, Pin};
 use crate::opam::{
     ArchiveSource, OpamFile, Package, Role, Strength, archive_sources, dependencies, source_name,
@@ -59,6 +59,8 @@ pub struct ArchiveDetails {
     pub strength: String,
     /// What is pinned of it; none until it was fetched.
     pub pin: Option<PinDetails>,
+    /// Why it could not be had, where it is not pinned and someone asked for it not long ago.
+    pub problem: Option<String>,
 }
 
 /// What the ledger has of an archive.
@@ -162,7 +164,12 @@ impl Keeper {
     ) -> Result<ArchiveDetails, BrowseError> {
         let name = source_name(package, &source.role);
         let declared = self.store.lookup(|catalog| catalog.named_archive(repository, &name))?;
-        let pin = match declared.and_then(|it: DeclaredArchive| self.kept_archive(&it)) {
+        let kept = declared.as_ref().and_then(|it| self.kept_archive(it));
+        let problem = match (&declared, kept) {
+            (Some(declared), None) => self.last_failure(repository, declared)?,
+            (None, _) | (_, Some(_)) => None,
+        };
+        let pin = match kept {
             Some(Kept { entry, sha256, .. }) => match self.entry(entry)? {
                 Entry::Pin(pin) => {
                     let hex = sha256.to_string();
@@ -183,7 +190,22 @@ impl Keeper {
             strength: strength_name(source.checksums.strength()).to_owned(),
             urls: source.urls,
             pin,
+            problem: problem.map(|missing| missing.to_string()),
         })
+    }
+
+    /// Why an archive could not be had when someone asked for it, by its name or a checksum.
+    fn last_failure(
+        &self,
+        repository: &str,
+        declared: &DeclaredArchive,
+    ) -> Result<Option<Missing>, BrowseError> {
+        let mut ways = vec![vec![declared.clone()]];
+        for checksum in &declared.checksums {
+            ways.push(self.store.lookup(|catalog| catalog.declared(repository, checksum))?);
+        }
+        let mut ways = ways.iter();
+        Ok(ways.find_map(|archives| self.fills.failure(self, repository, archives)))
     }
 
     fn edits_of(&self, repository: &str, package: &str) -> Result<Vec<EditDetails>, BrowseError> {

@@ -51,6 +51,11 @@ pub(super) async fn sync(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Re
         }
         Err(error) => return json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     };
+    if let (Some(cache), false) = (&cache, archives.is_empty())
+        && let Err(error) = keeper.can_ask(cache).await
+    {
+        return json(StatusCode::BAD_GATEWAY, &error.to_string());
+    }
     let (mut lines, body) = Channel::new(LINES_AHEAD);
     let keeper = Arc::clone(keeper);
     tokio::spawn(async move {

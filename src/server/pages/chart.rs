@@ -8,7 +8,10 @@ pub(super) struct Chart {
     pub title: &'static str,
     /// The same in words, for who can't see it.
     pub words: String,
+    /// What the full height stands for.
     pub most: String,
+    /// What each kind of part stands for.
+    pub legend: &'static [(&'static str, &'static str)],
     pub bars: Vec<Part>,
 }
 
@@ -42,7 +45,17 @@ impl Chart {
         let most = hours.iter().map(all).max().unwrap_or_default();
         let parts = |it: &Hour| [("hit", it.hits), ("miss", it.misses), ("unasked", it.unasked)];
         let bars = bars(hours, most, parts);
-        Self { title: "Archives asked for", words, most: grouped(most), bars }
+        Self {
+            title: "Archives asked for",
+            words,
+            most: grouped(most),
+            legend: &[
+                ("hit", "were here"),
+                ("miss", "had to be fetched first"),
+                ("unasked", "not to be had, and nobody was asked"),
+            ],
+            bars,
+        }
     }
 
     /// Bytes that were sent.
@@ -51,7 +64,8 @@ impl Chart {
         let words = format!("{} of archives and indexes.", bytes(total));
         let most = hours.iter().map(|it| it.bytes).max().unwrap_or_default();
         let bars = bars(hours, most, |it| [("sent", it.bytes)]);
-        Self { title: "Sent", words, most: bytes(most), bars }
+        let legend = &[("sent", "archives and indexes")];
+        Self { title: "Sent", words, most: bytes(most), legend, bars }
     }
 }
 

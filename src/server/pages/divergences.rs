@@ -44,6 +44,8 @@ struct One {
     explanation: Option<String>,
     explanation_problem: Option<String>,
     diffs: Vec<Diff>,
+    /// What the policy made of it, where it is the metadata that diverged.
+    policy: Option<&'static str>,
     /// Whether this browser may decide.
     decides: bool,
     can_accept: bool,
@@ -100,7 +102,12 @@ pub(super) async fn page(
         diff("The files of the version", files_diff),
         diff("The files in the archive", archives_diff),
     ];
-    let can_accept = divergence.what.is_of_metadata() && state != DivergenceState::Accepted;
+    let can_accept = divergence.held && state != DivergenceState::Accepted;
+    let policy = divergence.what.is_of_metadata().then_some(match (divergence.held, state) {
+        (_, DivergenceState::Accepted) => "It was held, and is served since it was accepted.",
+        (true, _) => "Held: what was there before is served.",
+        (false, _) => "It only warns of this: what upstream says is served.",
+    });
     written(&One {
         frame,
         id,
@@ -112,6 +119,7 @@ pub(super) async fn page(
         explanation,
         explanation_problem: unexplained,
         diffs: diffs.into_iter().flatten().collect(),
+        policy,
         decides: visitor.admin().is_some(),
         can_accept,
         done,

@@ -4,6 +4,7 @@ use super::shown::{Moment, grouped};
 use super::{Frame, written};
 use crate::keeper::browse::BrowseError;
 use crate::keeper::proof::{ProveError, prove};
+use crate::ledger::entry::Entry;
 use crate::server::Server;
 use crate::server::answer;
 use crate::server::body::Body;
@@ -26,6 +27,7 @@ struct Ledger {
 struct Row {
     index: u64,
     kind: String,
+    about: String,
     at: Moment,
 }
 
@@ -52,7 +54,8 @@ pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>
         for entry in log.entries(from, checkpoint.size) {
             let (index, entry) = entry?;
             let at = Moment::new(entry.at(), now);
-            newest.push(Row { index, kind: entry.kind().to_owned(), at });
+            let (kind, about) = (entry.kind().to_owned(), about(&entry));
+            newest.push(Row { index, kind, about, at });
         }
         newest.reverse();
         Ok((checkpoint.size, String::from_utf8_lossy(&note).into_owned(), newest))
@@ -75,6 +78,33 @@ pub(super) async fn entry(
     let json = serde_json::to_string_pretty(&entry.to_json()).unwrap_or_default();
     let at = Moment::new(entry.at(), server.clock.now());
     written(&One { frame, index, kind: entry.kind().to_owned(), at, json })
+}
+
+/// What an entry is about, in a few words.
+fn about(entry: &Entry) -> String {
+    let some = |packages: &[String], url: &str| match packages {
+        [] => url.to_owned(),
+        [first] => first.clone(),
+        [first, more @ ..] => format!("{first} and {} more", more.len()),
+    };
+    match entry {
+        Entry::Key(key) => key.vkey.split('+').next().unwrap_or_default().to_owned(),
+        Entry::Pin(pin) => some(&pin.packages, &pin.url),
+        Entry::Snapshot(it) if it.versions == 1 => format!("{}, 1 version", it.repository),
+        Entry::Snapshot(it) => format!("{}, {} versions", it.repository, grouped(it.versions)),
+        Entry::Divergence(it) if it.packages.is_empty() => {
+            format!("{}, {}", it.what, it.repository)
+        }
+        Entry::Divergence(it) => format!("{}, {}", it.what, some(&it.packages, &it.url)),
+        Entry::Decision(decision) => {
+            let (state, divergence) = (decision.action.state(), decision.divergence);
+            format!("divergence {divergence} {state} by {}", decision.by)
+        }
+        Entry::Recheck(it) => format!("{}, {}", it.outcome, some(&it.packages, &it.url)),
+        Entry::History(history) => history.repository.clone(),
+        Entry::Import(import) => import.key.split('+').next().unwrap_or_default().to_owned(),
+        Entry::Other(_) => String::new(),
+    }
 }
 
 /// The proof as one text (C2SP tlog-proof), to be downloaded.
