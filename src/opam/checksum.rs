@@ -312,12 +312,13 @@ mod tests {
             kind in "((md5|MD5|sha256|Sha512|sha1|)=)?",
             hex in "[0-9a-fA-F]{31,33}([0-9a-f]{32}|[0-9a-f]{96})?|.{0,40}",
         ) {
-            if let Ok(checksum) = format!("{kind}{hex}").parse::<Checksum>() {
-                let printed = checksum.to_string();
+            let text = format!("{kind}{hex}");
+            if let Ok(checksum) = text.parse::<Checksum>() {
+                let (kind, hex) = text.split_once('=').unwrap_or(("md5", &text));
+                let printed = format!("{kind}={hex}").to_lowercase();
+                prop_assert_eq!(checksum.to_string(), printed.as_str());
                 prop_assert_eq!(printed.parse::<Checksum>(), Ok(checksum));
-                let digits = format!("={}", hex.to_lowercase());
-                prop_assert!(printed.ends_with(&digits));
-                prop_assert_eq!(Checksum::from_hex(checksum.kind(), &hex), Ok(checksum));
+                prop_assert_eq!(Checksum::from_hex(checksum.kind(), hex), Ok(checksum));
             }
             let declared = DeclaredChecksums::from_entries([hex.as_str(), "md5=0"]);
             prop_assert!(declared.voided().is_some() && declared.as_slice().is_empty());
