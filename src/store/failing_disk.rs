@@ -172,22 +172,28 @@ impl Disk {
             if lost == Lost::Some && number % 2 == 0 {
                 // A name that outlives bytes which were not durable is one of nothing.
                 if self.dirty.contains(&path) {
-                    fs::write(&path, b"").unwrap();
+                    refill(&path, b"");
                 }
                 continue;
             }
             match before {
-                Some(bytes) => fs::write(&path, bytes).unwrap(),
+                Some(bytes) => refill(&path, &bytes),
                 None => drop(fs::remove_file(&path)),
             }
         }
         for path in self.hollow.iter().filter(|path| self.dirty.contains(*path)) {
-            fs::write(path, b"").unwrap();
+            refill(path, b"");
         }
         if lost == Lost::All {
             self.created.iter().rev().for_each(|path| drop(fs::remove_dir_all(path)));
         }
     }
+}
+
+/// Gives a name other bytes, and leaves those that it had to whatever else is called so.
+fn refill(path: &Path, bytes: &[u8]) {
+    drop(fs::remove_file(path));
+    fs::write(path, bytes).unwrap();
 }
 
 fn path_of(step: Step<'_>) -> &Path {

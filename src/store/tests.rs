@@ -46,7 +46,16 @@ fn divergence(bytes: &[u8]) -> Entry {
 }
 
 pub(super) async fn open(directory: &TempDir) -> Result<Store, StoreError> {
-    Store::open(Layout::new(directory.path()), 0, &Clock::system()).await
+    let mut tries = 0;
+    loop {
+        let opened = Store::open(Layout::new(directory.path()), 0, &Clock::system()).await;
+        match opened {
+            // A program that another test begins to run holds all that is open until it runs.
+            Err(StoreError::Lock(_)) if tries < 100 => tries += 1,
+            opened => return opened,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

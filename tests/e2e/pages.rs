@@ -145,7 +145,7 @@ fn lists_say_what_each_of_their_lines_is_about() {
     let (_world, mut keep) = filled();
     let decided = keep.run(&["divergences", "--json"]).ok();
     let decided: Value =
-        decided.lines().map(serde_json::from_str).last().expect("one").expect("JSON");
+        decided.lines().map(serde_json::from_str).next_back().expect("one").expect("JSON");
     let id = decided["id"].to_string();
     keep.run(&["divergences", "ack", &id, "--by", "ops"]).ok();
     let page = shown(&mut keep, "/ledger");
