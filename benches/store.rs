@@ -8,7 +8,7 @@ use opam_keep::ledger::entry::{Entry, Pin, Strength};
 use opam_keep::opam::Checksum;
 use opam_keep::store::Store;
 use opam_keep::store::layout::Layout;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl Filled {
             let serve = serve.stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = serve.spawn().expect("the binary can be run");
             let address = ([127, 0, 0, 1], self.port).into();
-            while std::net::TcpStream::connect::<std::net::SocketAddr>(address).is_err() {
+            while !is_listening(address) {
                 std::thread::sleep(Duration::from_micros(500));
             }
             let client = raw::Client::new(address, &self.keep.ca());
@@ -106,6 +106,13 @@ impl Filled {
             ours.as_secs_f64() / theirs.as_secs_f64()
         );
     }
+}
+
+/// Whether someone listens there; a port that is nobody's may be taken by the very connection that
+/// looks for it.
+fn is_listening(address: SocketAddr) -> bool {
+    let local = TcpStream::connect(address).and_then(|stream| stream.local_addr());
+    local.is_ok_and(|local| local != address)
 }
 
 /// Appends and lookups in ledgers of very different sizes, and what a start makes of the largest.
