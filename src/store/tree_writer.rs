@@ -118,8 +118,8 @@ impl TreeWriter {
             let is_to_change = all.get(path).is_some_and(|now| now != name);
             all.insert(path.clone(), if is_to_change { UNKNOWN } else { *name });
         }
-        writer.put(SUMS, &sums_of(&all))?;
-        writer.put(MARKER, MARKER_TEXT)?;
+        writer.put_synced(SUMS, &sums_of(&all))?;
+        writer.put_synced(MARKER, MARKER_TEXT)?;
         Ok(writer)
     }
 
@@ -230,17 +230,32 @@ impl TreeWriter {
             }
         }
         let sums = sums_of(&self.now);
-        self.put(SUMS, &sums)?;
+        self.put_synced(SUMS, &sums)?;
         self.sync()?;
         Ok(removed)
     }
 
     fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), TreeError> {
+        self.put_after(path, bytes, |_| Ok(()))
+    }
+
+    /// The same, by which the next run goes: it is never there without its bytes.
+    fn put_synced(&mut self, path: &str, bytes: &[u8]) -> Result<(), TreeError> {
+        self.put_after(path, bytes, |file| durable::sync_file(file.as_file(), file.path()))
+    }
+
+    fn put_after(
+        &mut self,
+        path: &str,
+        bytes: &[u8],
+        before_it_is_named: impl FnOnce(&tempfile::NamedTempFile) -> io::Result<()>,
+    ) -> Result<(), TreeError> {
         let target = self.root.join(path);
         self.make_directory_of(&target)?;
         let put = || -> io::Result<()> {
             let temporary = self.temporary()?;
             durable::append(temporary.as_file(), temporary.path(), bytes)?;
+            before_it_is_named(&temporary)?;
             durable::name(temporary.into_temp_path(), &target)
         };
         put().map_err(failed(&target))
