@@ -229,6 +229,10 @@ impl TreeWriter {
                 }
             }
         }
+        // What comes back with a power loss has to be known to the next run.
+        if removed > 0 {
+            self.sync()?;
+        }
         let sums = sums_of(&self.now);
         self.put_synced(SUMS, &sums)?;
         self.sync()?;
