@@ -1,7 +1,7 @@
 //! index.tar.gz: a tree that is taken can be served, and is the same tree for who reads that.
 
 use crate::mending::{choice, gzip, with_right_sums};
-use opam_keep::opam::{Tree, TreeLimits, edits, findings, fits_index, write_index};
+use opam_keep::opam::{Blocks, Tree, TreeLimits, edits, findings, fits_index, write_index};
 
 /// A repository that reads is within the limits, and reads back from what is written of it.
 pub fn index(input: &[u8]) {
@@ -25,8 +25,12 @@ pub fn index(input: &[u8]) {
     if tree.files().any(|(path, _)| !fits_index(path)) {
         return;
     }
-    let written = write_index(tree.files().map(|(path, content)| (path, &content[..])));
-    let written = written.expect("a tree whose paths fit can be written");
+    let write = |before: &Blocks| {
+        let files = tree.files().map(|(path, content)| (path, &content[..]));
+        write_index(files, before).expect("a tree whose paths fit can be written")
+    };
+    let (written, blocks) = write(&Blocks::default());
+    assert_eq!(write(&blocks).0, written, "blocks of an index before change no byte");
     let again = Tree::from_index(&written, &TreeLimits::default()).expect("it reads back");
     assert!(tree.files().eq(again.files()) && tree.versions().eq(again.versions()));
 }
