@@ -2,7 +2,7 @@
 
 use crate::Corpus;
 use flate2::read::GzDecoder;
-use opam_keep::opam::{Tree, TreeLimits, edits, write_index};
+use opam_keep::opam::{Blocks, Tree, TreeLimits, edits, write_index};
 use std::io::{self, Read as _};
 use world::{Kind, Package, Recorded, Repo};
 
@@ -57,13 +57,14 @@ fn files(corpus: &Corpus, tree: &Tree) -> io::Result<()> {
 fn index(corpus: &Corpus, tree: &Tree, package: &opam_keep::opam::Package) -> io::Result<()> {
     let repo = tree.files().filter(|(path, _)| path.as_str() == "repo");
     let files = repo.chain(tree.version_files(package));
-    let Ok(gz) = write_index(files.map(|(path, content)| (path, &content[..]))) else {
+    let files = files.map(|(path, content)| (path, &content[..]));
+    let Ok((gz, _)) = write_index(files, &Blocks::default()) else {
         return Ok(());
     };
     let mut tar = Vec::new();
     GzDecoder::new(&gz[..]).read_to_end(&mut tar)?;
     // The last byte says what is made of the others.
-    for (choice, bytes) in [(0, gz), (1, tar.clone()), (2, tar)] {
+    for (choice, bytes) in [(0, gz.to_vec()), (1, tar.clone()), (2, tar)] {
         if bytes.len() <= LARGEST {
             corpus.add("index", [&bytes[..], &[choice]].concat())?;
         }
