@@ -11,7 +11,8 @@ pub fn mirror_toml(bytes: &[u8]) {
     match parse(text, path, std::iter::empty(), Purpose::Serving) {
         Ok(config) => {
             assert!(!config.repository.is_empty());
-            let again = parse(text, path, std::iter::empty(), Purpose::Serving).expect("it was taken before");
+            let again = parse(text, path, std::iter::empty(), Purpose::Serving)
+                .expect("it was taken before");
             assert_eq!(format!("{again:?}"), format!("{config:?}"));
             let offline = ("OPAM_KEEP_UPSTREAM__OFFLINE".to_owned(), "true".to_owned());
             let config = parse(text, path, std::iter::once(offline), Purpose::Serving);
