@@ -79,23 +79,16 @@ impl Seek for Trickle<'_> {
 
 #[test]
 fn how_far_a_damaged_archive_can_be_read_does_not_depend_on_its_reader() {
-    // So little that a decoder is given all of it at once, by a reader that gives much.
-    let files = (0..60_u32).map(|file| {
-        let numbers = (0..20_u32).map(|line| (file * 20 + line).wrapping_mul(2_654_435_761));
-        numbers.map(|number| format!("let it = {number}\n")).collect::<String>()
-    });
-    let tar = files.enumerate().fold(Tar::package("foo-1.0"), |tar, (name, text)| {
-        tar.file(&format!("foo-1.0/{name}"), text.as_bytes())
-    });
-    let tar = tar.bytes();
-    for mut damaged in [gz(&tar), bz2(&tar), xz(&tar), zst(&tar)] {
-        let late = damaged.len() * 3 / 4;
-        damaged[late..late + 64].fill(0xff);
-        let listing = listed(&damaged);
-        assert!(listing.problem.is_some(), "{:?}", listing.format);
-        let slowly = list(&mut Trickle(Cursor::new(&damaged)), &Limits::default()).unwrap();
-        assert_eq!(slowly, listing);
-    }
+    // All of the archive, and then what no decoder takes. It is so little that a decoder that is
+    // given it at once meets the damage before it has handed anything out.
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&Tar::package("foo-1.0").bytes()).unwrap();
+    encoder.flush().unwrap();
+    let mut damaged = encoder.get_ref().clone();
+    damaged.push(0xff);
+    let listing = listed(&damaged);
+    assert!(listing.problem.is_some());
+    assert_eq!(list(&mut Trickle(Cursor::new(&damaged)), &Limits::default()).unwrap(), listing);
 }
 
 #[derive(Clone, Debug)]
