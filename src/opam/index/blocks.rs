@@ -69,7 +69,8 @@ fn blocks(
     let block = |compress: &mut Compress, range: &Range<usize>| {
         let window = &text[range.start.saturating_sub(WINDOW)..range.start];
         let text = &text[range.clone()];
-        let name = Sha256::of_parts(&[window, text]);
+        // Where the one ends and the other begins is part of what a block is made of.
+        let name = Sha256::of_parts(&[&(window.len() as u64).to_le_bytes(), window, text]);
         let block = match before.0.get(&name) {
             Some(block) => block.clone(),
             None => compressed(compress, window, text)?,
@@ -126,3 +127,22 @@ const WINDOW: usize = 32 << 10;
 /// More takes far longer and gains little.
 const LEVEL: u32 = 7;
 const SPARE: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_block_is_not_taken_for_one_that_begins_elsewhere_in_the_same_bytes() {
+        let text: Vec<u8> = (0..9_000_u32).flat_map(u32::to_be_bytes).collect();
+        let (start, end) = (WINDOW + 1_000, text.len());
+        let (_, before) = gzip(&text, &[start, end], &Blocks::default()).unwrap();
+        // The same window and the same block one after the other, cut at another place.
+        let other = &text[start - WINDOW..];
+        let (gz, _) = gzip(other, &[10_000, other.len()], &before).unwrap();
+        let mut read = Vec::new();
+        flate2::read::GzDecoder::new(&gz[..]).read_to_end(&mut read).unwrap();
+        assert!(read == other, "{} of {} bytes", read.len(), other.len());
+    }
+}
