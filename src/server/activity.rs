@@ -58,20 +58,15 @@ impl Activity {
             before = now;
         }
     }
-
-    /// The same body, whose chunks count.
-    pub(super) fn watch<B>(self, body: B) -> Watched<B> {
-        Watched { body, activity: self }
-    }
 }
 
 /// A request that is being answered, until this is dropped.
 pub(super) struct Answering(Activity);
 
 impl Answering {
-    /// The same body, with whose end the answer is over.
+    /// The same body, whose chunks count, and with whose end the answer is over.
     pub(super) fn until_sent<B>(self, body: B) -> Sent<B> {
-        Sent { body, _answering: self }
+        Sent { body, answering: self }
     }
 }
 
@@ -82,10 +77,11 @@ impl Drop for Answering {
     }
 }
 
-/// A body with whose end a request is answered.
+/// A body whose chunks count as activity of its connection, and with whose end a request is
+/// answered.
 pub(super) struct Sent<B> {
     body: B,
-    _answering: Answering,
+    answering: Answering,
 }
 
 impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Sent<B> {
@@ -96,33 +92,7 @@ impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Sent<B> 
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A body whose chunks count as activity of its connection.
-pub(super) struct Watched<B> {
-    body: B,
-    activity: Activity,
-}
-
-impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Watched<B> {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.activity.tick();
+        self.answering.0.tick();
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -154,6 +124,21 @@ mod tests {
         let begun = Instant::now();
         activity.ceased(patience).await;
         let after = begun.elapsed() - Duration::from_secs(20 * 50);
+        assert!((patience..=2 * patience).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_does_not_idle_while_it_answers() {
+        let activity = Activity::default();
+        let patience = Duration::from_secs(30);
+        let answering = activity.answering();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(500)).await;
+            drop(answering);
+        });
+        let begun = Instant::now();
+        activity.idled(patience).await;
+        let after = begun.elapsed() - Duration::from_secs(500);
         assert!((patience..=2 * patience).contains(&after), "{after:?}");
     }
 }

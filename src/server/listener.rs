@@ -224,11 +224,10 @@ async fn serve_http2(
     let activity = Activity::default();
     let seen = activity.clone();
     let service = hyper::service::service_fn(move |request| {
-        let (server, peer, activity) = (current.load_full(), peer.clone(), seen.clone());
-        activity.tick();
+        let (server, peer, answering) = (current.load_full(), peer.clone(), seen.answering());
         async move {
             let response = server.respond(request, &peer).await;
-            Ok::<_, std::convert::Infallible>(response.map(|body| activity.watch(body)))
+            Ok::<_, std::convert::Infallible>(response.map(|body| answering.until_sent(body)))
         }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
