@@ -161,6 +161,7 @@ fn lists_say_what_each_of_their_lines_is_about() {
     let page = shown(&mut keep, "/lab/packages/needs-hello/needs-hello.2.0");
     let (before, _) = page.split_once("<h2>opam file").expect("the page shows the opam file");
     assert!(before.contains(">hello</a>") && !before.contains("&#34;hello&#34;"), "{page}");
+    assert!(!before.contains("></code>"), "what has no condition has no empty one: {page}");
     let page = shown(&mut keep, "/divergences?state=accepted");
     assert!(page.contains("There is none") && !page.contains("None"), "{page}");
 }
