@@ -91,6 +91,20 @@ fn how_far_a_damaged_archive_can_be_read_does_not_depend_on_its_reader() {
     assert_eq!(list(&mut Trickle(Cursor::new(&damaged)), &Limits::default()).unwrap(), listing);
 }
 
+#[test]
+fn an_entry_longer_than_it_claims_is_told_of_alike_whatever_its_reader() {
+    let content = [b'x'; 200];
+    let mut zip = zip_with(&[("p/a", 0o644, &content)], rawzip::CompressionMethod::STORE);
+    // The size in the header before the data and in the directory.
+    for (signature, at) in [(b"PK\x03\x04", 22), (b"PK\x01\x02", 24)] {
+        let header = zip.windows(4).position(|it| it == signature).unwrap();
+        zip[header + at..][..4].copy_from_slice(&5_u32.to_le_bytes());
+    }
+    let listing = listed(&zip);
+    assert!(listing.problem.is_some());
+    assert_eq!(list(&mut Trickle(Cursor::new(&zip)), &Limits::default()).unwrap(), listing);
+}
+
 #[derive(Clone, Debug)]
 enum Mutation {
     Set(Index, u8),

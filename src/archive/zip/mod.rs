@@ -218,14 +218,15 @@ fn problem(error: rawzip::Error) -> Problem {
     }
 }
 
-/// A source that is read at offsets.
+/// A source that is read at offsets, and fully: what is said of an entry that is longer than it
+/// claims depends on how much is read at once.
 struct Shared<'s, 'i>(RefCell<&'s mut Source<'i>>);
 
 impl ReaderAt for Shared<'_, '_> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut source = self.0.borrow_mut();
         source.seek(SeekFrom::Start(offset))?;
-        source.read(buffer)
+        read_full(*source, buffer)
     }
 }
 
