@@ -69,7 +69,8 @@ impl Filled {
             let serve = serve.stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = serve.spawn().expect("the binary can be run");
             let address = ([127, 0, 0, 1], self.port).into();
-            while !is_listening(address) {
+            // The first start listens before it has a certificate.
+            while !(is_listening(address) && self.keep.ca().exists()) {
                 std::thread::sleep(Duration::from_micros(500));
             }
             let client = raw::Client::new(address, &self.keep.ca());
@@ -196,7 +197,7 @@ fn digests(number: usize) -> Digests {
 fn package(number: usize) -> Package {
     let name = format!("package-{number}");
     if number % 2 == 1 {
-        return Package::bare(&name, "1.0");
+        return Package::bare(&name, "1.0").synopsis(&name);
     }
     // Most archives are small, and most bytes are in large ones.
     let size = if number.is_multiple_of(400) { 5_000_000 } else { 20_000 };

@@ -255,8 +255,13 @@ impl Declarations {
         Ok(declarations)
     }
 
-    pub(super) fn archives(&self) -> Vec<DeclaredArchive> {
-        self.archives.values().cloned().collect()
+    /// The archives by what tells them apart, see [`DeclaredArchive::id`].
+    pub(super) fn archives(&self) -> &BTreeMap<Sha256, DeclaredArchive> {
+        &self.archives
+    }
+
+    pub(super) fn into_archives(self) -> impl Iterator<Item = DeclaredArchive> {
+        self.archives.into_values()
     }
 
     /// The archives by what a mirror calls them, see [`source_name`].

@@ -22,6 +22,7 @@ impl Keeper {
     /// Measures for as long as it runs; again only after something was added.
     pub(super) async fn measure(&self) {
         let mut growth = self.store.growth();
+        tokio::time::sleep(AT_FIRST).await;
         loop {
             let begun = Instant::now();
             let layout = self.store.layout().clone();
@@ -42,6 +43,8 @@ impl Keeper {
     }
 }
 
+/// How long a start is left alone.
+const AT_FIRST: Duration = Duration::from_secs(1);
 /// The time between two measurements, in measurements: of a large store they take seconds.
 const SHARE: u32 = 100;
 const MIN_PAUSE: Duration = Duration::from_secs(5);

@@ -11,6 +11,7 @@ mod attempt;
 pub mod audit;
 pub mod browse;
 mod built_index;
+mod differing;
 pub mod divergences;
 pub mod edited;
 mod evidence;

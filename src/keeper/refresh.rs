@@ -217,6 +217,7 @@ impl Repository {
             blocking(move || -> Result<Review, RefreshError> {
                 let before = Before {
                     served: read_list(&store, &served.snapshot.admitted)?,
+                    versions: served.snapshot.versions,
                     strengthened: strengthened(&store, &served.snapshot)?,
                     departed: departed(&store, &served)?,
                 };
@@ -356,18 +357,19 @@ impl Repository {
             tracing::warn!(repository = self.name(), more, "versions not served: see status");
         }
         let caches = caches(&self.settings, upstream_repo.as_deref());
-        let alone = self.declaring.lock().await;
+        let served = Arc::new(Served::new(indexes, repo, snapshot, entry, caches));
+        // Whoever asks for an archive of it waits until the catalog knows them.
+        let _alone = self.declaring.lock().await;
+        self.served.store(Some(Arc::clone(&served)));
         let (store, name) = (store.clone(), self.name().to_owned());
         let rewrite = self.place.as_ref().map(Place::now);
-        let served = blocking(move || -> Result<_, RefreshError> {
-            declare(&store, &name, snapshot.admitted, &archives)?;
-            let served = Served::new(indexes, repo, snapshot, entry, caches);
+        let remember = move || {
             let recipe = Recipe::new(&name, &served.snapshot, rewrite.as_ref());
-            built_index::keep(&store, &recipe, &served);
-            Ok(served)
-        });
-        self.served.store(Some(Arc::new(served.await??)));
-        drop(alone);
+            let keep = || built_index::keep(&store, &recipe, &served);
+            let declare = || declare(&store, &name, served.snapshot.admitted, &archives);
+            rayon::join(declare, keep).0
+        };
+        blocking(remember).await??;
         Ok(Refreshed::Admitted { entry, versions })
     }
 }

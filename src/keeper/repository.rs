@@ -2,9 +2,9 @@
 
 use super::admit::{self, Admission, AdmitError, Declarations};
 use super::built_index::{self, Recipe};
+use super::differing::Differing;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
-use super::review;
 use super::served::Served;
 use super::serving::{self, Indexes, Place};
 use super::sources;
@@ -183,8 +183,6 @@ impl Repository {
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.
-        let recipe = Recipe::new(name, &snapshot, self.place.as_ref().map(Place::now).as_ref());
-        let is_as_before = snapshot.index.is_some() || built_index::find(store, &recipe).is_some();
         let Loaded { served, refused, held } = self.load(store, entry, snapshot)?;
         let declared = store.lookup(|catalog| catalog.declared_state(name))?;
         if declared != Some(served.snapshot.admitted) {
@@ -193,6 +191,7 @@ impl Repository {
         // What is held may have been accepted since, what was refused may be allowed, and what is
         // made in another way may leave out other versions: upstream's state is looked at again.
         let revision = self.revision_of(&served.snapshot);
+        let is_as_before = !served.index.is_built_here();
         let revision = revision.filter(|_| held.is_empty() && refused.is_empty() && is_as_before);
         self.served.store(Some(Arc::new(served)));
         Ok(Health { revision, refused, held, ..Health::default() })
@@ -266,7 +265,7 @@ pub(super) fn declare(
     declarations: &Declarations,
 ) -> Result<(), RefreshError> {
     let (archives, named) = (declarations.archives(), declarations.named());
-    Ok(store.lookup(|catalog| catalog.declare(name, state, &archives, named))?)
+    Ok(store.lookup(|catalog| catalog.declare(name, state, archives, named))?)
 }
 
 /// The same, from the files of an admitted snapshot.
@@ -297,9 +296,9 @@ pub(super) fn held(
     refused: &[(String, String)],
 ) -> Vec<String> {
     let refused: HashSet<&str> = refused.iter().map(|(package, _)| package.as_str()).collect();
-    let mut held = review::differing(admitted, files);
-    held.retain(|package| !refused.contains(package.as_str()));
-    held
+    let differing = Differing::between(admitted, files);
+    let differing = differing.packages().map(ToString::to_string);
+    differing.filter(|package| !refused.contains(package.as_str())).collect()
 }
 
 pub(super) fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {

@@ -4,10 +4,10 @@
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
 use super::admit::{AdmitError, main_checksums, read_file};
+use super::differing::{Differing, Files, versions};
 use super::file_list::FileList;
 use crate::config::{Policy, Rule};
-use crate::digest::Sha256;
-use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles, find_versions};
+use crate::opam::{self, Edit, EditKind, RepoPath, Tree, VersionFiles};
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,13 +38,12 @@ pub(super) struct ReviewedEdit {
     pub after: FileList,
 }
 
-/// A version's files by their path below its directory.
-pub(super) type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
-
 /// What a new state is compared with.
 pub(super) struct Before {
     /// The files as they were admitted.
     pub served: FileList,
+    /// How many versions they are.
+    pub versions: u64,
     /// Those of them that were served with more checksums.
     pub strengthened: FileList,
     /// The files of versions which were served once: one that comes back is compared with what it
@@ -66,17 +65,12 @@ pub(super) fn review(
     policy: &Policy,
     repository: &str,
 ) -> Result<Review, AdmitError> {
-    let Before { served, strengthened, departed } = before;
-    let (before, after) = (by_version(served), by_version(files));
-    let (strengthened, departed) = (by_version(strengthened), by_version(departed));
-    let mut review = Review { versions: before.len() as u64, ..Review::default() };
-    let packages: BTreeSet<&Package> = before.keys().chain(after.keys()).collect();
-    for package in packages {
-        let (was, is) = (before.get(package), after.get(package));
+    let differing = Differing::between(&before.served, files);
+    let departed = versions(&before.departed);
+    let mut review = Review { versions: before.versions, ..Review::default() };
+    for package in differing.packages() {
+        let (was, is) = (differing.was.get(package), differing.is.get(package));
         review.removed += u64::from(is.is_none());
-        if is_same(was, is) {
-            continue;
-        }
         review.differs = true;
         let last = was.or_else(|| departed.get(package));
         let was_files = last.map(|files| read(files, blobs)).transpose()?;
@@ -84,7 +78,8 @@ pub(super) fn review(
         let edit = Edit::between(package, was_files.as_ref(), is_files.as_ref());
         let Some(mut edit) = edit else { continue };
         // What was added here is what the pin is: to say otherwise is to say another archive.
-        if let Some((_, was)) = strengthened.get(package).and_then(|files| files.get("opam"))
+        let opam = was.and_then(|files| files.get("opam"));
+        if let Some(was) = opam.and_then(|(path, _)| before.strengthened.0.get(*path))
             && let Some(is) = upstream.opam_file(package)
             && contradicts(&read_file(blobs, was)?, is)
         {
@@ -144,47 +139,11 @@ pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitE
 
 /// The files of versions that are in `departed` or were `served` and are no longer `admitted`.
 pub(super) fn departed(departed: &FileList, served: &FileList, admitted: &FileList) -> FileList {
-    let admitted = by_version(admitted);
-    let versions = by_version(departed).into_iter().chain(by_version(served));
-    let gone = versions.filter(|(package, _)| !admitted.contains_key(package));
-    gone.flat_map(|(_, files)| list(Some(&files)).0).collect()
-}
-
-/// The versions whose files differ, or that only one of the two has.
-pub(super) fn differing(one: &FileList, other: &FileList) -> Vec<String> {
-    let (one, other) = (by_version(one), by_version(other));
-    let packages: BTreeSet<&Package> = one.keys().chain(other.keys()).collect();
-    let differs = |package: &&&Package| !is_same(one.get(**package), other.get(**package));
-    packages.iter().filter(differs).map(|package| package.to_string()).collect()
-}
-
-/// The files of each version.
-pub(super) fn by_version(files: &FileList) -> BTreeMap<Package, Files<'_>> {
-    // It was a tree before, so no version is there twice.
-    let versions = find_versions(files.0.keys()).unwrap_or_default();
-    let of_version = |(package, directory): (Package, RepoPath)| {
-        let prefix = format!("{directory}/");
-        let start = (std::ops::Bound::Included(prefix.as_str()), std::ops::Bound::Unbounded);
-        let below = files.0.range::<str, _>(start).map_while(|(path, name)| {
-            let below = path.as_str().strip_prefix(prefix.as_str())?;
-            Some((below, (path, *name)))
-        });
-        (package, below.collect())
-    };
-    versions.into_iter().map(of_version).collect()
-}
-
-/// Whether two states of a version have the same files, wherever its directory lies.
-fn is_same(was: Option<&Files<'_>>, is: Option<&Files<'_>>) -> bool {
-    match (was, is) {
-        (Some(was), Some(is)) => {
-            let content = |(path, (_, name))| (path, name);
-            was.iter()
-                .map(|it| content((*it.0, *it.1)))
-                .eq(is.iter().map(|it| content((*it.0, *it.1))))
-        }
-        (was, is) => was.is_none() && is.is_none(),
-    }
+    let differing = Differing::between(served, admitted);
+    let departed = versions(departed);
+    let gone = departed.iter().chain(&differing.was);
+    let gone = gone.filter(|(package, _)| !differing.is.contains_key(package));
+    gone.flat_map(|(_, files)| list(Some(files)).0).collect()
 }
 
 fn read(files: &Files<'_>, blobs: &Blobs) -> Result<VersionFiles, AdmitError> {

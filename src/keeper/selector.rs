@@ -120,7 +120,7 @@ pub(super) fn select(
         let list = matcher.filter(&list);
         selected.versions += list.0.len() as u64;
         let declarations = Declarations::of_list(blobs, &list)?;
-        selected.archives.extend(grouped(&name, declarations.archives()));
+        selected.archives.extend(grouped(&name, declarations.into_archives()));
     }
     selected.unknown = matcher.unused();
     Ok(selected)
@@ -178,7 +178,7 @@ impl Matcher {
 }
 
 /// Puts together what has a checksum in common, so that it is fetched once.
-fn grouped(repository: &str, archives: Vec<DeclaredArchive>) -> Vec<SelectedArchive> {
+fn grouped(repository: &str, archives: impl IntoIterator<Item = DeclaredArchive>) -> Vec<SelectedArchive> {
     let mut groups: Vec<SelectedArchive> = Vec::new();
     let mut group_of: HashMap<Checksum, usize> = HashMap::new();
     for archive in archives {

@@ -36,6 +36,13 @@ pub struct ServedIndex {
     pub blocks: Blocks,
 }
 
+impl ServedIndex {
+    /// Whether this process built it, and did not find it in the store.
+    pub(super) fn is_built_here(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+}
+
 impl From<Bytes> for ServedIndex {
     fn from(bytes: Bytes) -> Self {
         Self { name: Sha256::of(&bytes), bytes, blocks: Blocks::default() }

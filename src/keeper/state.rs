@@ -17,6 +17,7 @@ use crate::opam::{Rewrite, Tree, TreeLimits};
 use crate::store::Store;
 use crate::upstream::repository::{Fetched, Revision};
 use bytes::Bytes;
+use rayon::prelude::*;
 
 /// One state of an upstream, read and not judged yet.
 pub(super) struct State {
@@ -49,7 +50,9 @@ impl State {
                 (super::raw_files::tree(files).map_err(|error| refused(&error))?, None, revision)
             }
         };
-        let files = tree.files().map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
+        let files: Vec<_> = tree.files().collect();
+        let named = files.into_par_iter().map(|(path, bytes)| (path.clone(), Sha256::of(bytes)));
+        let files = FileList(named.collect());
         let index = index.filter(|_| mode == Mode::Verbatim);
         Ok(Some(Self { tree, files, index, revision }))
     }

@@ -105,7 +105,7 @@ impl StaticFiles {
             }
             let is_kept = |archive: &&_| kept.find(archive).is_some();
             let archives = declarations.archives();
-            files.missing += (archives.len() - archives.iter().filter(is_kept).count()) as u64;
+            files.missing += (archives.len() - archives.values().filter(is_kept).count()) as u64;
         }
         Ok(files)
     }
@@ -135,7 +135,7 @@ impl StaticFiles {
         kept: &Kept,
         is_rewritten: bool,
     ) {
-        for archive in declarations.archives() {
+        for archive in declarations.archives().values() {
             for checksum in &archive.checksums {
                 if let Some(blob) = kept.by_checksum.get(checksum) {
                     self.archives.insert(cache_path(prefix, checksum), *blob);

@@ -9,11 +9,11 @@ use super::version_sources::VersionSources;
 use crate::digest::Digests;
 use crate::ledger::entry::{Entry, Pin};
 use crate::opam::{
-    ArchiveSource, Checksum, DeclaredChecksums, OpamFile, Package, RepoPath, Role, Strength, Tree,
+    ArchiveSource, Checksum, OpamFile, Package, RepoPath, Role, Strength, Tree,
     archive_sources, strengthen,
 };
 use crate::store::Store;
-use crate::store::catalog::{Catalog, DeclaredArchive, IndexError, Kept};
+use crate::store::catalog::{Catalog, IndexError, Kept};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -112,13 +112,13 @@ pub(super) fn served_otherwise(
         strengthened.0.keys().filter_map(package_of).map(|it| it.to_string()).collect();
     store.lookup(|catalog| {
         let mut otherwise = BTreeSet::new();
-        for (name, DeclaredArchive { checksums, .. }) in catalog.named_archives(repository)? {
-            let strength = DeclaredChecksums::new(checksums.clone()).strength();
-            if strength != Strength::Weak || strong.contains(&name) {
-                continue;
-            }
+        for (name, checksums) in catalog.weak_archives(repository)? {
             // The name of an extra source has a slash; it never gains any.
-            if refuses_weak || (!name.contains('/') && kept(catalog, &checksums)?.is_some()) {
+            let gains = || match name.contains('/') {
+                true => Ok(false),
+                false => kept(catalog, checksums.as_slice()).map(|kept| kept.is_some()),
+            };
+            if !strong.contains(&name) && (refuses_weak || gains()?) {
                 otherwise.insert(name);
             }
         }

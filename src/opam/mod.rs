@@ -39,5 +39,6 @@ pub use source::{
     archive_sources, patches, source_name, strengthen,
 };
 pub use syntax::{OpamFile, SyntaxError};
-pub use tree::{Tree, TreeError, TreeLimits, find_versions};
+pub use tree::{Tree, TreeError, TreeLimits};
+pub(crate) use path::ancestors;
 pub use wanted::{Wanted, WantedError};

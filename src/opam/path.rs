@@ -55,7 +55,7 @@ impl RepoPath {
 }
 
 /// The directories above a path, innermost first.
-pub(super) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(parent(path), |path| parent(path))
 }
 

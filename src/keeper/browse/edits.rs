@@ -1,10 +1,12 @@
 //! Tells the catalog how each version changed from snapshot to snapshot, as they come.
 
 use super::super::repository::{blocking, read_list};
+use crate::keeper::differing::Differing;
 use crate::keeper::file_list::FileList;
 use crate::keeper::refresh::RefreshError;
-use crate::keeper::{Keeper, Repository, review};
+use crate::keeper::{Keeper, Repository};
 use crate::ledger::entry::{Entry, Snapshot};
+use crate::opam::Package;
 use crate::store::Store;
 use crate::store::catalog::{FileEdit, VersionEdit};
 use std::sync::Arc;
@@ -82,11 +84,9 @@ fn note_next(
 
 /// Every version whose files differ.
 pub(super) fn edits(before: &FileList, after: &FileList) -> Vec<VersionEdit> {
-    let differing = review::differing(before, after);
-    let (before, after) = (review::by_version(before), review::by_version(after));
-    let edit = |package: String| {
-        let parsed = package.parse().ok()?;
-        let (was, is) = (before.get(&parsed), after.get(&parsed));
+    let differing = Differing::between(before, after);
+    let edit = |package: &Package| {
+        let (was, is) = (differing.was.get(package), differing.is.get(package));
         let mut files: Vec<FileEdit> = Vec::new();
         for (below, (path, name)) in was.into_iter().flatten() {
             let now = is.and_then(|files| files.get(below)).map(|(_, name)| *name);
@@ -101,9 +101,9 @@ pub(super) fn edits(before: &FileList, after: &FileList) -> Vec<VersionEdit> {
             }
         }
         files.truncate(VersionEdit::MAX_FILES);
-        Some(VersionEdit { package, files })
+        VersionEdit { package: package.to_string(), files }
     };
-    differing.into_iter().filter_map(edit).collect()
+    differing.packages().map(edit).collect()
 }
 
 /// A list that can't be read says nothing; the log says that it can't.

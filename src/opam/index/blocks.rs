@@ -25,6 +25,13 @@ struct Block {
     crc: Arc<Crc>,
 }
 
+impl Blocks {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Compresses `text`, of which `cuts` are the ends of the blocks, the last one its own end.
 pub(super) fn gzip(
     text: &[u8],

@@ -136,7 +136,7 @@ const OPAM: &str = "opam";
 ///
 /// # Errors
 /// [`TreeError::VersionTwice`].
-pub fn find_versions<'a>(
+fn find_versions<'a>(
     files: impl Iterator<Item = &'a RepoPath>,
 ) -> Result<Vec<(Package, RepoPath)>, TreeError> {
     let mut versions = Vec::new();

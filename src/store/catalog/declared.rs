@@ -3,9 +3,10 @@
 use super::index::{Change, IndexError, Table};
 use super::{Catalog, checksum_key, put};
 use crate::digest::Sha256;
-use crate::opam::Checksum;
+use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 /// An archive as the admitted metadata of one repository declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,32 +65,26 @@ impl Catalog {
         Ok(self.archives(repository, Table::Package, name.as_bytes())?.pop())
     }
 
-    /// All archives by their names. Reads whole tables.
+    /// The names of the archives that only weak checksums vouch for, with those checksums.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn named_archives(
+    pub fn weak_archives(
         &self,
         repository: &str,
-    ) -> Result<Vec<(String, DeclaredArchive)>, IndexError> {
-        let (index, start) = (self.index(), key(repository, &[]));
-        let archives: HashMap<Vec<u8>, Vec<u8>> =
-            index.scan(Table::Archive, &start)?.into_iter().collect();
-        let mut named = Vec::new();
-        for (name, id) in index.scan(Table::Package, &start)? {
-            let name = name.get(start.len()..).and_then(|name| std::str::from_utf8(name).ok());
-            let archive = archives.get(&key(repository, &id));
-            let archive = archive.and_then(|value| serde_json::from_slice(value).ok());
-            if let Some((name, archive)) = name.zip(archive) {
-                named.push((name.to_owned(), archive));
-            }
-        }
-        Ok(named)
+    ) -> Result<Vec<(String, DeclaredChecksums)>, IndexError> {
+        let start = key(repository, &[]);
+        let weak = self.index().scan(Table::Weak, &start)?.into_iter().filter_map(|(key, value)| {
+            let name = std::str::from_utf8(key.get(start.len()..)?).ok()?.to_owned();
+            let checksums = serde_json::from_slice(&value).ok()?;
+            Some((name, DeclaredChecksums::new(checksums)))
+        });
+        Ok(weak.collect())
     }
 
     /// Replaces what `repository` declares; only what differs is written.
     ///
-    /// `named` maps names to archives, all of which are in `archives` too.
+    /// `archives` are by their ids; `named` maps names to them.
     ///
     /// # Errors
     /// When the index fails.
@@ -97,12 +92,11 @@ impl Catalog {
         &self,
         repository: &str,
         state: Sha256,
-        archives: &[DeclaredArchive],
+        archives: &BTreeMap<Sha256, DeclaredArchive>,
         named: &BTreeMap<String, Sha256>,
     ) -> Result<(), IndexError> {
-        let mut wanted: BTreeMap<(Table, Vec<u8>), Vec<u8>> = BTreeMap::new();
-        for archive in archives {
-            let id = archive.id();
+        let mut wanted: HashMap<(Table, Vec<u8>), Vec<u8>> = HashMap::new();
+        for (id, archive) in archives {
             let value = serde_json::to_vec(archive).unwrap_or_default();
             wanted.insert((Table::Archive, key(repository, id.as_bytes())), value);
             for checksum in &archive.checksums {
@@ -116,27 +110,30 @@ impl Catalog {
         }
         for (name, id) in named {
             let key = key(repository, name.as_bytes());
+            let weak = archives.get(id).map(|archive| &archive.checksums);
+            let weak = weak.filter(|it| strength(it) == Strength::Weak);
+            if let Some(value) = weak.and_then(|checksums| serde_json::to_vec(checksums).ok()) {
+                wanted.insert((Table::Weak, key.clone()), value);
+            }
             wanted.insert((Table::Package, key), id.as_bytes().to_vec());
         }
         // One index throughout: another one that takes its place has other things unchanged.
         let index = self.index();
         let mut changes = Vec::new();
-        let mut unchanged = BTreeSet::new();
-        for table in [Table::Archive, Table::DeclaredChecksum, Table::Package] {
-            for (key, value) in index.scan(table, &key(repository, &[]))? {
-                let key = (table, key);
-                match wanted.get(&key) {
-                    Some(new) if *new == value => drop(unchanged.insert(key)),
-                    Some(_) => {}
-                    None => changes.push(Change::Remove(key.0, key.1)),
+        for table in [Table::Archive, Table::DeclaredChecksum, Table::Package, Table::Weak] {
+            index.visit(table, &key(repository, &[]), &mut |key, value| {
+                let key = (table, key.to_vec());
+                match wanted.entry(key) {
+                    Entry::Occupied(new) if new.get() == value => drop(new.remove()),
+                    Entry::Occupied(_) => {}
+                    Entry::Vacant(gone) => {
+                        let (table, key) = gone.into_key();
+                        changes.push(Change::Remove(table, key));
+                    }
                 }
-            }
+            })?;
         }
-        for ((table, key), value) in wanted {
-            if !unchanged.contains(&(table, key.clone())) {
-                changes.push(Change::Put(table, key, value));
-            }
-        }
+        changes.extend(wanted.into_iter().map(|((table, key), value)| Change::Put(table, key, value)));
         changes.push(put(Table::Meta, &state_key(repository), state.as_bytes().to_vec()));
         index.apply(changes)
     }
@@ -156,6 +153,10 @@ impl Catalog {
         }
         Ok(archives)
     }
+}
+
+fn strength(checksums: &[Checksum]) -> Strength {
+    DeclaredChecksums::new(checksums.to_vec()).strength()
 }
 
 fn key(repository: &str, subject: &[u8]) -> Vec<u8> {

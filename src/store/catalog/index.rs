@@ -27,6 +27,7 @@ pub(super) enum Table {
     DeclaredChecksum = b'c',
     Archive = b'a',
     Package = b'n',
+    Weak = b'w',
 }
 
 /// One change of the index.

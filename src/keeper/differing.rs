@@ -1,0 +1,175 @@
+//! Which versions differ between two lists of files: found at the paths that differ, so that it
+//! costs next to nothing where two lists of a large repository are almost the same.
+
+use super::file_list::FileList;
+use crate::digest::Sha256;
+use crate::opam::{Package, RepoPath, ancestors};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+
+/// A version's files by their path below its directory.
+pub(super) type Files<'a> = BTreeMap<&'a str, (&'a RepoPath, Sha256)>;
+
+/// The versions that have a file at a path where two lists differ, as each of the lists has them.
+pub(super) struct Differing<'a> {
+    pub was: BTreeMap<Package, Files<'a>>,
+    pub is: BTreeMap<Package, Files<'a>>,
+}
+
+impl<'a> Differing<'a> {
+    pub(super) fn between(one: &'a FileList, other: &'a FileList) -> Self {
+        let paths = differing_paths(one, other);
+        Self { was: versions_at(one, &paths), is: versions_at(other, &paths) }
+    }
+
+    /// The versions whose files differ, wherever their directories lie, or that only one of the
+    /// lists has.
+    pub(super) fn packages(&self) -> impl Iterator<Item = &Package> {
+        let packages: BTreeSet<&Package> = self.was.keys().chain(self.is.keys()).collect();
+        packages.into_iter().filter(|package| self.was_files(package) != self.is_files(package))
+    }
+
+    fn was_files(&self, package: &Package) -> Option<Vec<(&str, Sha256)>> {
+        self.was.get(package).map(contents)
+    }
+
+    fn is_files(&self, package: &Package) -> Option<Vec<(&str, Sha256)>> {
+        self.is.get(package).map(contents)
+    }
+}
+
+/// All versions of a list.
+pub(super) fn versions(list: &FileList) -> BTreeMap<Package, Files<'_>> {
+    versions_at(list, &list.0.keys().map(RepoPath::as_str).collect::<Vec<_>>())
+}
+
+fn contents<'a>(files: &Files<'a>) -> Vec<(&'a str, Sha256)> {
+    files.iter().map(|(below, (_, name))| (*below, *name)).collect()
+}
+
+/// The paths that only one of two lists has, or that have another file in each.
+fn differing_paths<'a>(one: &'a FileList, other: &'a FileList) -> Vec<&'a str> {
+    let (mut one, mut other) = (one.0.iter().peekable(), other.0.iter().peekable());
+    let mut paths = Vec::new();
+    loop {
+        let order = match (one.peek(), other.peek()) {
+            (None, None) => return paths,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+        };
+        let was = if order.is_le() { one.next() } else { None };
+        let is = if order.is_ge() { other.next() } else { None };
+        if was != is {
+            paths.extend(was.or(is).map(|(path, _)| path.as_str()));
+        }
+    }
+}
+
+/// The versions of a list that are what they are because of one of these paths.
+fn versions_at<'a>(list: &'a FileList, paths: &[&str]) -> BTreeMap<Package, Files<'a>> {
+    let mut directories: BTreeSet<&str> =
+        paths.iter().filter_map(|path| version_directory(list, path)).collect();
+    // Whether there is an opam file says what the directories below are.
+    let outer: HashSet<&str> = paths.iter().filter_map(|path| path.strip_suffix(OPAM)).collect();
+    let outermost = outer.iter().filter(|it| !ancestors(it).any(|above| outer.contains(above)));
+    for directory in outermost {
+        let below = below(list, directory).filter(|(_, path, _)| path.as_str().ends_with(OPAM));
+        directories.extend(below.filter_map(|(_, path, _)| version_directory(list, path.as_str())));
+    }
+    let version = |directory: &str| {
+        let package = name(directory).parse().ok()?;
+        let files = below(list, directory).map(|(below, path, name)| (below, (path, name)));
+        Some((package, files.collect()))
+    };
+    directories.into_iter().filter_map(version).collect()
+}
+
+/// The directory of the version that a path belongs to, by the rules of a tree: the outermost one
+/// that has an opam file, if its name is a version's.
+fn version_directory<'p>(list: &FileList, path: &'p str) -> Option<&'p str> {
+    let has_opam = |directory: &&str| list.0.contains_key(format!("{directory}{OPAM}").as_str());
+    let outermost = ancestors(path).filter(has_opam).last()?;
+    name(outermost).parse::<Package>().is_ok().then_some(outermost)
+}
+
+/// The files below a directory, each with its path there.
+fn below<'a>(
+    list: &'a FileList,
+    directory: &str,
+) -> impl Iterator<Item = (&'a str, &'a RepoPath, Sha256)> + use<'a> {
+    let prefix = format!("{directory}/");
+    let start = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+    list.0.range::<str, _>(start).map_while(move |(path, name)| {
+        Some((path.as_str().strip_prefix(prefix.as_str())?, path, *name))
+    })
+}
+
+fn name(directory: &str) -> &str {
+    directory.rsplit_once('/').map_or(directory, |(_, name)| name)
+}
+
+const OPAM: &str = "/opam";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::opam::{Tree, TreeError, TreeLimits};
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    /// All versions of a list, found in the way of trees; none if it is no tree's.
+    fn found(list: &FileList) -> Option<BTreeMap<Package, Files<'_>>> {
+        let files = list.0.keys().map(|path| (path.clone(), Bytes::from_static(b"x")));
+        let tree = match Tree::from_files(files, &TreeLimits::default()) {
+            Ok(tree) => tree,
+            Err(TreeError::Empty) => return Some(BTreeMap::new()),
+            Err(_) => return None,
+        };
+        let files = |directory: &RepoPath| {
+            below(list, directory.as_str()).map(|(below, path, name)| (below, (path, name)))
+        };
+        let version = |(package, directory): (&Package, _)| {
+            (package.clone(), files(directory).collect())
+        };
+        Some(tree.versions().map(version).collect())
+    }
+
+    fn list() -> impl Strategy<Value = FileList> {
+        let path = "packages(/(a|a\\.1|b|b\\.2|files)){0,3}/(opam|url|x)";
+        proptest::collection::btree_map(path, 0_u8..2, 0..12).prop_map(|files| {
+            let file = |(path, content): (String, u8)| {
+                (path.parse().unwrap(), Sha256::of(&[content]))
+            };
+            files.into_iter().map(file).collect()
+        })
+    }
+
+    fn is_a_tree(list: &FileList) -> bool {
+        found(list).is_some()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2048))]
+        #[test]
+        fn what_differs_is_what_differs_between_all_versions(
+            one in list().prop_filter("a tree", is_a_tree),
+            other in list().prop_filter("a tree", is_a_tree),
+        ) {
+            let (was, is) = (found(&one).unwrap(), found(&other).unwrap());
+            let differs = |package: &&Package| {
+                was.get(*package).map(contents) != is.get(*package).map(contents)
+            };
+            let all: BTreeSet<&Package> = was.keys().chain(is.keys()).collect();
+            let expected: Vec<&Package> = all.into_iter().filter(differs).collect();
+            let differing = Differing::between(&one, &other);
+            prop_assert_eq!(differing.packages().collect::<Vec<_>>(), expected.clone());
+            for package in expected {
+                prop_assert_eq!(differing.was.get(package), was.get(package));
+                prop_assert_eq!(differing.is.get(package), is.get(package));
+            }
+            prop_assert_eq!(versions(&one), was);
+        }
+    }
+}
