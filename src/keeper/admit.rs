@@ -128,10 +128,7 @@ impl Admission {
         }
         let upstream_repo = upstream.tree.repo_file().cloned();
         let files = upstream.files.clone();
-        let mut admitted = match std::ptr::eq(tree, &upstream.tree) {
-            true => files.clone(),
-            false => tree.files().map(|(path, it)| (path.clone(), Sha256::of(it))).collect(),
-        };
+        let mut admitted = list(tree, upstream);
         if let Some(index) = upstream_index {
             versions += refused.len() as u64;
             return Ok(Self {
@@ -181,6 +178,18 @@ impl Admission {
             Mode::Verbatim => "verbatim",
         }
     }
+}
+
+/// The list of the files of `tree`, of which most are upstream's.
+fn list(tree: &Tree, upstream: &State) -> FileList {
+    let name = |(path, bytes): (&RepoPath, &Bytes)| {
+        let theirs = upstream.tree.file(path.as_str());
+        let is_theirs =
+            theirs.is_some_and(|it| it.as_ptr() == bytes.as_ptr() && it.len() == bytes.len());
+        let name = upstream.files.0.get(path).filter(|_| is_theirs);
+        (path.clone(), name.copied().unwrap_or_else(|| Sha256::of(bytes)))
+    };
+    tree.files().map(name).collect()
 }
 
 /// Takes in one version's archives, unless no client should see the version.

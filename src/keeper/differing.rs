@@ -44,6 +44,17 @@ pub(super) fn versions(list: &FileList) -> BTreeMap<Package, Files<'_>> {
     versions_at(list, &list.0.keys().map(RepoPath::as_str).collect::<Vec<_>>())
 }
 
+/// How many versions a list has.
+pub(super) fn count(list: &FileList) -> usize {
+    let directories: HashSet<&str> =
+        list.0.keys().filter_map(|path| path.as_str().strip_suffix(OPAM)).collect();
+    let is_version = |directory: &&&str| {
+        name(directory).parse::<Package>().is_ok()
+            && !ancestors(directory).any(|outer| directories.contains(outer))
+    };
+    directories.iter().filter(is_version).count()
+}
+
 fn contents<'a>(files: &Files<'a>) -> Vec<(&'a str, Sha256)> {
     files.iter().map(|(below, (_, name))| (*below, *name)).collect()
 }
@@ -130,18 +141,16 @@ mod tests {
         let files = |directory: &RepoPath| {
             below(list, directory.as_str()).map(|(below, path, name)| (below, (path, name)))
         };
-        let version = |(package, directory): (&Package, _)| {
-            (package.clone(), files(directory).collect())
-        };
+        let version =
+            |(package, directory): (&Package, _)| (package.clone(), files(directory).collect());
         Some(tree.versions().map(version).collect())
     }
 
     fn list() -> impl Strategy<Value = FileList> {
         let path = "packages(/(a|a\\.1|b|b\\.2|files)){0,3}/(opam|url|x)";
         proptest::collection::btree_map(path, 0_u8..2, 0..12).prop_map(|files| {
-            let file = |(path, content): (String, u8)| {
-                (path.parse().unwrap(), Sha256::of(&[content]))
-            };
+            let file =
+                |(path, content): (String, u8)| (path.parse().unwrap(), Sha256::of(&[content]));
             files.into_iter().map(file).collect()
         })
     }
@@ -169,6 +178,7 @@ mod tests {
                 prop_assert_eq!(differing.was.get(package), was.get(package));
                 prop_assert_eq!(differing.is.get(package), is.get(package));
             }
+            prop_assert_eq!(count(&one), was.len());
             prop_assert_eq!(versions(&one), was);
         }
     }

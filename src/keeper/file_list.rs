@@ -6,6 +6,7 @@
 use crate::digest::Sha256;
 use crate::opam::RepoPath;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use thiserror::Error;
 
 /// The files of a repository by path, each by the name of its blob.
@@ -25,8 +26,13 @@ impl FileList {
 
     /// The list as it is kept.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let lines = self.0.iter().map(|(path, name)| format!("{name}  {path}\n"));
-        lines.collect::<String>().into_bytes()
+        let size = self.0.keys().map(|path| LONGER_BY + path.as_str().len()).sum();
+        let mut text = String::with_capacity(size);
+        for (path, name) in &self.0 {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "{name}  {path}");
+        }
+        text.into_bytes()
     }
 
     /// Reads a list back.
@@ -45,6 +51,9 @@ impl FileList {
         Ok(Self(files))
     }
 }
+
+/// By how much a line is longer than its path.
+const LONGER_BY: usize = 64 + "  \n".len();
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,9 @@
 use super::admit::{Admission, AdmitError, repo_path};
 use super::built_index::{self, Recipe};
 use super::file_list::FileList;
-use super::repository::{Repository, blocking, caches, declare, held, read_list, strengthened};
+use super::repository::{
+    Repository, apart, blocking, caches, declare, held, read_list, strengthened,
+};
 use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::serving::Place;
@@ -172,7 +174,7 @@ impl Repository {
     ) -> Result<(Refreshed, Option<News>), RefreshError> {
         let fetched = self.source.fetch(known.as_ref()).await?;
         let mode = self.settings.mode;
-        let state = blocking(move || State::read(fetched, mode)).await??;
+        let state = apart(move || State::read(fetched, mode)).await??;
         let Some(state) = state else { return Ok((Refreshed::Unchanged, None)) };
         let state = Arc::new(state);
         let verdict = match self.served() {
@@ -182,7 +184,7 @@ impl Repository {
         let (previous, copy, shared) = (self.served(), store.clone(), Arc::clone(&state));
         let (policy, rewrite) = (Arc::clone(policy), self.place.as_ref().map(Place::now));
         let browse = self.browse.clone();
-        let preparing = blocking(move || {
+        let preparing = apart(move || {
             let (previous, rewrite, browse) =
                 (previous.as_deref(), rewrite.as_ref(), browse.as_deref());
             prepare(&shared, verdict, previous, &copy, &policy, rewrite, browse)
@@ -214,10 +216,9 @@ impl Repository {
         let reviewing = {
             let (state, served, store) = (Arc::clone(state), Arc::clone(served), store.clone());
             let (policy, name) = (Arc::clone(policy), self.name().to_owned());
-            blocking(move || -> Result<Review, RefreshError> {
+            apart(move || -> Result<Review, RefreshError> {
                 let before = Before {
                     served: read_list(&store, &served.snapshot.admitted)?,
-                    versions: served.snapshot.versions,
                     strengthened: strengthened(&store, &served.snapshot)?,
                     departed: departed(&store, &served)?,
                 };
@@ -369,7 +370,7 @@ impl Repository {
             let declare = || declare(&store, &name, served.snapshot.admitted, &archives);
             rayon::join(declare, keep).0
         };
-        blocking(remember).await??;
+        apart(remember).await??;
         Ok(Refreshed::Admitted { entry, versions })
     }
 }

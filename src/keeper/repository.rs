@@ -21,6 +21,7 @@ use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::oneshot;
 use url::Url;
 
 /// A repository that is mirrored; lives as long as the keeper.
@@ -155,7 +156,7 @@ impl Repository {
         // Whoever held it may have declared this state, or another one that is served now.
         let Some(served) = self.undeclared(store)? else { return Ok(()) };
         let (store, name) = (store.clone(), self.name().to_owned());
-        blocking(move || declare_again(&store, &name, &served.snapshot)).await?
+        apart(move || declare_again(&store, &name, &served.snapshot)).await?
     }
 
     /// What is served, if the catalog does not know its archives.
@@ -316,6 +317,25 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RefreshError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| RefreshError::Store(error.to_string()))
+}
+
+/// Does work on all of a repository, by all cores and off the reactor.
+///
+/// The threads end with it: what is freed on a thread that lives on is kept for its next work, and
+/// a refresh takes many times the memory that a mirror needs until the next one.
+pub(super) async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RefreshError> {
+    let failed = |error: &dyn std::fmt::Display| RefreshError::Store(error.to_string());
+    let threads = rayon::ThreadPoolBuilder::new()
+        .thread_name(|_| "repository".to_owned())
+        // Whoever waits for the work is told.
+        .panic_handler(drop)
+        .build()
+        .map_err(|error| failed(&error))?;
+    let (done, result) = oneshot::channel();
+    threads.spawn(move || drop(done.send(work())));
+    result.await.map_err(|_| failed(&"the work panicked"))
 }
 
 /// As large as the file may be when it is admitted.

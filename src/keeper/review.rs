@@ -4,16 +4,16 @@
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
 use super::admit::{AdmitError, main_checksums, read_file};
-use super::differing::{Differing, Files, versions};
+use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
 use crate::config::{Policy, Rule};
-use crate::opam::{self, Edit, EditKind, RepoPath, Tree, VersionFiles};
+use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles};
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How a new state differs from what is served.
-#[derive(Default)]
 pub(super) struct Review {
     /// The edits that the policy does not let through silently, sorted by package.
     pub edits: Vec<ReviewedEdit>,
@@ -42,8 +42,6 @@ pub(super) struct ReviewedEdit {
 pub(super) struct Before {
     /// The files as they were admitted.
     pub served: FileList,
-    /// How many versions they are.
-    pub versions: u64,
     /// Those of them that were served with more checksums.
     pub strengthened: FileList,
     /// The files of versions which were served once: one that comes back is compared with what it
@@ -67,16 +65,15 @@ pub(super) fn review(
 ) -> Result<Review, AdmitError> {
     let differing = Differing::between(&before.served, files);
     let departed = versions(&before.departed);
-    let mut review = Review { versions: before.versions, ..Review::default() };
-    for package in differing.packages() {
+    let packages: Vec<&Package> = differing.packages().collect();
+    let removed = packages.iter().filter(|package| !differing.is.contains_key(package)).count();
+    let review = |package: &&Package| -> Result<Option<ReviewedEdit>, AdmitError> {
         let (was, is) = (differing.was.get(package), differing.is.get(package));
-        review.removed += u64::from(is.is_none());
-        review.differs = true;
         let last = was.or_else(|| departed.get(package));
         let was_files = last.map(|files| read(files, blobs)).transpose()?;
         let is_files = VersionFiles::of(upstream, package);
         let edit = Edit::between(package, was_files.as_ref(), is_files.as_ref());
-        let Some(mut edit) = edit else { continue };
+        let Some(mut edit) = edit else { return Ok(None) };
         // What was added here is what the pin is: to say otherwise is to say another archive.
         let opam = was.and_then(|files| files.get("opam"));
         if let Some(was) = opam.and_then(|(path, _)| before.strengthened.0.get(*path))
@@ -87,12 +84,17 @@ pub(super) fn review(
         }
         let name = package.to_string();
         let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
-        if let Some(rule @ (Rule::Warn | Rule::Hold)) = rules.max() {
-            let (before, served, after) = (list(last), list(was), list(is));
-            review.edits.push(ReviewedEdit { edit, rule, before, served, after });
-        }
-    }
-    Ok(review)
+        let rule = rules.max().filter(|rule| matches!(rule, Rule::Warn | Rule::Hold));
+        let (before, served, after) = (list(last), list(was), list(is));
+        Ok(rule.map(|rule| ReviewedEdit { edit, rule, before, served, after }))
+    };
+    let edits = packages.par_iter().map(review).filter_map(Result::transpose);
+    Ok(Review {
+        edits: edits.collect::<Result<_, _>>()?,
+        versions: count(&before.served) as u64,
+        removed: removed as u64,
+        differs: !packages.is_empty(),
+    })
 }
 
 /// Whether the archive of one opam file has a checksum of a kind that the other has with another

@@ -178,7 +178,10 @@ impl Matcher {
 }
 
 /// Puts together what has a checksum in common, so that it is fetched once.
-fn grouped(repository: &str, archives: impl IntoIterator<Item = DeclaredArchive>) -> Vec<SelectedArchive> {
+fn grouped(
+    repository: &str,
+    archives: impl IntoIterator<Item = DeclaredArchive>,
+) -> Vec<SelectedArchive> {
     let mut groups: Vec<SelectedArchive> = Vec::new();
     let mut group_of: HashMap<Checksum, usize> = HashMap::new();
     for archive in archives {

@@ -92,16 +92,26 @@ pub(super) fn prepare(
         (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
     };
     let tree = tree.as_ref().unwrap_or(&state.tree);
-    let sources = VersionSources::of_tree(tree);
-    let stronger = match index {
-        // What is signed is served as it is.
-        Some(_) => Stronger::default(),
-        None => Stronger::of(tree, &sources, store)?,
+    let keep_files = || {
+        let files = state.files.0.values().zip(state.tree.files());
+        blobs.put_all(files.map(|(name, (_, bytes))| (*name, &bytes[..])))
     };
-    let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
-    let (sources, stronger) = (&sources[..], &stronger);
-    let making = Making { sources, stronger, refuses_weak, rewrite, browse, previous };
-    let admission = Admission::of(state, tree, index.clone(), &making)?;
+    let make = || -> Result<_, RefreshError> {
+        let sources = VersionSources::of_tree(tree);
+        let stronger = match index {
+            // What is signed is served as it is.
+            Some(_) => Stronger::default(),
+            None => Stronger::of(tree, &sources, store)?,
+        };
+        let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
+        let (sources, added) = (&sources[..], &stronger);
+        let making = Making { sources, stronger: added, refuses_weak, rewrite, browse, previous };
+        let admission = Admission::of(state, tree, index.clone(), &making)?;
+        Ok((admission, stronger))
+    };
+    let (kept, made) = rayon::join(keep_files, make);
+    kept?;
+    let (admission, stronger) = made?;
     let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
     let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
     let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
@@ -122,15 +132,13 @@ pub(super) fn prepare(
                 departed_name = Some(blobs.put(&gone.to_bytes())?);
             }
         }
-        let contents = admission.files.0.values().zip(state.tree.files());
         let lists = [
             (Sha256::of(&admission.repo), &admission.repo[..]),
             (files_name, &files[..]),
             (admitted_name, &admitted[..]),
         ];
-        let kept = contents
-            .map(|(name, (_, bytes))| (*name, &bytes[..]))
-            .chain(lists)
+        let kept = lists
+            .into_iter()
             .chain(stronger.files.values().map(|bytes| (Sha256::of(bytes), &bytes[..])))
             .chain(
                 strengthened_name.iter().zip(&strengthened).map(|(name, list)| (*name, &list[..])),

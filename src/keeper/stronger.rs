@@ -9,8 +9,8 @@ use super::version_sources::VersionSources;
 use crate::digest::Digests;
 use crate::ledger::entry::{Entry, Pin};
 use crate::opam::{
-    ArchiveSource, Checksum, OpamFile, Package, RepoPath, Role, Strength, Tree,
-    archive_sources, strengthen,
+    ArchiveSource, Checksum, OpamFile, Package, RepoPath, Role, Strength, Tree, archive_sources,
+    strengthen,
 };
 use crate::store::Store;
 use crate::store::catalog::{Catalog, IndexError, Kept};

@@ -32,8 +32,10 @@ impl VersionSources {
         versions
             .into_par_iter()
             .map(|package| {
-                tree.opam_file(package)
-                    .map_or(Self::Unreadable, |opam| Self::of_file(package, opam.clone()))
+                // A copy: the parts of a file share its memory, and all files that of the tree, so
+                // that the cores would wait for each other at every one.
+                let copy = |opam: &Bytes| Self::of_file(package, Bytes::copy_from_slice(opam));
+                tree.opam_file(package).map_or(Self::Unreadable, copy)
             })
             .collect()
     }

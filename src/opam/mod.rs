@@ -32,6 +32,7 @@ pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFi
 pub use findings::{Finding, FindingKind, findings};
 pub use index::{Blocks, IndexError, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
+pub(crate) use path::ancestors;
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
 pub use repo_file::rewrite_repo_file;
 pub use source::{
@@ -40,5 +41,4 @@ pub use source::{
 };
 pub use syntax::{OpamFile, SyntaxError};
 pub use tree::{Tree, TreeError, TreeLimits};
-pub(crate) use path::ancestors;
 pub use wanted::{Wanted, WantedError};

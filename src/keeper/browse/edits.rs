@@ -1,6 +1,6 @@
 //! Tells the catalog how each version changed from snapshot to snapshot, as they come.
 
-use super::super::repository::{blocking, read_list};
+use super::super::repository::{apart, read_list};
 use crate::keeper::differing::Differing;
 use crate::keeper::file_list::FileList;
 use crate::keeper::refresh::RefreshError;
@@ -32,7 +32,7 @@ impl Keeper {
         let mut before = None;
         loop {
             let (store, name) = (self.store.clone(), repository.name().to_owned());
-            let noting = blocking(move || note_next(&store, &name, before)).await;
+            let noting = apart(move || note_next(&store, &name, before)).await;
             match noting?? {
                 Some(next) => before = Some(next),
                 None => return Ok(()),

@@ -4,7 +4,7 @@ use super::Standing;
 use crate::digest::Sha256;
 use crate::keeper::admit::{AdmitError, Declarations};
 use crate::keeper::refresh::RefreshError;
-use crate::keeper::repository::{blocking, read_list};
+use crate::keeper::repository::{apart, read_list};
 use crate::keeper::{Keeper, Missing, Repository, Served};
 use crate::ledger::entry::{Entry, Snapshot};
 use crate::opam::Checksum;
@@ -180,7 +180,7 @@ impl Keeper {
         }
         let _place = self.past_states.builds.acquire().await;
         let (store, shared) = (self.store.clone(), Arc::clone(repository));
-        let built = blocking(move || read_state(&store, &shared, entry)).await;
+        let built = apart(move || read_state(&store, &shared, entry)).await;
         let state = Arc::new(built.and_then(|built| built).map_err(|error| missing(&error))?);
         self.past_states.keep(entry, &state);
         tracing::info!(repository = repository.name(), entry, "past state built");

@@ -10,8 +10,8 @@ use crate::digest::Sha256;
 use bytes::Bytes;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The compressed blocks of an index, each by the hash of what it was made of.
@@ -32,16 +32,9 @@ impl Blocks {
     }
 }
 
-/// Compresses `text`, of which `cuts` are the ends of the blocks, the last one its own end.
-pub(super) fn gzip(
-    text: &[u8],
-    cuts: &[usize],
-    before: &Blocks,
-) -> Result<(Bytes, Blocks), IndexError> {
-    let starts = std::iter::once(0).chain(cuts.iter().copied());
-    let ranges: Vec<Range<usize>> =
-        starts.zip(cuts).map(|(start, end)| start..*end).filter(|it| !it.is_empty()).collect();
-    let blocks = blocks(text, &ranges, before)?;
+/// Compresses texts, one after the other, each as a block.
+pub(super) fn gzip(texts: &[Vec<u8>], before: &Blocks) -> Result<(Bytes, Blocks), IndexError> {
+    let blocks = blocks(texts, before)?;
     let length = blocks.iter().map(|(_, block)| block.compressed.len()).sum::<usize>();
     let mut gz = Vec::with_capacity(HEADER.len() + length + END.len() + 8);
     gz.extend_from_slice(&HEADER);
@@ -67,15 +60,10 @@ pub(super) fn gzip(
 }
 
 /// Every block with its name, in order.
-fn blocks(
-    text: &[u8],
-    ranges: &[Range<usize>],
-    before: &Blocks,
-) -> Result<Vec<(Sha256, Block)>, IndexError> {
+fn blocks(texts: &[Vec<u8>], before: &Blocks) -> Result<Vec<(Sha256, Block)>, IndexError> {
     let compressor = || Compress::new(Compression::new(LEVEL), false);
-    let block = |compress: &mut Compress, range: &Range<usize>| {
-        let window = &text[range.start.saturating_sub(WINDOW)..range.start];
-        let text = &text[range.clone()];
+    let block = |compress: &mut Compress, (at, text): (usize, &Vec<u8>)| {
+        let window = &*window(&texts[..at]);
         // Where the one ends and the other begins is part of what a block is made of.
         let name = Sha256::of_parts(&[&(window.len() as u64).to_le_bytes(), window, text]);
         let block = match before.0.get(&name) {
@@ -84,7 +72,20 @@ fn blocks(
         };
         Ok((name, block))
     };
-    ranges.par_iter().map_init(compressor, block).collect()
+    texts.par_iter().enumerate().map_init(compressor, block).collect()
+}
+
+/// What may be referred to after these texts: the end of them.
+fn window(texts: &[Vec<u8>]) -> Cow<'_, [u8]> {
+    let Some((last, earlier)) = texts.split_last() else { return Cow::default() };
+    match WINDOW.checked_sub(last.len()) {
+        None | Some(0) => Cow::Borrowed(&last[last.len().saturating_sub(WINDOW)..]),
+        Some(missing) => {
+            let earlier = window(earlier);
+            let end = &earlier[earlier.len().saturating_sub(missing)..];
+            Cow::Owned([end, last].concat())
+        }
+    }
 }
 
 fn compressed(compress: &mut Compress, window: &[u8], text: &[u8]) -> Result<Block, IndexError> {
@@ -143,13 +144,26 @@ mod tests {
     #[test]
     fn a_block_is_not_taken_for_one_that_begins_elsewhere_in_the_same_bytes() {
         let text: Vec<u8> = (0..9_000_u32).flat_map(u32::to_be_bytes).collect();
-        let (start, end) = (WINDOW + 1_000, text.len());
-        let (_, before) = gzip(&text, &[start, end], &Blocks::default()).unwrap();
+        let cut = |text: &[u8], at: usize| [text[..at].to_vec(), text[at..].to_vec()];
+        let start = WINDOW + 1_000;
+        let (_, before) = gzip(&cut(&text, start), &Blocks::default()).unwrap();
         // The same window and the same block one after the other, cut at another place.
         let other = &text[start - WINDOW..];
-        let (gz, _) = gzip(other, &[10_000, other.len()], &before).unwrap();
+        let (gz, _) = gzip(&cut(other, 10_000), &before).unwrap();
         let mut read = Vec::new();
         flate2::read::GzDecoder::new(&gz[..]).read_to_end(&mut read).unwrap();
         assert!(read == other, "{} of {} bytes", read.len(), other.len());
+    }
+
+    #[test]
+    fn a_window_is_the_end_of_all_that_came_before() {
+        let mut text = Vec::new();
+        let mut texts = Vec::new();
+        for length in [0, 10, WINDOW - 1, 1, 5, 2 * WINDOW, 7, WINDOW] {
+            let next: Vec<u8> = (0..length).map(|at| (at % 251 + texts.len()) as u8).collect();
+            text.extend_from_slice(&next);
+            texts.push(next);
+            assert!(*window(&texts) == text[text.len().saturating_sub(WINDOW)..]);
+        }
     }
 }

@@ -7,7 +7,11 @@ pub use blocks::Blocks;
 use super::path::RepoPath;
 use bytes::Bytes;
 use flate2::Crc;
+use rayon::prelude::*;
 use tar::{EntryType, Header};
+
+/// A file of an index.
+type File<'a> = (&'a RepoPath, &'a [u8]);
 
 /// The unit of a tar archive.
 const BLOCK: usize = 512;
@@ -33,8 +37,15 @@ pub fn write_index<'a>(
     if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(IndexError::Duplicate(pair[0].0.clone()));
     }
-    let (tar, cuts) = tar(&files)?;
-    blocks::gzip(&tar, &cuts, before)
+    let groups = groups(&files);
+    let mut blocks: Vec<Vec<u8>> =
+        groups.into_par_iter().map(tar).collect::<Result<_, IndexError>>()?;
+    let end = [0; 2 * BLOCK];
+    match blocks.last_mut() {
+        Some(last) => last.extend_from_slice(&end),
+        None => blocks.push(end.into()),
+    }
+    blocks::gzip(&blocks, before)
 }
 
 /// Whether an index can hold a file of this path.
@@ -56,24 +67,31 @@ pub enum IndexError {
     Compression(String),
 }
 
-/// The archive, and where its blocks end: before files whose names say so, so that what is added or
-/// removed moves no other end.
-fn tar(files: &[(&RepoPath, &[u8])]) -> Result<(Vec<u8>, Vec<usize>), IndexError> {
+/// The files of each block: cut before files whose names say so, so that what is added or removed
+/// moves no other cut.
+fn groups<'f, 'a>(files: &'f [File<'a>]) -> Vec<&'f [File<'a>]> {
+    let (mut groups, mut start, mut length) = (Vec::new(), 0, 0);
+    for (at, (path, content)) in files.iter().enumerate() {
+        if at > start && (is_cut_before(path) || length + content.len() > LONGEST) {
+            groups.extend(files.get(start..at));
+            (start, length) = (at, 0);
+        }
+        length += BLOCK + padded(content.len());
+    }
+    groups.extend(files.get(start..).filter(|last| !last.is_empty()));
+    groups
+}
+
+/// These files in a tar archive that does not end with them.
+fn tar(files: &[File<'_>]) -> Result<Vec<u8>, IndexError> {
     let size: usize = files.iter().map(|(_, content)| BLOCK + padded(content.len())).sum();
     let mut tar = Vec::with_capacity(size + 2 * BLOCK);
-    let mut cuts = Vec::new();
     for (path, content) in files {
-        let begins = cuts.last().copied().unwrap_or_default();
-        if is_cut_before(path) || tar.len() - begins + content.len() > LONGEST {
-            cuts.push(tar.len());
-        }
         tar.extend_from_slice(header(path, content.len())?.as_bytes());
         tar.extend_from_slice(content);
         tar.resize(padded(tar.len()), 0);
     }
-    tar.resize(tar.len() + 2 * BLOCK, 0);
-    cuts.push(tar.len());
-    Ok((tar, cuts))
+    Ok(tar)
 }
 
 fn is_cut_before(path: &RepoPath) -> bool {

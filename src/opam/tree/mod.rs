@@ -13,6 +13,7 @@ pub use error::TreeError;
 use super::package::Package;
 use super::path::{RepoPath, ancestors};
 use bytes::Bytes;
+use rayon::slice::ParallelSliceMut as _;
 use std::collections::{BTreeMap, HashSet};
 
 /// How much a repository may hold before it is refused; about six times the real one.
@@ -151,7 +152,7 @@ fn find_versions<'a>(
             versions.push((package, path));
         }
     }
-    versions.sort_unstable();
+    versions.par_sort_unstable();
     match versions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         None => Ok(versions),
         Some(pair) => Err(TreeError::VersionTwice {

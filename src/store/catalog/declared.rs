@@ -74,11 +74,12 @@ impl Catalog {
         repository: &str,
     ) -> Result<Vec<(String, DeclaredChecksums)>, IndexError> {
         let start = key(repository, &[]);
-        let weak = self.index().scan(Table::Weak, &start)?.into_iter().filter_map(|(key, value)| {
-            let name = std::str::from_utf8(key.get(start.len()..)?).ok()?.to_owned();
-            let checksums = serde_json::from_slice(&value).ok()?;
-            Some((name, DeclaredChecksums::new(checksums)))
-        });
+        let weak =
+            self.index().scan(Table::Weak, &start)?.into_iter().filter_map(|(key, value)| {
+                let name = std::str::from_utf8(key.get(start.len()..)?).ok()?.to_owned();
+                let checksums = serde_json::from_slice(&value).ok()?;
+                Some((name, DeclaredChecksums::new(checksums)))
+            });
         Ok(weak.collect())
     }
 
@@ -133,9 +134,16 @@ impl Catalog {
                 }
             })?;
         }
-        changes.extend(wanted.into_iter().map(|((table, key), value)| Change::Put(table, key, value)));
-        changes.push(put(Table::Meta, &state_key(repository), state.as_bytes().to_vec()));
-        index.apply(changes)
+        changes
+            .extend(wanted.into_iter().map(|((table, key), value)| Change::Put(table, key, value)));
+        changes.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
+        // Between the first and the last of them, it is of no state.
+        index.apply(vec![Change::Remove(Table::Meta, state_key(repository))])?;
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(AT_ONCE));
+            index.apply(std::mem::replace(&mut changes, rest))?;
+        }
+        index.apply(vec![put(Table::Meta, &state_key(repository), state.as_bytes().to_vec())])
     }
 
     fn archives(
@@ -154,6 +162,9 @@ impl Catalog {
         Ok(archives)
     }
 }
+
+/// So many changes are made at once: the index holds all that they replace until they are made.
+const AT_ONCE: usize = 1024;
 
 fn strength(checksums: &[Checksum]) -> Strength {
     DeclaredChecksums::new(checksums.to_vec()).strength()

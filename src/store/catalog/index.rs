@@ -37,6 +37,15 @@ pub(super) enum Change {
     Remove(Table, Vec<u8>),
 }
 
+impl Change {
+    /// What it changes.
+    pub(super) fn place(&self) -> (Table, &[u8]) {
+        match self {
+            Self::Put(table, key, _) | Self::Remove(table, key) => (*table, key),
+        }
+    }
+}
+
 /// A key, without its table's byte, and its value.
 pub(super) type Item = (Vec<u8>, Vec<u8>);
 
