@@ -28,7 +28,8 @@ fn main() -> ExitCode {
 fn miss() {
     let world = World::start();
     let packages: Vec<Package> = (0..ROUNDS).map(archive).collect();
-    world.publish(&Repo::new(packages.clone()));
+    // curl asks no cache first, so neither does the mirror.
+    world.publish(&Repo::new(packages.clone()).with_repo_file("opam-version: \"2.0\"\n"));
     let far = Distance::to(world.address(), ROUND_TRIP);
     let mut mirror = Mirror::of(&world);
     for host in world.hosts() {
