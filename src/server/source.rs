@@ -83,6 +83,14 @@ impl Source {
     /// # Errors
     /// What is wrong with it, in one sentence.
     pub(super) async fn load(&mut self) -> Result<Config, String> {
+        // It would drop every repository; who writes a file anew empties it first.
+        let is_empty = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|it| it.len() == 0);
+        if let Some(path) = self.file.as_ref().filter(is_empty) {
+            let path = path.display();
+            return Err(format!(
+                "{path} is empty: to serve the defaults alone, start anew with it"
+            ));
+        }
         let load = Arc::clone(&self.load);
         let loaded = tokio::task::spawn_blocking(move || look_and_load(&load)).await;
         let (config, named) =

@@ -125,22 +125,22 @@ impl TreeWriter {
 
     /// Whether an earlier run wrote these bytes to `path`, and they are there as it left them.
     ///
-    /// It doesn't read them: `sha256sum --check SHA256SUMS` does. Where the earlier run could link
-    /// to the blob's file, this is about that very file, which a healed blob is not any more. Its
-    /// last link is told from a copy by its mode: nobody may write to a blob.
+    /// A copy on another file system is not read: `sha256sum --check SHA256SUMS` does that. Where
+    /// the earlier run could link to the blob's file, this is about that very file, which a healed
+    /// blob is not any more; another file there must have the blob's bytes.
     pub fn is_current(&mut self, path: &str, blob: &Path) -> bool {
         let Some(name) = self.now.get(path).copied() else { return true };
         let target = self.root.join(path);
-        let (Ok(blob), Ok(found)) = (std::fs::metadata(blob), std::fs::symlink_metadata(&target))
+        let (Ok(kept), Ok(found)) = (std::fs::metadata(blob), std::fs::symlink_metadata(&target))
         else {
             return false;
         };
-        let is_copy =
-            found.dev() != blob.dev() || (found.nlink() == 1 && found.mode() & 0o200 != 0);
         let is_as_left = self.before.get(path) == Some(&name)
             && found.is_file()
-            && found.len() == blob.len()
-            && (is_copy || found.ino() == blob.ino());
+            && found.len() == kept.len()
+            && (found.dev() != kept.dev()
+                || found.ino() == kept.ino()
+                || have_same_bytes(blob, &target).unwrap_or(false));
         if is_as_left {
             self.written.entry(name).or_insert(target);
         }
@@ -344,6 +344,21 @@ fn read_sums(path: &Path, file: File) -> Result<BTreeMap<String, Sha256>, TreeEr
     Ok(files)
 }
 
+/// Whether two files hold the same.
+fn have_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
+    let (mut one, mut other) = (regular::open(one)?, regular::open(other)?);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    loop {
+        ours.clear();
+        theirs.clear();
+        one.by_ref().take(CHUNK).read_to_end(&mut ours)?;
+        other.by_ref().take(CHUNK).read_to_end(&mut theirs)?;
+        if ours != theirs || ours.is_empty() {
+            return Ok(ours == theirs);
+        }
+    }
+}
+
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     let path = path.to_owned();
     move |source| TreeError::Io { path, source }
@@ -359,3 +374,5 @@ const SUMS: &str = "SHA256SUMS";
 const WORK: &str = ".opam-keep-work-";
 /// Longest list that is read, in bytes.
 const MAX_SUMS: u64 = 1 << 30;
+/// So much of two files is compared at once.
+const CHUNK: u64 = 64 << 10;

@@ -56,7 +56,9 @@ fn a_certificate_that_is_none_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a file can be made");
     fs::write(file.path(), "no certificate").expect("a file can be written");
     let file = file.path().display().to_string();
-    let said = refused(&format!("[server]\ntls = {{ cert = \"{file}\", key = \"{file}\" }}\n"));
+    let said = refused(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\ntls = {{ cert = \"{file}\", key = \"{file}\" }}\n"
+    ));
     assert!(said.contains(&file), "{said}");
 }
 

@@ -90,6 +90,7 @@ fn a_bad_change_is_refused_with_its_reason_and_the_old_one_goes_on() {
     for (name, file, text, words) in [
         ("a mistake", "mirror.toml", format!("listn = 1\n{good}"), "listn"),
         ("no TOML", "mirror.toml", "[server".to_owned(), "mirror.toml:1"),
+        ("nothing", "mirror.toml", String::new(), "is empty"),
         ("a contradiction", "mirror.toml", good.replace("127.0.0.1:0", "x"), "x"),
         ("another's certificate", "cert.pem", other.cert, "belong together"),
         ("no certificate", "cert.pem", "nonsense".to_owned(), "PEM"),

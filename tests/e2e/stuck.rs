@@ -59,7 +59,8 @@ fn g4_sinks_of_every_kind_that_hang_keep_nobody_waiting_and_are_told_in_the_end(
         let listed = keep.run(&["alerts", "--json"]).ok();
         listed.matches("\"entry\":").count()
     };
-    assert_eq!(waiting(&keep), 3 * 2);
+    // One of them may have been stopped before it queued the last alert; it does so now.
+    within(PATIENCE, "all that waits", || (waiting(&keep) == 3 * 2).then_some(()));
     // The attempts under way hang on; those after the next start do not.
     keep.stop();
     world.be_honest(STUCK);
