@@ -48,7 +48,9 @@ impl<'de> Deserialize<'de> for SafeUrl {
         let text = String::deserialize(deserializer)?;
         // The text itself stays out of the message: it may hold a password.
         text.parse().map_err(|error| {
-            serde::de::Error::custom(format!("not a URL ({error}): write it as https://host/path"))
+            serde::de::Error::custom(format!(
+                "not a URL ({error}): write it as https://host/path, a directory as file:///path"
+            ))
         })
     }
 }

@@ -81,6 +81,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     }
     recipes.iter().for_each(print);
     if arguments.ci.is_none() {
+        for repository in context.config.repository.iter().skip(1) {
+            let name = &repository.name;
+            say!("# Another repository:  opam repository add {name} {url}/{name}");
+        }
         say!("# What to paste into CI:  opam-keep client --ci github|gitlab|docker|dune");
     }
     Ok(ExitCode::SUCCESS)

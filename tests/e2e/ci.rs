@@ -3,7 +3,7 @@
 use crate::runners::{
     build, in_image, makes_images, reads_yaml, run_gitlab, run_steps, set_runner, text, yaml,
 };
-use crate::{skip, start};
+use crate::{BINARY, skip, start};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -240,6 +240,20 @@ fn what_is_printed_for_people_is_what_is_printed_for_programs() {
     let job = Job::without_opam();
     let all = yaml(&job, &keep.run(&["client", "--ci", "github", "--url", &url]).ok());
     assert_eq!(all.as_array().map(Vec::len), Some(7), "{all}");
+}
+
+#[test]
+fn every_repository_can_be_pasted() {
+    let keep = Keep::stopped(BINARY);
+    let repository = |name| {
+        format!("[[repository]]\nname = \"{name}\"\nupstream = \"https://{name}.example\"\n")
+    };
+    keep.configure(&["first", "second", "third"].map(repository).concat());
+    let shown = keep.run(&["client", "--url", "https://keep.example"]).ok();
+    for name in ["second", "third"] {
+        let line = format!("  opam repository add {name} https://keep.example/{name}\n");
+        assert!(shown.contains(&line), "{shown}");
+    }
 }
 
 #[test]
