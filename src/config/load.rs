@@ -382,6 +382,14 @@ mod tests {
                 "mirror.toml:2:11: invalid value: string \"30x\", expected a duration longer",
             ),
             (
+                "[upstream]\ntimeout = 30\n",
+                "mirror.toml:2:11: invalid type: integer `30`, expected a duration longer",
+            ),
+            (
+                "[store]\nmin_free = 5\n",
+                "mirror.toml:2:12: invalid type: integer `5`, expected a size of at least",
+            ),
+            (
                 "[[repository]]\nname = \"cache\"\nupstream = \"https://x\"",
                 "mirror.toml:2:8: invalid value: string \"cache\"",
             ),

@@ -1,6 +1,6 @@
 //! Durations, sizes, names and address ranges, as people write them in mirror.toml.
 
-use serde::de::{Error, Unexpected};
+use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,15 +26,28 @@ impl From<Duration> for HumanDuration {
     }
 }
 
+/// Takes a text, and says what it should be where there is something else, such as a number.
+struct Text(&'static str);
+
+impl Visitor<'_> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+}
+
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        const EXPECTED: &str = "a duration longer than zero, such as \"30s\", \"15m\" or \"30d\"";
+        let text = deserializer.deserialize_str(Text(EXPECTED))?;
         match humantime::parse_duration(&text) {
             Ok(duration) if !duration.is_zero() => Ok(Self(duration)),
-            _ => Err(D::Error::invalid_value(
-                Unexpected::Str(&text),
-                &"a duration longer than zero, such as \"30s\", \"15m\" or \"30d\"",
-            )),
+            _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED)),
         }
     }
 }
@@ -87,13 +100,10 @@ impl FromStr for ByteSize {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|()| {
-            D::Error::invalid_value(
-                Unexpected::Str(&text),
-                &"a size of at least one byte, such as \"512KiB\", \"2GiB\" or \"10MB\"",
-            )
-        })
+        const EXPECTED: &str =
+            "a size of at least one byte, such as \"512KiB\", \"2GiB\" or \"10MB\"";
+        let text = deserializer.deserialize_str(Text(EXPECTED))?;
+        text.parse().map_err(|()| D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED))
     }
 }
 
@@ -156,13 +166,9 @@ impl FromStr for ByteRate {
 
 impl<'de> Deserialize<'de> for ByteRate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|()| {
-            D::Error::invalid_value(
-                Unexpected::Str(&text),
-                &"bytes a second, such as \"512KiB/s\" or \"2MiB/s\"",
-            )
-        })
+        const EXPECTED: &str = "bytes a second, such as \"512KiB/s\" or \"2MiB/s\"";
+        let text = deserializer.deserialize_str(Text(EXPECTED))?;
+        text.parse().map_err(|()| D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED))
     }
 }
 

@@ -127,7 +127,8 @@ impl TreeWriter {
     ///
     /// A copy on another file system is not read: `sha256sum --check SHA256SUMS` does that. Where
     /// the earlier run could link to the blob's file, this is about that very file, which a healed
-    /// blob is not any more; another file there must have the blob's bytes.
+    /// blob is not any more. A copy is told from its last link by its mode, as nobody may write to a
+    /// blob, and by its bytes.
     pub fn is_current(&mut self, path: &str, blob: &Path) -> bool {
         let Some(name) = self.now.get(path).copied() else { return true };
         let target = self.root.join(path);
@@ -135,12 +136,14 @@ impl TreeWriter {
         else {
             return false;
         };
+        let is_copy = || {
+            let looks_so = found.nlink() == 1 && found.mode() & 0o200 != 0;
+            looks_so && have_same_bytes(blob, &target).unwrap_or(false)
+        };
         let is_as_left = self.before.get(path) == Some(&name)
             && found.is_file()
             && found.len() == kept.len()
-            && (found.dev() != kept.dev()
-                || found.ino() == kept.ino()
-                || have_same_bytes(blob, &target).unwrap_or(false));
+            && (found.dev() != kept.dev() || found.ino() == kept.ino() || is_copy());
         if is_as_left {
             self.written.entry(name).or_insert(target);
         }
