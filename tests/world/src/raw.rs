@@ -283,4 +283,5 @@ pub(crate) fn is_open(
 }
 
 const LITTLE_ROOM: usize = 16 * 1024;
-const PATIENCE: Duration = Duration::from_secs(60);
+/// More than the server itself gives an upstream that never gets done.
+const PATIENCE: Duration = Duration::from_secs(100);
