@@ -46,13 +46,15 @@ pub(super) fn versions(list: &FileList) -> BTreeMap<Package, Files<'_>> {
 
 /// How many versions a list has.
 pub(super) fn count(list: &FileList) -> usize {
-    let directories: HashSet<&str> =
-        list.0.keys().filter_map(|path| path.as_str().strip_suffix(OPAM)).collect();
-    let is_version = |directory: &&&str| {
-        name(directory).parse::<Package>().is_ok()
-            && !ancestors(directory).any(|outer| directories.contains(outer))
-    };
+    let directories = opam_directories(list);
+    let is_version =
+        |it: &&&str| version_directory(&directories, &format!("{it}{OPAM}")) == Some(it);
     directories.iter().filter(is_version).count()
+}
+
+/// The directories that have an opam file.
+fn opam_directories(list: &FileList) -> HashSet<&str> {
+    list.0.keys().filter_map(|path| path.as_str().strip_suffix(OPAM)).collect()
 }
 
 fn contents<'a>(files: &Files<'a>) -> Vec<(&'a str, Sha256)> {
@@ -80,14 +82,16 @@ fn differing_paths<'a>(one: &'a FileList, other: &'a FileList) -> Vec<&'a str> {
 
 /// The versions of a list that are what they are because of one of these paths.
 fn versions_at<'a>(list: &'a FileList, paths: &[&str]) -> BTreeMap<Package, Files<'a>> {
+    let with_opam = opam_directories(list);
     let mut directories: BTreeSet<&str> =
-        paths.iter().filter_map(|path| version_directory(list, path)).collect();
+        paths.iter().filter_map(|path| version_directory(&with_opam, path)).collect();
     // Whether there is an opam file says what the directories below are.
     let outer: HashSet<&str> = paths.iter().filter_map(|path| path.strip_suffix(OPAM)).collect();
     let outermost = outer.iter().filter(|it| !ancestors(it).any(|above| outer.contains(above)));
     for directory in outermost {
         let below = below(list, directory).filter(|(_, path, _)| path.as_str().ends_with(OPAM));
-        directories.extend(below.filter_map(|(_, path, _)| version_directory(list, path.as_str())));
+        directories
+            .extend(below.filter_map(|(_, path, _)| version_directory(&with_opam, path.as_str())));
     }
     let version = |directory: &str| {
         let package = name(directory).parse().ok()?;
@@ -99,9 +103,8 @@ fn versions_at<'a>(list: &'a FileList, paths: &[&str]) -> BTreeMap<Package, File
 
 /// The directory of the version that a path belongs to, by the rules of a tree: the outermost one
 /// that has an opam file, if its name is a version's.
-fn version_directory<'p>(list: &FileList, path: &'p str) -> Option<&'p str> {
-    let has_opam = |directory: &&str| list.0.contains_key(format!("{directory}{OPAM}").as_str());
-    let outermost = ancestors(path).filter(has_opam).last()?;
+fn version_directory<'p>(with_opam: &HashSet<&str>, path: &'p str) -> Option<&'p str> {
+    let outermost = ancestors(path).filter(|it| with_opam.contains(it)).last()?;
     name(outermost).parse::<Package>().is_ok().then_some(outermost)
 }
 
