@@ -19,6 +19,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
@@ -319,7 +320,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| RefreshError::Store(error.to_string()))
 }
 
-/// Does work on all of a repository, by all cores and off the reactor.
+/// Does work on all of a repository, by several cores and off the reactor.
 ///
 /// The threads end with it: what is freed on a thread that lives on is kept for its next work, and
 /// a refresh takes many times the memory that a mirror needs until the next one.
@@ -327,7 +328,9 @@ pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RefreshError> {
     let failed = |error: &dyn std::fmt::Display| RefreshError::Store(error.to_string());
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(cores.min(MAX_THREADS))
         .thread_name(|_| "repository".to_owned())
         // Whoever waits for the work is told.
         .panic_handler(drop)
@@ -338,6 +341,8 @@ pub(super) async fn apart<T: Send + 'static>(
     result.await.map_err(|_| failed(&"the work panicked"))
 }
 
+/// Most threads that work on one repository; a mirror may have a hundred.
+const MAX_THREADS: usize = 8;
 /// As large as the file may be when it is admitted.
 const MAX_REPO_FILE: u64 = 64 << 20;
 const MAX_INDEX: u64 = 1 << 30;
