@@ -96,7 +96,8 @@ fn g5_an_upstream_that_never_gets_done_costs_little_and_ends_in_404() {
     keep.index();
     assert!(keep.curl().get(&hello.cache_path(Kind::Sha256)).is_whole());
     let memory = Memory::of(keep.pid());
-    let client = keep.raw();
+    // Longer than any of them may take.
+    let client = keep.raw().with_patience(Duration::from_secs(100));
     thread::scope(|scope| {
         for package in &packages {
             let client = &client;

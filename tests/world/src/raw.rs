@@ -18,6 +18,7 @@ pub struct Client {
     roots: RootCertStore,
     config: Arc<ClientConfig>,
     receive_buffer: Option<usize>,
+    patience: Duration,
 }
 
 /// One connection.
@@ -56,7 +57,12 @@ impl Client {
             .expect("the provider knows TLS 1.2 and 1.3")
             .with_root_certificates(roots.clone())
             .with_no_client_auth();
-        Self { address, roots, config: Arc::new(config), receive_buffer: None }
+        Self { address, roots, config: Arc::new(config), receive_buffer: None, patience: PATIENCE }
+    }
+
+    /// The same, waiting so long for whatever is to come.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same with little room for what arrives, so that a test that stops reading is noticed
@@ -134,8 +140,8 @@ impl Client {
         if let Some(bytes) = self.receive_buffer {
             set_socket_recv_buffer_size(&socket, bytes)?;
         }
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(self.patience))?;
+        socket.set_write_timeout(Some(self.patience))?;
         let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
         Ok(StreamOwned::new(tls, socket))
     }
@@ -283,5 +289,4 @@ pub(crate) fn is_open(
 }
 
 const LITTLE_ROOM: usize = 16 * 1024;
-/// More than the server itself gives an upstream that never gets done.
-const PATIENCE: Duration = Duration::from_secs(100);
+const PATIENCE: Duration = Duration::from_secs(60);
