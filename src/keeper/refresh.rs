@@ -103,6 +103,7 @@ impl Repository {
         if self.is_retired.load(Ordering::Relaxed) {
             return Err(RefreshError::Retired);
         }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let otherwise = self.served_otherwise(store, policy).await?;
         let is_new = {
             let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +124,9 @@ impl Repository {
                 health.fresh_at = Some(now);
                 health.problem = None;
                 if let Some(news) = news {
-                    health.revision = Some(news.revision);
+                    // Who was told to look again meanwhile may have been told too late.
+                    let is_forgotten = self.forgotten.load(Ordering::SeqCst) != forgotten;
+                    health.revision = Some(news.revision).filter(|_| !is_forgotten);
                     health.refused = news.refused;
                     health.held = news.held;
                 }
@@ -162,6 +165,7 @@ impl Repository {
 
     /// Makes the next refresh look at upstream's state again, although it knows it.
     pub(super) fn forget_revision(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.health.lock().unwrap_or_else(PoisonError::into_inner).revision = None;
     }
 

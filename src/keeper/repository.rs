@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use url::Url;
@@ -44,6 +44,8 @@ pub struct Repository {
     pub(super) is_retired: AtomicBool,
     /// Held while the catalog learns what is declared, until that is served too.
     pub(super) declaring: tokio::sync::Mutex<()>,
+    /// How many times upstream's state was to be looked at again.
+    pub(super) forgotten: AtomicU64,
     /// Held for writing from when a snapshot gets its time until it is in the ledger.
     pub(super) admitting: tokio::sync::RwLock<()>,
     /// Held while an old state is brought in, one at a time.
@@ -87,6 +89,7 @@ impl Repository {
             looked_at: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             is_retired: AtomicBool::new(false),
+            forgotten: AtomicU64::new(0),
             declaring: tokio::sync::Mutex::default(),
             admitting: tokio::sync::RwLock::default(),
             bringing_in: tokio::sync::Mutex::default(),
