@@ -36,7 +36,8 @@ pub fn value(bytes: &[u8]) {
         let shown: SafeUrl = url.to_string().parse().expect("what is shown is a URL");
         let exposed = shown.expose();
         assert!(exposed.username().is_empty() && exposed.password().is_none());
-        assert_eq!(exposed.path(), url.expose().path());
+        // Spaces at the end of a path that is no path go with the fragment behind them.
+        assert!(url.expose().cannot_be_a_base() || exposed.path() == url.expose().path());
     }
 }
 
