@@ -5,6 +5,7 @@ use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output, user};
 use crate::archive::Explanation;
 use crate::keeper::Decided;
+use crate::keeper::current::Current;
 use crate::keeper::divergences::{self, Noted, Recorded};
 use crate::keeper::edited;
 use crate::keeper::verify;
@@ -90,6 +91,7 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, F
 fn list(context: &Context, all: bool) -> Result<ExitCode, Failure> {
     let mut recorded = read(context)?;
     recorded.retain(|it| all || it.state == DivergenceState::Open);
+    mark(context, &mut recorded)?;
     if context.json {
         recorded.iter().for_each(output::json);
         return Ok(ExitCode::SUCCESS);
@@ -97,14 +99,15 @@ fn list(context: &Context, all: bool) -> Result<ExitCode, Failure> {
     if recorded.is_empty() {
         say!("{}", if all { "no divergence was ever seen" } else { "no divergence is open" });
     }
-    for Recorded { id, state, divergence, .. } in &recorded {
+    for Recorded { id, state, divergence, outdated, .. } in &recorded {
         let mut about = divergence.packages.join(" ");
         if !divergence.edits.is_empty() {
             about = format!("{about}: {}", divergence.edits.join(", "));
         }
         let (bad, what) = (output::BAD, divergence.what);
         let held = if divergence.held { "held, " } else { "" };
-        say!("{id:>7}  {}  {state}  {bad}{held}{what}{bad:#} {about}", divergence.at);
+        let outdated = if *outdated { "outdated, " } else { "" };
+        say!("{id:>7}  {}  {state}  {bad}{outdated}{held}{what}{bad:#} {about}", divergence.at);
         say!("         {}", divergence.url);
     }
     Ok(ExitCode::SUCCESS)
@@ -118,7 +121,7 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         output::json(&json!({ "recorded": recorded, "explanation": explanation }));
         return Ok(ExitCode::SUCCESS);
     }
-    let Recorded { state, divergence, decisions, .. } = &recorded;
+    let Recorded { state, divergence, decisions, outdated, .. } = &recorded;
     let (bad, heading) = (output::BAD, output::HEADING);
     say!("{heading}Divergence {id}{heading:#}: {bad}{}{bad:#}, {state}", divergence.what);
     say!("  seen         {}", divergence.at);
@@ -131,6 +134,10 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     }
     if divergence.what.is_of_metadata() {
         match (divergence.held, *state == DivergenceState::Accepted) {
+            _ if *outdated => {
+                say!("  outdated     upstream withdrew this, or edited it again, which is a");
+                say!("               divergence of its own: accepting this one changes nothing");
+            }
             (_, true) => say!("  policy       it was held, and is served since it was accepted"),
             (true, false) => say!("  policy       held: what was there before is served"),
             (false, false) => say!("  policy       it only warns of this: it is served"),
@@ -180,7 +187,7 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         let why = decision.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
         say!("  {:<12} by {} at {}{why}", decision.action.state(), decision.by, decision.at);
     }
-    if *state != DivergenceState::Accepted && divergence.held {
+    if *state != DivergenceState::Accepted && divergence.held && !outdated {
         say!("\nTo serve what upstream says:  opam-keep divergences accept {id} --why \"…\"");
     }
     if *state == DivergenceState::Open {
@@ -240,7 +247,7 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
         Some(decided) => decided,
         None => decide_here(context, id, deciding.clone())?,
     };
-    let Decided { entry, before, pinned, problem } = &decided;
+    let Decided { entry, before, pinned, problem, unpinned } = &decided;
     if context.json {
         output::json(&json!({
             "divergence": id,
@@ -248,6 +255,7 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
             "before": before,
             "pinned": pinned,
             "problem": problem,
+            "unpinned": unpinned,
         }));
         return Ok(problem.is_none());
     }
@@ -262,6 +270,9 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
     }
     for pin in pinned {
         say!("Its archive is pinned by ledger entry {pin}.");
+    }
+    if let Some(unpinned) = unpinned {
+        say!("It is served; {unpinned}.");
     }
     if let (Action::Accept, false) = (deciding.action, is_running) {
         say!("It is served from the next refresh on; no server runs.");
@@ -278,7 +289,7 @@ fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided
         let Deciding { action, by, why } = deciding;
         let noted = divergences::decide(&store, &clock, id, action, by, why).await;
         let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
-        Ok(Decided { entry, before, pinned: Vec::new(), problem: None })
+        Ok(Decided { entry, before, pinned: Vec::new(), problem: None, unpinned: None })
     })
 }
 
@@ -288,11 +299,24 @@ fn read(context: &Context) -> Result<Vec<Recorded>, Failure> {
 }
 
 fn find(context: &Context, id: u64) -> Result<Recorded, Failure> {
-    read(context)?.into_iter().find(|recorded| recorded.id == id).ok_or_else(|| {
+    let found = read(context)?.into_iter().find(|recorded| recorded.id == id);
+    let mut found = found.ok_or_else(|| {
         Failure::Usage(format!(
             "ledger entry {id} is no divergence: opam-keep divergences --all lists them"
         ))
-    })
+    })?;
+    mark(context, std::slice::from_mut(&mut found))?;
+    Ok(found)
+}
+
+/// Marks those that are outdated.
+fn mark(context: &Context, recorded: &mut [Recorded]) -> Result<(), Failure> {
+    let layout = context.layout()?;
+    let reader = verify::reader(&layout).map_err(Failure::Usage)?;
+    let blobs = Blobs::at(layout);
+    let mut current = Current::in_ledger(&reader, &blobs).map_err(Failure::failed)?;
+    recorded.iter_mut().for_each(|recorded| current.mark(recorded));
+    Ok(())
 }
 
 fn explain(context: &Context, recorded: &Recorded) -> Result<Option<Explanation>, String> {

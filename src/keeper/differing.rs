@@ -44,6 +44,13 @@ pub(super) fn versions(list: &FileList) -> BTreeMap<Package, Files<'_>> {
     versions_at(list, &list.0.keys().map(RepoPath::as_str).collect::<Vec<_>>())
 }
 
+/// What a list has in the directories of the versions that these others have.
+pub(super) fn below_versions_of(list: &FileList, others: [&FileList; 2]) -> FileList {
+    let directories = others.into_iter().flat_map(opam_directories);
+    let files = directories.flat_map(|directory| below(list, directory));
+    files.map(|(_, path, name)| (path.clone(), name)).collect()
+}
+
 /// How many versions a list has.
 pub(super) fn count(list: &FileList) -> usize {
     let directories = opam_directories(list);

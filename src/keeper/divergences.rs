@@ -30,6 +30,9 @@ pub struct Recorded {
     pub divergence: Divergence,
     /// What was decided about it, in order.
     pub decisions: Vec<Decision>,
+    /// Whether upstream says something else of the metadata by now: it withdrew this, or edited it
+    /// again, which is a divergence of its own.
+    pub outdated: bool,
 }
 
 /// Why a divergence can't be explained.
@@ -74,7 +77,7 @@ pub enum DecideError {
     Append(#[from] AppendError),
 }
 
-/// Reads all divergences, oldest first.
+/// Reads all divergences, oldest first, none of them marked as outdated.
 ///
 /// # Errors
 /// When the ledger can't be read.
@@ -84,7 +87,8 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
         match entry? {
             (id, Entry::Divergence(divergence)) => {
                 let (state, decisions) = (DivergenceState::Open, Vec::new());
-                recorded.insert(id, Recorded { id, state, divergence, decisions });
+                let outdated = false;
+                recorded.insert(id, Recorded { id, state, divergence, decisions, outdated });
             }
             (_, Entry::Decision(decision)) => {
                 if let Some(about) = recorded.get_mut(&decision.divergence) {

@@ -12,9 +12,9 @@ use crate::store::blobs::{BlobError, Blobs};
 use std::collections::BTreeSet;
 
 /// The files of a version on either side.
-struct Sides {
-    before: FileList,
-    after: FileList,
+pub(super) struct Sides {
+    pub before: FileList,
+    pub after: FileList,
 }
 
 /// How the files of an edited version differ, as a unified diff; `None` where the divergence has
@@ -58,21 +58,24 @@ pub(super) fn explain(
     }
 }
 
-fn sides(blobs: &Blobs, divergence: &Divergence) -> Result<Option<Sides>, ExplainError> {
+/// The files on either side; `None` where a divergence is of no version's.
+pub(super) fn sides(blobs: &Blobs, divergence: &Divergence) -> Result<Option<Sides>, ExplainError> {
     if divergence.edits.is_empty() {
         return Ok(None);
     }
-    let list = |name: Option<Sha256>| -> Result<FileList, ExplainError> {
-        let Some(name) = name else { return Ok(FileList::default()) };
-        let bytes = blobs.read(&name, FileList::MAX_SIZE)?;
-        FileList::parse(&bytes).map_err(|error| ExplainError::Io(std::io::Error::other(error)))
-    };
+    let list =
+        |name: Option<Sha256>| name.map_or(Ok(FileList::default()), |name| read_list(blobs, &name));
     let before = divergence.expected.iter().find_map(|text| match text.parse() {
         Ok(Checksum::Sha256(name)) => Some(name),
         _ => None,
     });
     let after = divergence.observed.map(|observed| observed.sha256);
     Ok(Some(Sides { before: list(before)?, after: list(after)? }))
+}
+
+pub(super) fn read_list(blobs: &Blobs, name: &Sha256) -> Result<FileList, ExplainError> {
+    let bytes = blobs.read(name, FileList::MAX_SIZE)?;
+    FileList::parse(&bytes).map_err(|error| ExplainError::Io(std::io::Error::other(error)))
 }
 
 /// The checksums that the opam file in a list declares of the main archive.

@@ -11,6 +11,8 @@ mod attempt;
 pub mod audit;
 pub mod browse;
 mod built_index;
+pub mod current;
+mod decide;
 mod differing;
 pub mod divergences;
 pub mod edited;
@@ -50,6 +52,7 @@ pub mod verify;
 mod version_sources;
 
 pub use admit::AdmitError;
+pub use decide::Decided;
 pub use file_list::{FileList, FileListError};
 pub use missing::Missing;
 pub use past::{NotAPoint, PastState, When};
@@ -60,7 +63,6 @@ pub use served::Served;
 
 use crate::clock::Clock;
 use crate::config::{Config, Policy};
-use crate::ledger::entry::{Action, Decision, Divergence};
 use crate::opam::Checksum;
 use crate::sink::Sink;
 use crate::store::Store;
@@ -71,7 +73,6 @@ use crate::upstream::repository::{RepositoryError, RepositorySource};
 use crate::upstream::{self, Client, SetupError};
 use alerts::{Alerts, AlertsError};
 use browse::Browsed;
-use divergences::{DecideError, Noted};
 use evidence::EvidenceRoom;
 use fill::Fills;
 use measured::Measured;
@@ -79,8 +80,6 @@ use missing::NegativeCache;
 use past::PastStates;
 use recheck::Rechecking;
 use schedule::Background;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serving::Place;
 use sources::Asked;
 use std::sync::Arc;
@@ -146,19 +145,6 @@ pub enum Answer {
     Arriving(Arrival, watch::Receiver<Progress>),
     /// It can't be had now.
     Missing(Missing),
-}
-
-/// What became of an operator's decision.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Decided {
-    /// Where it is in the ledger.
-    pub entry: u64,
-    /// The decision that was there before and went as far, so that this one was not written.
-    pub before: Option<Decision>,
-    /// The ledger entries that pin what was accepted.
-    pub pinned: Vec<u64>,
-    /// What of it could not be done yet, if anything.
-    pub problem: Option<String>,
 }
 
 /// Archives of one checksum or package, and the repository that declares them.
@@ -451,47 +437,6 @@ impl Keeper {
             let _ = tokio::task::spawn_blocking(move || keeper.look_at_upstreams()).await;
         }
         refreshed
-    }
-
-    /// Writes an operator's decision to the ledger; what was accepted is served at once, and its
-    /// archive pinned beside the one before.
-    ///
-    /// # Errors
-    /// As [`divergences::decide`].
-    pub async fn decide(
-        self: &Arc<Self>,
-        divergence: u64,
-        action: Action,
-        by: String,
-        why: Option<String>,
-    ) -> Result<Decided, DecideError> {
-        let noted =
-            divergences::decide(&self.store, &self.clock, divergence, action, by, why).await;
-        let Noted { entry, about: Divergence { repository: name, packages, .. }, before } = noted?;
-        let mut decided = Decided { entry, before, pinned: Vec::new(), problem: None };
-        let Some(repository) = self.repository(&name).filter(|_| action == Action::Accept) else {
-            return Ok(decided);
-        };
-        repository.forget_revision();
-        if let Err(error) = self.refresh(repository).await {
-            decided.problem = Some(format!("it is not served yet: {error}"));
-            return Ok(decided);
-        }
-        for package in &packages {
-            match self.named_archive(Scope::Repository(&name), package).await {
-                Answer::Kept(kept) => decided.pinned.push(kept.entry),
-                // It has none.
-                Answer::Missing(Missing::Undeclared) => {}
-                Answer::Arriving(..) => {
-                    decided.problem = Some(format!("the archive of {package} is still arriving"));
-                }
-                Answer::Missing(missing) => {
-                    let problem = format!("the archive of {package} is not pinned yet: {missing}");
-                    decided.problem = Some(problem);
-                }
-            }
-        }
-        Ok(decided)
     }
 
     /// The first repository in scope that declares an archive, with the archives.

@@ -150,6 +150,56 @@ fn a_version_that_comes_back_as_another_one_is_held_like_any_edit() {
 }
 
 #[test]
+fn an_edit_that_upstream_replaced_or_withdrew_is_outdated_and_accepting_it_says_so() {
+    let (world, mut keep, first, second) = rewritten();
+    let third = first.clone().bytes(b"a third archive".to_vec(), &[Kind::Sha256]);
+    world.publish(&Repo::new([second.clone()]));
+    keep.refresh().ok();
+    let id = only(&keep);
+    world.publish(&Repo::new([third.clone()]));
+    keep.refresh().ok();
+    let list = keep.run(&["divergences", "list"]).ok();
+    let outdated: Vec<_> = list.lines().filter(|line| line.contains("outdated")).collect();
+    assert!(outdated.len() == 1 && outdated[0].trim_start().starts_with(&id), "{list}");
+    let shown = keep.run(&["divergences", "show", &id]).ok();
+    assert!(shown.contains("outdated") && !shown.contains("accept "), "{shown}");
+    let page = keep.curl().get(&format!("/divergences/{id}"));
+    let page = String::from_utf8_lossy(&page.body);
+    assert!(page.contains("Upstream says something else by now"), "{page}");
+
+    let said = keep.run(&["divergences", "accept", &id]);
+    assert!(said.code == 1 && said.stdout.contains("not done"), "{said:?}");
+    assert!(said.stdout.contains("upstream says something else by now"), "{said:?}");
+    assert!(declares(&mut keep, &first), "neither was that served, nor what upstream says now");
+    let other = open_about(&keep, "hello.1.0");
+    assert_ne!(other, id);
+    world.publish(&Repo::new([first.clone()]));
+    keep.refresh().ok();
+    let list = keep.run(&["divergences", "list"]).ok();
+    assert!(list.contains("outdated, held, edited"), "it was withdrawn: {list}");
+    let said = keep.run(&["divergences", "accept", &other]);
+    assert!(said.code == 1 && declares(&mut keep, &first), "{said:?}");
+
+    world.publish(&Repo::new([third.clone()]));
+    keep.refresh().ok();
+    assert!(declares(&mut keep, &third), "it is what was accepted");
+    let shown = keep.run(&["divergences", "show", &other]).ok();
+    assert!(shown.contains("is served since it was accepted"), "{shown}");
+}
+
+#[test]
+fn an_accepted_edit_whose_archive_is_not_to_be_had_is_served_all_the_same() {
+    let (world, mut keep, _, second) = rewritten();
+    let gone = second.url();
+    world.publish(&Repo::new([second.clone()]));
+    world.take_down(gone);
+    keep.refresh().ok();
+    let said = keep.run(&["divergences", "accept", &only(&keep)]).ok();
+    assert!(said.contains("It is served; the archive of hello.1.0 is not pinned yet"), "{said}");
+    assert!(declares(&mut keep, &second));
+}
+
+#[test]
 fn edits_of_one_commit_are_accepted_one_after_another() {
     let names = ["one", "two"];
     let first = names.map(|name| Package::new(name, "1.0"));

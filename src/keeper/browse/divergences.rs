@@ -1,6 +1,7 @@
 //! Divergences as they are listed and shown, found through the catalog.
 
 use super::{BrowseError, PAGE, off_the_reactor};
+use crate::keeper::current::Current;
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::{Keeper, edited};
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry};
@@ -113,7 +114,13 @@ impl Keeper {
             }
             let total = ids.len();
             let shown = ids.into_iter().skip(page.saturating_mul(PAGE)).take(PAGE);
-            let divergences = shown.map(|id| keeper.recorded(id)).collect::<Result<_, _>>()?;
+            let mut current = Current::in_store(&keeper.store);
+            let divergences = shown.map(|id| {
+                let mut recorded = keeper.recorded(id)?;
+                current.mark(&mut recorded);
+                Ok(recorded)
+            });
+            let divergences = divergences.collect::<Result<_, BrowseError>>()?;
             Ok(DivergencePage { divergences, total })
         })
         .await
@@ -125,7 +132,12 @@ impl Keeper {
     /// When there is no such divergence, or the store fails.
     pub async fn explained_divergence(self: &Arc<Self>, id: u64) -> Result<Explained, BrowseError> {
         let keeper = Arc::clone(self);
-        let recorded = off_the_reactor(move || keeper.recorded(id)).await?;
+        let recorded = off_the_reactor(move || {
+            let mut recorded = keeper.recorded(id)?;
+            Current::in_store(&keeper.store).mark(&mut recorded);
+            Ok(recorded)
+        });
+        let recorded = recorded.await?;
         let why = self.why(id, &recorded.divergence).await?;
         Ok(Explained {
             recorded,
@@ -196,11 +208,13 @@ impl Keeper {
         package: &str,
     ) -> Result<Vec<Recorded>, BrowseError> {
         let mut found = Vec::new();
+        let mut current = Current::in_store(&self.store);
         let ids = self.store.lookup(|catalog| catalog.divergence_ids())?;
         for id in ids.into_iter().rev().take(MAX_SEARCHED) {
-            let recorded = self.recorded(id)?;
+            let mut recorded = self.recorded(id)?;
             let Divergence { repository: of, packages, .. } = &recorded.divergence;
             if of == repository && packages.iter().any(|it| it == package) {
+                current.mark(&mut recorded);
                 found.push(recorded);
                 if found.len() == PAGE {
                     break;
@@ -228,7 +242,8 @@ impl Keeper {
             }
         }
         let state = decisions.iter().map(|it| it.action.state()).max();
-        Ok(Recorded { id, state: state.unwrap_or(DivergenceState::Open), divergence, decisions })
+        let state = state.unwrap_or(DivergenceState::Open);
+        Ok(Recorded { id, state, divergence, decisions, outdated: false })
     }
 }
 

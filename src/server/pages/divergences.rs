@@ -29,6 +29,7 @@ struct Row {
     state: DivergenceState,
     at: Moment,
     divergence: Divergence,
+    outdated: bool,
 }
 
 #[derive(Template)]
@@ -46,6 +47,8 @@ struct One {
     diffs: Vec<Diff>,
     /// What the policy made of it, where it is the metadata that diverged.
     policy: Option<&'static str>,
+    /// Whether upstream says something else by now.
+    outdated: bool,
     /// Whether this browser may decide.
     decides: bool,
     can_accept: bool,
@@ -67,11 +70,12 @@ pub(super) async fn list(
 ) -> Result<Response<Body>, BrowseError> {
     let found = server.keeper.recorded_divergences(filter, page).await?;
     let now = server.clock.now();
-    let row = |Recorded { id, state, divergence, .. }: Recorded| Row {
+    let row = |Recorded { id, state, divergence, outdated, .. }: Recorded| Row {
         id,
         state,
         at: Moment::new(divergence.at, now),
         divergence,
+        outdated,
     };
     let link = |number| format!("/divergences?state={filter}&page={number}");
     let pager = Pager::new(page, found.total, link);
@@ -89,7 +93,7 @@ pub(super) async fn page(
 ) -> Result<Response<Body>, BrowseError> {
     let Explained { recorded, explanation, files_diff, archives_diff, problem: unexplained } =
         server.keeper.explained_divergence(id).await?;
-    let Recorded { state, divergence, decisions, .. } = recorded;
+    let Recorded { state, divergence, decisions, outdated, .. } = recorded;
     let now = server.clock.now();
     // Only a decision that is there was made.
     let done = done.filter(|entry| *entry > id && !decisions.is_empty());
@@ -104,8 +108,11 @@ pub(super) async fn page(
     ];
     let can_accept = divergence.held && state != DivergenceState::Accepted;
     let policy = divergence.what.is_of_metadata().then_some(match (divergence.held, state) {
+        (_, DivergenceState::Accepted) if outdated => "It was held, then accepted.",
         (_, DivergenceState::Accepted) => "It was held, and is served since it was accepted.",
+        (true, _) if outdated => "It was held.",
         (true, _) => "Held: what was there before is served.",
+        (false, _) if outdated => "It only warns of this.",
         (false, _) => "It only warns of this: what upstream says is served.",
     });
     written(&One {
@@ -120,6 +127,7 @@ pub(super) async fn page(
         explanation_problem: unexplained,
         diffs: diffs.into_iter().flatten().collect(),
         policy,
+        outdated,
         decides: visitor.admin().is_some(),
         can_accept,
         done,

@@ -1,0 +1,173 @@
+//! An operator's decision, carried out: what was accepted is served and pinned.
+
+use super::current::Current;
+use super::divergences::{self, DecideError, Noted};
+use super::repository::blocking;
+use super::{Answer, Keeper, Missing, Scope};
+use crate::ledger::entry::{Action, Decision};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What became of an operator's decision.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Decided {
+    /// Where it is in the ledger.
+    pub entry: u64,
+    /// The decision that was there before and went as far, so that this one was not written.
+    pub before: Option<Decision>,
+    /// The ledger entries that pin what was accepted.
+    pub pinned: Vec<u64>,
+    /// Why what was accepted is not served, if it is not.
+    pub problem: Option<String>,
+    /// Why an archive of it is not pinned yet, although it is served.
+    pub unpinned: Option<String>,
+}
+
+impl Keeper {
+    /// Writes an operator's decision to the ledger; what was accepted is served at once, and its
+    /// archive pinned beside the one before.
+    ///
+    /// # Errors
+    /// As [`divergences::decide`].
+    pub async fn decide(
+        self: &Arc<Self>,
+        divergence: u64,
+        action: Action,
+        by: String,
+        why: Option<String>,
+    ) -> Result<Decided, DecideError> {
+        let noted =
+            divergences::decide(&self.store, &self.clock, divergence, action, by, why).await;
+        let Noted { entry, about, before } = noted?;
+        let mut decided =
+            Decided { entry, before, pinned: Vec::new(), problem: None, unpinned: None };
+        let name = about.repository.clone();
+        let Some(repository) = self.repository(&name).filter(|_| action == Action::Accept) else {
+            return Ok(decided);
+        };
+        repository.forget_revision();
+        if let Err(error) = self.refresh(repository).await {
+            decided.problem = Some(format!("it is not served yet: {error}"));
+            return Ok(decided);
+        }
+        let (store, packages) = (self.store.clone(), about.packages.clone());
+        let says = blocking(move || Current::in_store(&store).says(&about)).await;
+        decided.problem = match says {
+            Ok(Ok(true)) => None,
+            Ok(Ok(false)) => Some(OUTDATED.to_owned()),
+            Ok(Err(error)) => Some(format!("what upstream says now can't be told: {error}")),
+            Err(error) => Some(error.to_string()),
+        };
+        if decided.problem.is_some() {
+            return Ok(decided);
+        }
+        for package in &packages {
+            match self.named_archive(Scope::Repository(&name), package).await {
+                Answer::Kept(kept) => decided.pinned.push(kept.entry),
+                // It has none.
+                Answer::Missing(Missing::Undeclared) => {}
+                Answer::Arriving(..) => {
+                    decided.unpinned = Some(format!("the archive of {package} is still arriving"));
+                }
+                Answer::Missing(missing) => {
+                    let unpinned = format!("the archive of {package} is not pinned yet: {missing}");
+                    decided.unpinned = Some(unpinned);
+                }
+            }
+        }
+        Ok(decided)
+    }
+}
+
+const OUTDATED: &str = "upstream says something else by now: it withdrew this, or edited it again, \
+                        which is a divergence of its own";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{self, Purpose};
+    use crate::digest::Sha256;
+    use crate::keeper::divergences::all;
+    use crate::keeper::repository::read_list;
+    use crate::store::Store;
+    use crate::store::layout::Layout;
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    /// Publishes versions of packages, each with a source.
+    fn publish(checkout: &Path, versions: &[(&str, &str)]) {
+        fs::create_dir_all(checkout).unwrap();
+        fs::write(checkout.join("repo"), "opam-version: \"2.0\"\n").unwrap();
+        for (package, source) in versions {
+            let name = package.split_once('.').unwrap().0;
+            let directory = checkout.join("packages").join(name).join(package);
+            fs::create_dir_all(&directory).unwrap();
+            let sum = Sha256::of(source.as_bytes());
+            let text = format!(
+                "opam-version: \"2.0\"\nurl {{ src: \"https://a.example/{source}\" \
+                 checksum: \"sha256={sum}\" }}\n"
+            );
+            fs::write(directory.join("opam"), text).unwrap();
+        }
+    }
+
+    async fn until(is_so: impl Fn() -> bool) {
+        let turned = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), turned).await.expect("it takes a moment");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_refresh_under_way_does_not_make_the_next_one_pass_over_what_was_accepted() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkout = directory.path().join("checkout");
+        let file = directory.path().join("mirror.toml");
+        let upstream = format!("file://{}", checkout.display());
+        let text = format!(
+            "[upstream]\noffline = true\n[[repository]]\nname = \"default\"\n\
+             upstream = \"{upstream}\"\n"
+        );
+        fs::write(&file, text).unwrap();
+        let config = config::load(Some(&file), std::iter::empty(), Purpose::Serving).unwrap();
+        let layout = Layout::new(&directory.path().join("store"));
+        let store = Store::open(layout, 0, &Clock::system()).await.unwrap();
+        let keeper = Keeper::open(&config, store, Clock::system()).unwrap();
+        let repository = Arc::clone(&keeper.repositories[0]);
+        publish(&checkout, &[("a.1", "a.tgz")]);
+        keeper.refresh(&repository).await.unwrap();
+        let log = keeper.store.log();
+        let before = log.size().unwrap();
+        // This one waits at its end, after it has seen that the edit is held.
+        let stopped = repository.declaring.lock().await;
+        publish(&checkout, &[("a.1", "other.tgz"), ("b.1", "b.tgz")]);
+        let under_way = tokio::spawn({
+            let (keeper, repository) = (Arc::clone(&keeper), Arc::clone(&repository));
+            async move { keeper.refresh(&repository).await }
+        });
+        // Its snapshot comes last.
+        until(|| log.size().unwrap() >= before + 2).await;
+        let id = all(log).unwrap()[0].id;
+        let deciding = tokio::spawn({
+            let keeper = Arc::clone(&keeper);
+            async move { keeper.decide(id, Action::Accept, "me".to_owned(), None).await }
+        });
+        until(|| repository.forgotten.load(Ordering::SeqCst) > 0).await;
+        drop(stopped);
+        under_way.await.unwrap().unwrap();
+        assert_eq!(deciding.await.unwrap().unwrap().problem, None);
+        let snapshot = repository.served().unwrap().snapshot.clone();
+        let opam = "packages/a/a.1/opam";
+        let [admitted, upstreams] = [snapshot.admitted, snapshot.files].map(|list| {
+            let list = read_list(&keeper.store, &list).unwrap();
+            list.0.get(opam).copied()
+        });
+        assert_eq!(admitted, upstreams);
+    }
+}
