@@ -23,13 +23,6 @@ impl Sha256 {
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
-
-    /// The SHA-256 of these bytes one after the other.
-    pub fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut hasher = sha2::Sha256::new();
-        parts.iter().for_each(|part| hasher.update(part));
-        Self(hasher.finalize().into())
-    }
 }
 
 impl<const N: usize> Digest<N> {

@@ -4,7 +4,7 @@
 
 use super::file_list::FileList;
 use super::served::Served;
-use super::serving::{self, Indexes};
+use super::serving::{self, File, Indexes};
 use super::state::State;
 use super::stronger::Stronger;
 use super::version_sources::{NamedArchive, VersionSources};
@@ -22,7 +22,7 @@ use crate::store::catalog::DeclaredArchive;
 use bytes::Bytes;
 use rayon::prelude::*;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use thiserror::Error;
 use url::Url;
 
@@ -40,8 +40,6 @@ pub(super) struct Admission {
     pub repo: Bytes,
     /// Upstream's own `repo` file.
     pub upstream_repo: Option<Bytes>,
-    /// The archives that the served files declare.
-    pub archives: Declarations,
     /// How many package versions are served.
     pub versions: u64,
     /// Versions that upstream has and that are not served, each with the reason.
@@ -52,6 +50,8 @@ pub(super) struct Admission {
 pub(super) struct Making<'a> {
     /// What its versions declare, in their order.
     pub sources: &'a [VersionSources],
+    /// Its files.
+    pub files: FileList,
     /// What pins add to it.
     pub stronger: &'a Stronger,
     /// Whether versions that stay weak are left out.
@@ -101,36 +101,20 @@ impl Admission {
         upstream: &State,
         tree: &Tree,
         upstream_index: Option<Bytes>,
-        making: &Making<'_>,
+        making: Making<'_>,
     ) -> Result<Self, AdmitError> {
-        let Making { sources, stronger, refuses_weak, rewrite, browse, previous } = *making;
-        let refuses_weak = refuses_weak && upstream_index.is_none();
-        let mut archives = Declarations::default();
-        let mut refused = Vec::new();
-        let mut refused_directories = HashSet::new();
-        let mut versions = 0;
-        for ((package, directory), sources) in tree.versions().zip(sources) {
-            let name = package.to_string();
-            let added = if refuses_weak && stronger.weak.contains(package) {
-                Err(WEAK.to_owned())
-            } else if rewrite.is_some_and(|rewrite| !is_rewritten(tree, package, rewrite)) {
-                Err(NOT_REWRITTEN.to_owned())
-            } else {
-                add_version(tree, package, sources, &mut archives)
-            };
-            match added {
-                Err(reason) => {
-                    refused.push((name, reason));
-                    refused_directories.insert(directory.as_str());
-                }
-                Ok(()) => versions += 1,
-            }
-        }
+        let Making {
+            sources,
+            files: mut admitted,
+            stronger,
+            refuses_weak,
+            rewrite,
+            browse,
+            previous,
+        } = making;
         let upstream_repo = upstream.tree.repo_file().cloned();
         let files = upstream.files.clone();
-        let mut admitted = list(tree, upstream);
         if let Some(index) = upstream_index {
-            versions += refused.len() as u64;
             return Ok(Self {
                 admitted,
                 files,
@@ -138,36 +122,59 @@ impl Admission {
                 indexes: Indexes { index: index.into(), for_old_clients: None },
                 repo: tree.repo_file().cloned().unwrap_or_default(),
                 upstream_repo,
-                archives,
-                versions,
+                versions: tree.versions().len() as u64,
                 refused: Vec::new(),
             });
+        }
+        let too_long = too_long(tree);
+        let mut refused = Vec::new();
+        let mut refused_directories = HashSet::new();
+        for ((package, directory), sources) in tree.versions().zip(sources) {
+            let reason = if refuses_weak && stronger.weak.contains(package) {
+                WEAK.to_owned()
+            } else if rewrite.is_some_and(|rewrite| !is_rewritten(tree, package, rewrite)) {
+                NOT_REWRITTEN.to_owned()
+            } else if let Some(path) = too_long.get(directory.as_str()) {
+                format!("the path \"{path}\" is too long for an index")
+            } else if let VersionSources::Refused(reason) = sources {
+                reason.clone()
+            } else {
+                continue;
+            };
+            refused.push((package.to_string(), reason));
+            refused_directories.insert(directory.as_str());
         }
         let repo = rewrite_repo_file(tree.repo_file().map(|bytes| &bytes[..]), browse);
         let served = |path: &RepoPath| {
             fits_index(path) && !path.ancestors().any(|above| refused_directories.contains(above))
         };
-        admitted.0.retain(|path, _| served(path));
+        if !(refused.is_empty() && too_long.is_empty()) {
+            admitted.0.retain(|path, _| served(path));
+        }
         let repo_path = repo_path();
         admitted.0.insert(repo_path.clone(), Sha256::of(&repo));
         let mut strengthened = stronger.list();
         strengthened.0.retain(|path, _| served(path));
-        let bytes_of = |path, bytes| Cow::Borrowed(&stronger.files.get(path).unwrap_or(bytes)[..]);
-        let packages = tree.files().filter(|(path, _)| **path != repo_path && served(path));
-        let packages = packages.map(|(path, bytes)| (path, bytes_of(path, bytes)));
-        let repo_file = std::iter::once((&repo_path, Cow::Borrowed(&repo[..])));
-        let indexes =
-            serving::indexes(&repo_file.chain(packages).collect::<Vec<_>>(), rewrite, previous)?;
+        // Both are sorted by path.
+        let (mut contents, mut served) = (tree.files(), Vec::with_capacity(admitted.0.len()));
+        for (path, name) in admitted.0.iter().filter(|(path, _)| **path != repo_path) {
+            let Some((_, bytes)) = contents.find(|(other, _)| *other == path) else { break };
+            let stronger = strengthened.0.get(path).zip(stronger.files.get(path));
+            let (name, bytes) = stronger.unwrap_or((name, bytes));
+            served.push(File { path, name: *name, bytes: Cow::Borrowed(&bytes[..]) });
+        }
+        let bytes = Cow::Borrowed(&repo[..]);
+        served.push(File { path: &repo_path, name: Sha256::of(&repo), bytes });
+        let indexes = serving::indexes(&served, rewrite, previous)?;
         Ok(Self {
             files,
-            admitted,
             strengthened,
             indexes,
             repo,
             upstream_repo,
-            archives,
-            versions,
+            versions: (tree.versions().len() - refused.len()) as u64,
             refused,
+            admitted,
         })
     }
 
@@ -180,29 +187,15 @@ impl Admission {
     }
 }
 
-/// The list of the files of `tree`, of which most are upstream's.
-fn list(tree: &Tree, upstream: &State) -> FileList {
-    let name = |(path, bytes): (&RepoPath, &Bytes)| {
-        let theirs = upstream.tree.file(path.as_str());
-        let is_theirs =
-            theirs.is_some_and(|it| it.as_ptr() == bytes.as_ptr() && it.len() == bytes.len());
-        let name = upstream.files.0.get(path).filter(|_| is_theirs);
-        (path.clone(), name.copied().unwrap_or_else(|| Sha256::of(bytes)))
-    };
-    tree.files().map(name).collect()
-}
-
-/// Takes in one version's archives, unless no client should see the version.
-fn add_version(
-    tree: &Tree,
-    package: &Package,
-    sources: &VersionSources,
-    archives: &mut Declarations,
-) -> Result<(), String> {
-    if let Some((path, _)) = tree.version_files(package).find(|(path, _)| !fits_index(path)) {
-        return Err(format!("the path \"{path}\" is too long for an index"));
+/// The directories below which there is a path that no index can hold, each with the first one.
+fn too_long(tree: &Tree) -> HashMap<&str, &RepoPath> {
+    let mut directories = HashMap::new();
+    for (path, _) in tree.files().filter(|(path, _)| !fits_index(path)) {
+        for directory in path.ancestors() {
+            directories.entry(directory).or_insert(path);
+        }
     }
-    archives.add(package, sources)
+    directories
 }
 
 /// Whether all that clients could take for a source of a version's leads to the mirror.
@@ -220,16 +213,22 @@ impl FromIterator<(RepoPath, Sha256)> for FileList {
 }
 
 impl Declarations {
+    /// What the versions of a tree declare, but for those that are not served.
+    pub(super) fn of_tree(tree: &Tree, refused: &[(String, String)]) -> Self {
+        let refused: HashSet<&str> = refused.iter().map(|(package, _)| package.as_str()).collect();
+        let mut declarations = Self::default();
+        let sources = VersionSources::of_tree(tree, |_, _| false);
+        for ((package, _), sources) in tree.versions().zip(sources) {
+            if refused.is_empty() || !refused.contains(package.to_string().as_str()) {
+                declarations.add(package, &sources);
+            }
+        }
+        declarations
+    }
+
     /// Takes in the archives of one version.
-    ///
-    /// # Errors
-    /// The reason why no client should see this version.
-    fn add(&mut self, package: &Package, sources: &VersionSources) -> Result<(), String> {
-        let archives = match sources {
-            VersionSources::Unreadable => return Ok(()),
-            VersionSources::Refused(reason) => return Err(reason.clone()),
-            VersionSources::Declared { archives, .. } => archives,
-        };
+    fn add(&mut self, package: &Package, sources: &VersionSources) {
+        let VersionSources::Declared { archives, .. } = sources else { return };
         let name = package.to_string();
         for NamedArchive { name: called, id, archive } in archives {
             self.named.entry(called.clone()).or_insert(*id);
@@ -241,7 +240,6 @@ impl Declarations {
                 packages.push(name.clone());
             }
         }
-        Ok(())
     }
 
     /// Reads the archives again from the blobs of an admitted snapshot.
@@ -258,8 +256,7 @@ impl Declarations {
         let read: Vec<_> = files.into_par_iter().map(read).collect::<Result<_, _>>()?;
         let mut declarations = Self::default();
         for (package, sources) in read {
-            // It was admitted, so there is no reason to refuse it now.
-            let _ = declarations.add(&package, &sources);
+            declarations.add(&package, &sources);
         }
         Ok(declarations)
     }

@@ -1,15 +1,15 @@
 //! A refresh: what upstream has now, what of it is served, and what the ledger hears of it.
 
-use super::admit::{Admission, AdmitError, repo_path};
+use super::admit::{Admission, AdmitError, Declarations, repo_path};
 use super::built_index::{self, Recipe};
 use super::file_list::FileList;
 use super::repository::{
-    Repository, apart, blocking, caches, declare, held, read_list, strengthened,
+    Repository, apart, blocking, caches, declare, departed, held, read_list, strengthened,
 };
 use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::serving::Place;
-use super::state::{Prepared, State, Verdict, departed, prepare};
+use super::state::{Prepared, Preparing, State, Verdict, prepare};
 use super::stronger;
 use crate::clock::Clock;
 use crate::config::{ChecksumPolicy, Mode, Policy, Rule};
@@ -17,7 +17,7 @@ use crate::digest::Sha256;
 use crate::ledger::entry::{
     Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
 };
-use crate::opam::rewrite_repo_file;
+use crate::opam::{Tree, rewrite_repo_file};
 use crate::store::catalog::IndexError;
 use crate::store::{AppendError, Appended, Store};
 use crate::upstream::repository::{RepositoryError, Revision};
@@ -181,20 +181,31 @@ impl Repository {
         let state = apart(move || State::read(fetched, mode)).await??;
         let Some(state) = state else { return Ok((Refreshed::Unchanged, None)) };
         let state = Arc::new(state);
-        let verdict = match self.served() {
-            Some(served) => self.judge(&state, &served, store, clock, policy).await?,
-            None => Verdict::AllBut(Vec::new()),
+        let (verdict, previous) = match self.served() {
+            Some(served) => {
+                let before = self.before(&served, store).await?;
+                let verdict = self.judge(&state, &served, &before, store, clock, policy).await?;
+                (verdict, Some((served, before)))
+            }
+            None => (Verdict::AllBut(Vec::new()), None),
         };
-        let (previous, copy, shared) = (self.served(), store.clone(), Arc::clone(&state));
-        let (policy, rewrite) = (Arc::clone(policy), self.place.as_ref().map(Place::now));
-        let browse = self.browse.clone();
-        let preparing = apart(move || {
-            let (previous, rewrite, browse) =
-                (previous.as_deref(), rewrite.as_ref(), browse.as_deref());
-            prepare(&shared, verdict, previous, &copy, &policy, rewrite, browse)
-        });
-        let prepared = preparing.await??;
-        let Prepared { admission, mut snapshot, is_new } = prepared;
+        let preparing = {
+            let (store, state, name) = (store.clone(), Arc::clone(&state), self.name().to_owned());
+            let (policy, rewrite) = (Arc::clone(policy), self.place.as_ref().map(Place::now));
+            let browse = self.browse.clone();
+            apart(move || {
+                let preparing = Preparing {
+                    store: &store,
+                    repository: &name,
+                    policy: &policy,
+                    rewrite: rewrite.as_ref(),
+                    browse: browse.as_deref(),
+                    previous: previous.as_ref().map(|(served, before)| (&**served, &**before)),
+                };
+                prepare(&state, verdict, &preparing)
+            })
+        };
+        let Prepared { admission, tree, mut snapshot, is_new } = preparing.await??;
         let news = News {
             revision: state.revision.clone(),
             refused: admission.refused.clone(),
@@ -204,28 +215,42 @@ impl Repository {
             return Ok((Refreshed::Unchanged, Some(news)));
         }
         self.say_whence(&mut snapshot);
-        let refreshed = self.admit(snapshot, admission, store, clock).await?;
+        let refreshed = self.admit(snapshot, admission, state, tree, store, clock).await?;
         Ok((refreshed, Some(news)))
+    }
+
+    /// What a new state is compared with.
+    async fn before(
+        &self,
+        served: &Arc<Served>,
+        store: &Store,
+    ) -> Result<Arc<Before>, RefreshError> {
+        let (served, store) = (Arc::clone(served), store.clone());
+        let read = move || -> Result<Before, RefreshError> {
+            let snapshot = &served.snapshot;
+            Ok(Before {
+                served: read_list(&store, &snapshot.admitted)?,
+                strengthened: strengthened(&store, snapshot)?,
+                departed: departed(&store, snapshot)?,
+            })
+        };
+        Ok(Arc::new(apart(read).await??))
     }
 
     /// Holds a state against the policy, and tells the ledger what is not let through silently.
     async fn judge(
         &self,
         state: &Arc<State>,
-        served: &Arc<Served>,
+        served: &Served,
+        before: &Arc<Before>,
         store: &Store,
         clock: &Clock,
         policy: &Arc<Policy>,
     ) -> Result<Verdict, RefreshError> {
         let reviewing = {
-            let (state, served, store) = (Arc::clone(state), Arc::clone(served), store.clone());
+            let (state, before, store) = (Arc::clone(state), Arc::clone(before), store.clone());
             let (policy, name) = (Arc::clone(policy), self.name().to_owned());
             apart(move || -> Result<Review, RefreshError> {
-                let before = Before {
-                    served: read_list(&store, &served.snapshot.admitted)?,
-                    strengthened: strengthened(&store, &served.snapshot)?,
-                    departed: departed(&store, &served)?,
-                };
                 let (tree, files, blobs) = (&state.tree, &state.files, store.blobs());
                 Ok(review::review(&before, tree, files, blobs, &policy, &name)?)
             })
@@ -343,6 +368,8 @@ impl Repository {
         &self,
         mut snapshot: Snapshot,
         admission: Admission,
+        state: Arc<State>,
+        tree: Option<Tree>,
         store: &Store,
         clock: &Clock,
     ) -> Result<Refreshed, RefreshError> {
@@ -354,7 +381,7 @@ impl Repository {
             Appended::PinnedOtherwise(kept) => kept.entry,
         };
         drop(admitting);
-        let Admission { indexes, repo, upstream_repo, archives, versions, refused, .. } = admission;
+        let Admission { indexes, repo, upstream_repo, versions, refused, .. } = admission;
         for (package, reason) in refused.iter().take(MAX_NAMED) {
             tracing::warn!(repository = self.name(), package, reason, "version not served");
         }
@@ -371,7 +398,11 @@ impl Repository {
         let remember = move || {
             let recipe = Recipe::new(&name, &served.snapshot, rewrite.as_ref());
             let keep = || built_index::keep(&store, &recipe, &served);
-            let declare = || declare(&store, &name, served.snapshot.admitted, &archives);
+            let declare = || {
+                let tree = tree.as_ref().unwrap_or(&state.tree);
+                let archives = Declarations::of_tree(tree, &refused);
+                declare(&store, &name, served.snapshot.admitted, &archives)
+            };
             rayon::join(declare, keep).0
         };
         apart(remember).await??;

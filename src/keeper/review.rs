@@ -114,16 +114,11 @@ pub(super) fn with_held(
     blobs: &Blobs,
 ) -> Result<Tree, AdmitError> {
     let left_out: BTreeSet<&RepoPath> = held.iter().flat_map(|it| it.after.0.keys()).collect();
-    let mut files: Vec<(RepoPath, Bytes)> = upstream
-        .files()
-        .filter(|(path, _)| !left_out.contains(path))
-        .map(|(path, bytes)| (path.clone(), bytes.clone()))
-        .collect();
+    let mut served = Vec::new();
     for (path, name) in held.iter().flat_map(|edit| &edit.served.0) {
-        files.push((path.clone(), blobs.read(name, MAX_FILE)?.into()));
+        served.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
     }
-    Tree::from_files(files, &opam::TreeLimits::default())
-        .map_err(|error| AdmitError::Held(error.to_string()))
+    upstream.changed(&left_out, served).map_err(|error| AdmitError::Held(error.to_string()))
 }
 
 /// A repository as it is served.

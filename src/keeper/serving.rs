@@ -6,8 +6,13 @@ use super::admit::{AdmitError, package_of, read_file};
 use super::file_list::FileList;
 use super::served::{Served, ServedIndex};
 use crate::config::Config;
-use crate::opam::{Blocks, ExtraSources, Package, RepoPath, Rewrite, Unreadable, write_index};
+use crate::digest::Sha256;
+use crate::opam::{
+    Blocks, ExtraSources, IndexFile, Package, RepoPath, Rewrite, Unreadable, write_index,
+};
 use crate::store::blobs::Blobs;
+use rayon::iter::Either;
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -58,7 +63,12 @@ impl Place {
 }
 
 /// A file of a repository.
-pub(super) type File<'a> = (&'a RepoPath, Cow<'a, [u8]>);
+pub(super) struct File<'a> {
+    pub path: &'a RepoPath,
+    /// The SHA-256 of its bytes.
+    pub name: Sha256,
+    pub bytes: Cow<'a, [u8]>,
+}
 
 /// Builds the indexes of these files, given with stronger checksums already; of what is served in
 /// place of `previous`, most may be the same.
@@ -69,7 +79,8 @@ pub(super) fn indexes(
 ) -> Result<Indexes, AdmitError> {
     let written = |extra, before: Option<&ServedIndex>| {
         let files = as_served(files, rewrite, extra);
-        let files = files.iter().map(|(path, bytes)| (*path, &bytes[..]));
+        let files =
+            files.iter().map(|File { path, name, bytes }| IndexFile::named(path, *name, bytes));
         let none = Blocks::default();
         write_index(files, before.map_or(&none, |index| &index.blocks))
             .map(|(bytes, blocks)| ServedIndex { blocks, ..bytes.into() })
@@ -87,24 +98,36 @@ pub(super) fn as_served<'a>(
     rewrite: Option<&Rewrite>,
     extra: ExtraSources,
 ) -> Vec<File<'a>> {
-    let Some(rewrite) = rewrite else {
-        return files.iter().map(|(path, bytes)| (*path, Cow::Borrowed(&bytes[..]))).collect();
+    let as_it_is = |&File { path, name, ref bytes }: &'a File<'a>| File {
+        path,
+        name,
+        bytes: Cow::Borrowed(&bytes[..]),
     };
-    let mut left_out = HashSet::new();
-    let mut served = Vec::with_capacity(files.len());
-    for (path, bytes) in files {
+    let Some(rewrite) = rewrite else { return files.iter().map(as_it_is).collect() };
+    let rewritten = |file: &'a File<'a>| {
+        let File { path, ref bytes, .. } = *file;
         let rewritten = match package_of(path) {
             Some(package) => rewrite.apply(&package, bytes, extra),
             None if names_a_source(path) => Err(Unreadable),
             None => Ok(None),
         };
         match rewritten {
-            Ok(Some(bytes)) => served.push((*path, Cow::Owned(bytes.into()))),
-            Ok(None) => served.push((*path, Cow::Borrowed(&bytes[..]))),
-            Err(Unreadable) => drop(path.parent().map(|directory| left_out.insert(directory))),
+            Ok(Some(bytes)) => {
+                let bytes: Vec<u8> = bytes.into();
+                Ok(File { path, name: Sha256::of(&bytes), bytes: bytes.into() })
+            }
+            Ok(None) => Ok(as_it_is(file)),
+            // It lies below `packages`, so there is a directory.
+            Err(Unreadable) => Err(path.parent().unwrap_or_else(|| path.clone())),
         }
-    }
-    served.retain(|(path, _)| !path.ancestors().any(|above| left_out.contains(above)));
+    };
+    let (mut served, left_out): (Vec<_>, HashSet<_>) =
+        files.par_iter().partition_map(|file| match rewritten(file) {
+            Ok(file) => Either::Left(file),
+            Err(directory) => Either::Right(directory),
+        });
+    let is_left_out = |file: &File<'_>| file.path.ancestors().any(|above| left_out.contains(above));
+    served.retain(|file| !is_left_out(file));
     served
 }
 
@@ -124,8 +147,8 @@ pub(super) fn read_files<'a>(
     strengthened: &FileList,
 ) -> Result<Vec<File<'a>>, AdmitError> {
     let read = |(path, name)| {
-        let name = strengthened.0.get(path).unwrap_or(name);
-        Ok((path, Cow::Owned(read_file(blobs, name)?)))
+        let name = *strengthened.0.get(path).unwrap_or(name);
+        Ok(File { path, name, bytes: Cow::Owned(read_file(blobs, &name)?) })
     };
     admitted.0.iter().map(read).collect()
 }

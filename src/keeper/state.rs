@@ -2,22 +2,23 @@
 //!
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
-use super::admit::{Admission, Making};
+use super::admit::{Admission, Making, package_of};
+use super::differing::Touched;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
-use super::repository::read_list;
-use super::review::{self, ReviewedEdit};
+use super::review::{self, Before, ReviewedEdit};
 use super::served::Served;
 use super::stronger::Stronger;
 use super::version_sources::VersionSources;
 use crate::config::{ChecksumPolicy, Mode, Policy};
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
-use crate::opam::{Rewrite, Tree, TreeLimits};
+use crate::opam::{Package, RepoPath, Rewrite, Tree, TreeLimits};
 use crate::store::Store;
 use crate::upstream::repository::{Fetched, Revision};
 use bytes::Bytes;
 use rayon::prelude::*;
+use std::collections::HashSet;
 
 /// One state of an upstream, read and not judged yet.
 pub(super) struct State {
@@ -61,52 +62,73 @@ impl State {
 /// A snapshot whose blobs are kept, ready for the ledger.
 pub(super) struct Prepared {
     pub admission: Admission,
+    /// What is served of the state, if that is another tree than upstream's.
+    pub tree: Option<Tree>,
     /// Without time and place.
     pub snapshot: Snapshot,
     /// Whether it is another one than what is served.
     pub is_new: bool,
 }
 
+/// What a new state is prepared with.
+pub(super) struct Preparing<'a> {
+    pub store: &'a Store,
+    /// The repository's name.
+    pub repository: &'a str,
+    pub policy: &'a Policy,
+    /// Where sources point.
+    pub rewrite: Option<&'a Rewrite>,
+    /// Where the pages of its packages are.
+    pub browse: Option<&'a str>,
+    /// What is served by now.
+    pub previous: Option<(&'a Served, &'a Before)>,
+}
+
 /// Builds what is served of a state, and keeps its blobs.
 pub(super) fn prepare(
     state: &State,
     verdict: Verdict,
-    previous: Option<&Served>,
-    store: &Store,
-    policy: &Policy,
-    rewrite: Option<&Rewrite>,
-    browse: Option<&str>,
+    preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
+    let Preparing { store, policy, rewrite, browse, previous, .. } = *preparing;
     let blobs = store.blobs();
     let mut revision = Some(state.revision.to_string());
     let (tree, index) = match (verdict, previous) {
-        (Verdict::Nothing, Some(served)) => {
-            let list = read_list(store, &served.snapshot.admitted)?;
+        (Verdict::Nothing, Some((served, before))) => {
             let index = served.snapshot.index.map(|_| served.index.bytes.clone());
             revision.clone_from(&served.snapshot.revision);
-            (Some(review::as_served(&list, blobs)?), index)
+            (Some(review::as_served(&before.served, blobs)?), index)
         }
         (Verdict::AllBut(held), _) if !held.is_empty() => {
             (Some(review::with_held(&state.tree, &held, blobs)?), state.index.clone())
         }
         (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
     };
-    let tree = tree.as_ref().unwrap_or(&state.tree);
+    let made_of = tree.as_ref().unwrap_or(&state.tree);
     let keep_files = || {
         let files = state.files.0.values().zip(state.tree.files());
         blobs.put_all(files.map(|(name, (_, bytes))| (*name, &bytes[..])))
     };
     let make = || -> Result<_, RefreshError> {
-        let sources = VersionSources::of_tree(tree);
-        let stronger = match index {
+        let files = list(made_of, state);
+        let (sources, stronger) = match index {
             // What is signed is served as it is.
-            Some(_) => Stronger::default(),
-            None => Stronger::of(tree, &sources, store)?,
+            Some(_) => (Vec::new(), Stronger::default()),
+            None => {
+                let as_served = AsServed::of(preparing, &files)?;
+                let sources = VersionSources::of_tree(made_of, |package, directory| {
+                    as_served.as_ref().is_some_and(|it| it.has(package, directory))
+                });
+                let stronger = Stronger::of(made_of, &sources, store)?;
+                (sources, stronger)
+            }
         };
-        let refuses_weak = policy.weak_checksum == ChecksumPolicy::Refuse;
+        let refuses_weak = refuses_weak(policy);
+        let previous = previous.map(|(served, _)| served);
         let (sources, added) = (&sources[..], &stronger);
-        let making = Making { sources, stronger: added, refuses_weak, rewrite, browse, previous };
-        let admission = Admission::of(state, tree, index.clone(), &making)?;
+        let making =
+            Making { sources, files, stronger: added, refuses_weak, rewrite, browse, previous };
+        let admission = Admission::of(state, made_of, index.clone(), making)?;
         Ok((admission, stronger))
     };
     let (kept, made) = rayon::join(keep_files, make);
@@ -117,7 +139,7 @@ pub(super) fn prepare(
     let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
     let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
     let index_name = index.as_ref().map(|index| Sha256::of(index));
-    let is_new = previous.is_none_or(|served| {
+    let is_new = previous.is_none_or(|(served, _)| {
         served.snapshot.files != files_name
             || served.snapshot.admitted != admitted_name
             || served.snapshot.strengthened != strengthened_name
@@ -125,9 +147,8 @@ pub(super) fn prepare(
     });
     let mut departed_name = None;
     if is_new {
-        if let Some(served) = previous {
-            let before = read_list(store, &served.snapshot.admitted)?;
-            let gone = review::departed(&departed(store, served)?, &before, &admission.admitted);
+        if let Some((_, before)) = previous {
+            let gone = review::departed(&before.departed, &before.served, &admission.admitted);
             if !gone.0.is_empty() {
                 departed_name = Some(blobs.put(&gone.to_bytes())?);
             }
@@ -161,11 +182,59 @@ pub(super) fn prepare(
         import: None,
         past: None,
     };
-    Ok(Prepared { admission, snapshot, is_new })
+    Ok(Prepared { admission, tree, snapshot, is_new })
 }
 
-/// The files of versions that were served once and are no more.
-pub(super) fn departed(store: &Store, served: &Served) -> Result<FileList, RefreshError> {
-    let departed = served.snapshot.departed.map(|name| read_list(store, &name));
-    Ok(departed.transpose()?.unwrap_or_default())
+/// The versions of a tree that are served already, as they are.
+struct AsServed<'a> {
+    touched: Touched<'a>,
+    /// Those whose archives pins may confirm.
+    weak: HashSet<String>,
+}
+
+impl<'a> AsServed<'a> {
+    /// `None` where all versions have to be read again: this process did not build what is served,
+    /// or they would be made into something else by now.
+    fn of(preparing: &Preparing<'a>, files: &'a FileList) -> Result<Option<Self>, RefreshError> {
+        let Preparing { store, repository, policy, rewrite, previous, .. } = *preparing;
+        let is_same_way = rewrite.is_none() && !refuses_weak(policy);
+        let built_here = previous.filter(|(served, _)| served.index.is_built_here());
+        let Some((served, before)) = built_here.filter(|_| is_same_way) else { return Ok(None) };
+        let state = store.lookup(|catalog| catalog.declared_state(repository))?;
+        if state != Some(served.snapshot.admitted) {
+            return Ok(None);
+        }
+        let weak = store.lookup(|catalog| catalog.weak_archives(repository))?;
+        // The name of an extra source begins with its package, too.
+        let package = |name: String| name.split('/').next().map(str::to_owned);
+        let mut weak: HashSet<String> =
+            weak.into_iter().filter_map(|(name, _)| package(name)).collect();
+        let strengthened = before.strengthened.0.keys().filter_map(package_of);
+        weak.extend(strengthened.map(|package| package.to_string()));
+        Ok(Some(Self { touched: Touched::between(&before.served, files), weak }))
+    }
+
+    fn has(&self, package: &Package, directory: &RepoPath) -> bool {
+        !self.touched.is_touched(directory.as_str()) && !self.weak.contains(&package.to_string())
+    }
+}
+
+/// The list of the files of a tree, of which most are upstream's.
+fn list(tree: &Tree, upstream: &State) -> FileList {
+    let mut theirs = upstream.tree.files().zip(upstream.files.0.values()).peekable();
+    let name = |(path, bytes): (&RepoPath, &Bytes)| {
+        while theirs.next_if(|((other, _), _)| *other < path).is_some() {}
+        let is_theirs = |it: &((&RepoPath, &Bytes), &Sha256)| {
+            let (other, content) = it.0;
+            other == path && content.as_ptr() == bytes.as_ptr() && content.len() == bytes.len()
+        };
+        let name = theirs.next_if(is_theirs).map(|(_, name)| *name);
+        (path.clone(), name.unwrap_or_else(|| Sha256::of(bytes)))
+    };
+    tree.files().map(name).collect()
+}
+
+/// Whether versions that no pin confirms are left out.
+fn refuses_weak(policy: &Policy) -> bool {
+    policy.weak_checksum == ChecksumPolicy::Refuse
 }

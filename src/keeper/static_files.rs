@@ -119,7 +119,8 @@ impl StaticFiles {
 
     /// A repository file by file, as its index has it.
     fn add_packages(&mut self, prefix: &str, files: &[File<'_>], rewrite: Option<&Rewrite>) {
-        for (path, bytes) in serving::as_served(files, rewrite, ExtraSources::Rewritten) {
+        let files = serving::as_served(files, rewrite, ExtraSources::Rewritten);
+        for File { path, bytes, .. } in files {
             // The index has no empty files either.
             if path.as_str().starts_with("packages/") && !bytes.is_empty() {
                 self.metadata.push((format!("{prefix}{path}"), bytes.into_owned().into()));

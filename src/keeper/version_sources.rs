@@ -2,7 +2,7 @@
 
 use super::admit::public_url;
 use crate::digest::Sha256;
-use crate::opam::{ArchiveSource, OpamFile, Package, Tree, archive_sources, source_name};
+use crate::opam::{ArchiveSource, OpamFile, Package, RepoPath, Tree, archive_sources, source_name};
 use crate::store::catalog::DeclaredArchive;
 use bytes::Bytes;
 use rayon::prelude::*;
@@ -11,6 +11,9 @@ use rayon::prelude::*;
 pub(super) enum VersionSources {
     /// Nothing: there is none, or it can't be parsed; the clients that read it say why.
     Unreadable,
+    /// The same as in what is served: none that is weak, and no reason to leave the version out.
+    /// Not read again.
+    AsServed,
     /// No client should see this version, for this reason.
     Refused(String),
     /// These sources, and those of them that a mirror can have.
@@ -26,12 +29,19 @@ pub(super) struct NamedArchive {
 }
 
 impl VersionSources {
-    /// What each of a tree's versions declares, in their order.
-    pub(super) fn of_tree(tree: &Tree) -> Vec<Self> {
-        let versions: Vec<&Package> = tree.versions().map(|(package, _)| package).collect();
+    /// What each of a tree's versions declares, in their order, but for those that are as they are
+    /// served.
+    pub(super) fn of_tree(
+        tree: &Tree,
+        is_as_served: impl Fn(&Package, &RepoPath) -> bool + Sync,
+    ) -> Vec<Self> {
+        let versions: Vec<_> = tree.versions().collect();
         versions
             .into_par_iter()
-            .map(|package| {
+            .map(|(package, directory)| {
+                if is_as_served(package, directory) {
+                    return Self::AsServed;
+                }
                 // A copy: the parts of a file share its memory, and all files that of the tree, so
                 // that the cores would wait for each other at every one.
                 let copy = |opam: &Bytes| Self::of_file(package, Bytes::copy_from_slice(opam));

@@ -30,7 +30,7 @@ pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Str
 pub use dependency::{Dependency, MAX_DEPENDENCIES, dependencies, text_of};
 pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
 pub use findings::{Finding, FindingKind, findings};
-pub use index::{Blocks, IndexError, fits_index, write_index};
+pub use index::{Blocks, IndexError, IndexFile, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
 pub(crate) use path::ancestors;
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};

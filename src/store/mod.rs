@@ -151,7 +151,7 @@ impl Store {
         let reader = log.reader().clone();
         let catalog = std::thread::scope(|scope| -> Result<_, StoreError> {
             let checked = scope.spawn(|| check_entries(&reader));
-            let catalog = Arc::new(Catalog::open(&layout, signer.name()));
+            let catalog = Arc::new(Catalog::open(&layout, signer.name(), reader.size()?));
             replay::catch_up(&catalog, &reader)?;
             checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             Ok(catalog)

@@ -6,7 +6,7 @@
 use super::states::{missing, read_snapshot};
 use crate::keeper::refresh::RefreshError;
 use crate::keeper::repository::blocking;
-use crate::keeper::state::{State, Verdict, prepare};
+use crate::keeper::state::{Preparing, State, Verdict, prepare};
 use crate::keeper::{Keeper, Missing, Repository};
 use crate::ledger::entry::{Entry, Past};
 use crate::store::Appended;
@@ -79,12 +79,20 @@ impl Keeper {
         };
         let fetched = history.fetch(&revision).await.map_err(upstream)?;
         let (mode, store) = (repository.settings().mode, self.store.clone());
-        let policy = Arc::clone(&self.policy);
+        let (policy, name) = (Arc::clone(&self.policy), repository.name().to_owned());
         let prepared = blocking(move || {
             let Some(state) = State::read(fetched, mode)? else { return Ok(None) };
             let all = Verdict::AllBut(Vec::new());
             // Its indexes are built where they are asked for.
-            prepare(&state, all, None, &store, &policy, None, None).map(Some)
+            let preparing = Preparing {
+                store: &store,
+                repository: &name,
+                policy: &policy,
+                rewrite: None,
+                browse: None,
+                previous: None,
+            };
+            prepare(&state, all, &preparing).map(Some)
         });
         let prepared = prepared.await.and_then(|prepared| prepared);
         let Some(prepared) = prepared.map_err(|error| missing(&error))? else {

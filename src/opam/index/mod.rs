@@ -5,18 +5,44 @@ mod blocks;
 pub use blocks::Blocks;
 
 use super::path::RepoPath;
+use crate::digest::Sha256;
 use bytes::Bytes;
 use flate2::Crc;
-use rayon::prelude::*;
+use std::ops::Range;
 use tar::{EntryType, Header};
 
 /// A file of an index.
-type File<'a> = (&'a RepoPath, &'a [u8]);
+#[derive(Clone, Copy, Debug)]
+pub struct IndexFile<'a> {
+    path: &'a RepoPath,
+    name: Sha256,
+    content: &'a [u8],
+}
+
+impl<'a> IndexFile<'a> {
+    /// A file.
+    pub fn new(path: &'a RepoPath, content: &'a [u8]) -> Self {
+        Self::named(path, Sha256::of(content), content)
+    }
+
+    /// A file whose content was hashed before.
+    pub fn named(path: &'a RepoPath, name: Sha256, content: &'a [u8]) -> Self {
+        debug_assert_eq!(name, Sha256::of(content), "{path}");
+        Self { path, name, content }
+    }
+
+    /// How many bytes of a tar archive it takes.
+    fn size(&self) -> usize {
+        BLOCK + padded(self.content.len())
+    }
+}
 
 /// The unit of a tar archive.
 const BLOCK: usize = 512;
 /// A path of up to so many bytes fits in a ustar header unsplit.
 const USTAR_NAME: usize = 100;
+/// What a tar archive ends with.
+const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// What the mode of every file is.
 const MODE: u32 = 0o644;
 
@@ -29,23 +55,15 @@ const MODE: u32 = 0o644;
 /// `before` are the blocks of another index: where they are of the same files they need not be
 /// compressed again. Those of this one come with it.
 pub fn write_index<'a>(
-    files: impl Iterator<Item = (&'a RepoPath, &'a [u8])>,
+    files: impl Iterator<Item = IndexFile<'a>>,
     before: &Blocks,
 ) -> Result<(Bytes, Blocks), IndexError> {
-    let mut files: Vec<_> = files.filter(|(_, content)| !content.is_empty()).collect();
-    files.sort_unstable_by_key(|(path, _)| *path);
-    if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(IndexError::Duplicate(pair[0].0.clone()));
+    let mut files: Vec<_> = files.filter(|file| !file.content.is_empty()).collect();
+    files.sort_unstable_by_key(|file| file.path);
+    if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        return Err(IndexError::Duplicate(pair[0].path.clone()));
     }
-    let groups = groups(&files);
-    let mut blocks: Vec<Vec<u8>> =
-        groups.into_par_iter().map(tar).collect::<Result<_, IndexError>>()?;
-    let end = [0; 2 * BLOCK];
-    match blocks.last_mut() {
-        Some(last) => last.extend_from_slice(&end),
-        None => blocks.push(end.into()),
-    }
-    blocks::gzip(&blocks, before)
+    blocks::gzip(&files, &groups(&files), before)
 }
 
 /// Whether an index can hold a file of this path.
@@ -69,24 +87,24 @@ pub enum IndexError {
 
 /// The files of each block: cut before files whose names say so, so that what is added or removed
 /// moves no other cut.
-fn groups<'f, 'a>(files: &'f [File<'a>]) -> Vec<&'f [File<'a>]> {
+fn groups(files: &[IndexFile<'_>]) -> Vec<Range<usize>> {
     let (mut groups, mut start, mut length) = (Vec::new(), 0, 0);
-    for (at, (path, content)) in files.iter().enumerate() {
-        if at > start && (is_cut_before(path) || length + content.len() > LONGEST) {
-            groups.extend(files.get(start..at));
+    for (at, file) in files.iter().enumerate() {
+        if at > start && (is_cut_before(file.path) || length + file.content.len() > LONGEST) {
+            groups.push(start..at);
             (start, length) = (at, 0);
         }
-        length += BLOCK + padded(content.len());
+        length += file.size();
     }
-    groups.extend(files.get(start..).filter(|last| !last.is_empty()));
+    groups.push(start..files.len());
     groups
 }
 
 /// These files in a tar archive that does not end with them.
-fn tar(files: &[File<'_>]) -> Result<Vec<u8>, IndexError> {
-    let size: usize = files.iter().map(|(_, content)| BLOCK + padded(content.len())).sum();
-    let mut tar = Vec::with_capacity(size + 2 * BLOCK);
-    for (path, content) in files {
+fn tar(files: &[IndexFile<'_>]) -> Result<Vec<u8>, IndexError> {
+    let size: usize = files.iter().map(IndexFile::size).sum();
+    let mut tar = Vec::with_capacity(size + END.len());
+    for IndexFile { path, content, .. } in files {
         tar.extend_from_slice(header(path, content.len())?.as_bytes());
         tar.extend_from_slice(content);
         tar.resize(padded(tar.len()), 0);
@@ -121,16 +139,15 @@ fn header(path: &RepoPath, size: usize) -> Result<Header, IndexError> {
     Ok(header)
 }
 
-/// About how many files a block has: some 64 KiB. Fewer would be compressed less well, and with more
+/// About how many files a block has: some 32 KiB. Fewer would be compressed less well, and with more
 /// an edit would have more compressed again.
-const FILES: u32 = 32;
+const FILES: u32 = 16;
 /// About how long a block gets at most.
 const LONGEST: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Sha256;
     use crate::opam::tree::world;
     use crate::opam::{Tree, TreeLimits};
     use bytes::Bytes;
@@ -140,12 +157,12 @@ mod tests {
     fn index(files: &[(String, &[u8])]) -> Result<Bytes, IndexError> {
         let files: Vec<(RepoPath, &[u8])> =
             files.iter().map(|(path, content)| (path.parse().unwrap(), *content)).collect();
-        let files = files.iter().map(|(path, content)| (path, *content));
+        let files = files.iter().map(|(path, content)| IndexFile::new(path, content));
         write_index(files, &Blocks::default()).map(|(gz, _)| gz)
     }
 
     fn of_tree(tree: &Tree, before: &Blocks) -> (Bytes, Blocks) {
-        let files = tree.files().map(|(path, content)| (path, &content[..]));
+        let files = tree.files().map(|(path, content)| IndexFile::new(path, content));
         write_index(files, before).unwrap()
     }
 
@@ -259,7 +276,7 @@ mod tests {
             let (together, _) = of_tree(&tree(edited), &before);
             assert_eq!(apart, together);
             let common = before.common(&blocks);
-            assert!(common + 3 >= blocks.len(), "{common} of {} are as before", blocks.len());
+            assert!(common + 5 >= blocks.len(), "{common} of {} are as before", blocks.len());
         }
     }
 

@@ -14,7 +14,9 @@ use super::package::Package;
 use super::path::{RepoPath, ancestors};
 use bytes::Bytes;
 use rayon::slice::ParallelSliceMut as _;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 
 /// How much a repository may hold before it is refused; about six times the real one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,34 @@ impl Tree {
         }
     }
 
+    /// The same tree without some of its files, and with others.
+    ///
+    /// # Errors
+    /// When the two are no tree together.
+    pub fn changed(
+        &self,
+        without: &BTreeSet<&RepoPath>,
+        with: impl IntoIterator<Item = (RepoPath, Bytes)>,
+    ) -> Result<Self, TreeError> {
+        let mut files = self.files.clone();
+        files.retain(|path, _| !without.contains(path));
+        for (path, content) in with {
+            let is_file = |directory| files.contains_key::<str>(directory);
+            if path.ancestors().any(is_file) || below(&files, &path).next().is_some() {
+                return Err(TreeError::FileAndDirectory { name: path.to_string() });
+            }
+            match files.entry(path) {
+                Entry::Vacant(entry) => drop(entry.insert(content)),
+                Entry::Occupied(entry) => {
+                    return Err(TreeError::Duplicate { name: entry.key().to_string() });
+                }
+            }
+        }
+        files.retain(|_, content| !content.is_empty());
+        let versions = find_versions(files.keys())?;
+        if versions.is_empty() { Err(TreeError::Empty) } else { Ok(Self { files, versions }) }
+    }
+
     /// All files, sorted by path.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&RepoPath, &Bytes)> {
         self.files.iter()
@@ -119,13 +149,19 @@ impl Tree {
 
     /// All files below the directory of one version, sorted by path, the opam file among them.
     pub fn version_files(&self, package: &Package) -> impl Iterator<Item = (&RepoPath, &Bytes)> {
-        let prefix = self.directory(package).map(|directory| format!("{directory}/"));
-        prefix.into_iter().flat_map(|prefix| {
-            let start = (std::ops::Bound::Included(prefix.as_str()), std::ops::Bound::Unbounded);
-            let below = self.files.range::<str, _>(start);
-            below.take_while(move |(path, _)| path.as_str().starts_with(&prefix))
-        })
+        self.directory(package).into_iter().flat_map(|directory| below(&self.files, directory))
     }
+}
+
+/// The files below a directory.
+fn below<'a>(
+    files: &'a BTreeMap<RepoPath, Bytes>,
+    directory: &RepoPath,
+) -> impl Iterator<Item = (&'a RepoPath, &'a Bytes)> + use<'a> {
+    let prefix = format!("{directory}/");
+    let start = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+    let below = files.range::<str, _>(start);
+    below.take_while(move |(path, _)| path.as_str().starts_with(&prefix))
 }
 
 const REPO: &str = "repo";
@@ -143,16 +179,18 @@ fn find_versions<'a>(
     let mut versions = Vec::new();
     // Files come sorted, yet `a/opam` comes after `a/b/opam`: the outer ones are known first only
     // once all are collected.
-    let directories: HashSet<&str> =
+    let directories: Vec<&str> =
         files.filter_map(|path| path.as_str().strip_suffix("/opam")).collect();
-    for directory in &directories {
-        let inside_another = ancestors(directory).any(|outer| directories.contains(outer));
-        let name = directory.rsplit_once('/').map_or(*directory, |(_, name)| name);
+    let all: HashSet<&str> = directories.iter().copied().collect();
+    for directory in directories {
+        let inside_another = ancestors(directory).any(|outer| all.contains(outer));
+        let name = directory.rsplit_once('/').map_or(directory, |(_, name)| name);
         if let (false, Ok(package), Ok(path)) = (inside_another, name.parse(), directory.parse()) {
             versions.push((package, path));
         }
     }
-    versions.par_sort_unstable();
+    // By path they are nearly sorted.
+    versions.par_sort();
     match versions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         None => Ok(versions),
         Some(pair) => Err(TreeError::VersionTwice {
@@ -200,13 +238,11 @@ impl Entries {
             return Ok(());
         }
         match self.files.entry(path) {
-            std::collections::btree_map::Entry::Vacant(entry) => {
+            Entry::Vacant(entry) => {
                 entry.insert(content);
                 Ok(())
             }
-            std::collections::btree_map::Entry::Occupied(entry) => {
-                Err(TreeError::Duplicate { name: entry.key().to_string() })
-            }
+            Entry::Occupied(entry) => Err(TreeError::Duplicate { name: entry.key().to_string() }),
         }
     }
 

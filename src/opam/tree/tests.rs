@@ -280,7 +280,37 @@ fn a_real_repository_reads_in_no_time() {
     }
 }
 
+/// Files of a few paths, some of which are directories of others.
+fn files() -> impl Strategy<Value = BTreeMap<RepoPath, Bytes>> {
+    let path =
+        "packages(/(a|a\\.1|b\\.2|opam)){1,3}(/opam)?".prop_map(|path| path.parse().unwrap());
+    let content = prop_oneof![Just(&b""[..]), Just(b"x"), Just(b"y")].prop_map(Bytes::from_static);
+    prop::collection::btree_map(path, content, 0..8)
+}
+
 proptest! {
+    #[test]
+    fn a_changed_tree_is_the_tree_of_the_changed_files(
+        before in files(), with in files(), without in any::<u64>(),
+    ) {
+        let limits = TreeLimits::default();
+        let Ok(tree) = Tree::from_files(before, &limits) else { return Ok(()) };
+        let paths: Vec<RepoPath> = tree.files().map(|(path, _)| path.clone()).collect();
+        let is_out = |at: usize| without & (1 << at) != 0;
+        let without: BTreeSet<&RepoPath> =
+            paths.iter().enumerate().filter(|(at, _)| is_out(*at)).map(|(_, path)| path).collect();
+        let rest = tree.files().filter(|(path, _)| !without.contains(path));
+        let files = rest.map(|(path, content)| (path.clone(), content.clone())).chain(with.clone());
+        let expected = Tree::from_files(files, &limits);
+        match (tree.changed(&without, with), expected) {
+            (Ok(changed), Ok(expected)) => {
+                prop_assert!(changed.files().eq(expected.files()));
+                prop_assert!(changed.versions().eq(expected.versions()));
+            }
+            (changed, expected) => prop_assert_eq!(changed.is_err(), expected.is_err()),
+        }
+    }
+
     #[test]
     fn no_damage_panics(
         at in 0..4096_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)

@@ -102,15 +102,15 @@ pub(super) trait Index: Send + Sync {
 pub(super) struct SledIndex(sled::Db);
 
 impl SledIndex {
-    /// Opens or creates the index in `directory`.
+    /// Opens or creates the index in `directory`, which keeps up to `cache` bytes of it in memory.
     ///
     /// sled reports most damage as an error and might report some by a panic in the opening
     /// thread; both come back as an error.
-    pub(super) fn open(directory: &Path) -> Result<Self, IndexError> {
+    pub(super) fn open(directory: &Path, cache: u64) -> Result<Self, IndexError> {
         let config = sled::Config::new()
             .path(directory)
             .mode(sled::Mode::LowSpace)
-            .cache_capacity(CACHE_CAPACITY)
+            .cache_capacity(cache)
             .flush_every_ms(Some(FLUSH_EVERY_MS));
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
             Ok(opened) => Ok(Self(opened?)),
@@ -271,7 +271,6 @@ fn whole_key(table: Table, key: &[u8]) -> Vec<u8> {
     whole
 }
 
-const CACHE_CAPACITY: u64 = 16 << 20;
 const FLUSH_EVERY_MS: u64 = 1_000;
 
 #[cfg(test)]
@@ -296,7 +295,7 @@ mod tests {
             batches in proptest::collection::vec(proptest::collection::vec(change(), 0..8), 0..8),
         ) {
             let directory = tempfile::tempdir().unwrap();
-            let sled = SledIndex::open(directory.path()).unwrap();
+            let sled = SledIndex::open(directory.path(), 16 << 20).unwrap();
             let memory = MemoryIndex::default();
             for batch in batches {
                 sled.apply(batch.clone()).unwrap();

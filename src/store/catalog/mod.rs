@@ -38,6 +38,8 @@ pub struct Catalog {
     layout: Layout,
     /// The index's form and the ledger that it is of.
     origin: String,
+    /// How much memory it may take to answer without reading files.
+    cache: u64,
     /// Held while the index is rebuilt, so that one rebuilds and the others wait.
     pub(super) rebuilding: Mutex<()>,
     index: RwLock<Arc<dyn Index>>,
@@ -57,14 +59,16 @@ pub struct Kept {
 impl Catalog {
     /// Opens the catalog of a store; one that is damaged fails until it is rebuilt.
     ///
-    /// `ledger` names the ledger; a catalog of another ledger counts as damaged.
-    pub(super) fn open(layout: &Layout, ledger: &str) -> Self {
+    /// `ledger` names the ledger, which has so many entries; a catalog of another ledger counts as
+    /// damaged.
+    pub(super) fn open(layout: &Layout, ledger: &str, entries: u64) -> Self {
         let origin = format!("{FORMAT} {ledger}");
-        let index: Arc<dyn Index> = match open_sled(layout, &origin) {
+        let cache = entries.saturating_mul(CACHED_BY_ENTRY).clamp(LEAST_CACHED, MOST_CACHED);
+        let index: Arc<dyn Index> = match open_sled(layout, &origin, cache) {
             Ok(index) => Arc::new(index),
             Err(problem) => Arc::new(FailingIndex(problem.into())),
         };
-        Self::over(layout.clone(), origin, index)
+        Self::over(layout.clone(), origin, cache, index)
     }
 
     /// Lets go of the index; until another one is adopted, every question fails.
@@ -81,14 +85,14 @@ impl Catalog {
     /// When the directory can't be used.
     pub(super) fn fresh_on_disk(&self) -> Result<Self, IndexError> {
         set_aside(&self.layout).map_err(CatalogProblem::from)?;
-        let index = open_sled(&self.layout, &self.origin)?;
-        Ok(Self::over(self.layout.clone(), self.origin.clone(), Arc::new(index)))
+        let index = open_sled(&self.layout, &self.origin, self.cache)?;
+        Ok(Self::over(self.layout.clone(), self.origin.clone(), self.cache, Arc::new(index)))
     }
 
     /// An empty catalog in memory, for this one to adopt once it is filled.
     pub(super) fn fresh_in_memory(&self) -> Self {
         let index = Arc::new(MemoryIndex::default());
-        Self::over(self.layout.clone(), self.origin.clone(), index)
+        Self::over(self.layout.clone(), self.origin.clone(), self.cache, index)
     }
 
     /// Answers from the index of `fresh` from now on.
@@ -216,8 +220,8 @@ impl Catalog {
         Ok(value.and_then(|value| number(&value)))
     }
 
-    fn over(layout: Layout, origin: String, index: Arc<dyn Index>) -> Self {
-        Self { layout, origin, rebuilding: Mutex::new(()), index: RwLock::new(index) }
+    fn over(layout: Layout, origin: String, cache: u64, index: Arc<dyn Index>) -> Self {
+        Self { layout, origin, cache, rebuilding: Mutex::new(()), index: RwLock::new(index) }
     }
 
     fn number(&self, key: &[u8]) -> Result<u64, IndexError> {
@@ -262,9 +266,9 @@ impl From<CatalogProblem> for IndexError {
     }
 }
 
-fn open_sled(layout: &Layout, origin: &str) -> Result<SledIndex, CatalogProblem> {
+fn open_sled(layout: &Layout, origin: &str, cache: u64) -> Result<SledIndex, CatalogProblem> {
     std::fs::create_dir_all(layout.catalog())?;
-    let index = SledIndex::open(&sled_directory(layout))?;
+    let index = SledIndex::open(&sled_directory(layout), cache)?;
     match index.get(Table::Meta, META_ORIGIN)? {
         Some(found) if found == origin.as_bytes() => {}
         Some(_) => return Err(CatalogProblem::Foreign),
@@ -364,6 +368,11 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
 const FORMAT: &str = "11";
+/// About what of the index belongs to one ledger entry, in bytes. A cache that holds all of it makes
+/// a question cost the same however many pins there are; it takes memory only as it is asked.
+const CACHED_BY_ENTRY: u64 = 1 << 10;
+const LEAST_CACHED: u64 = 16 << 20;
+const MOST_CACHED: u64 = 1 << 30;
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";
