@@ -3,9 +3,7 @@
 use super::admit::{Admission, AdmitError, Declarations, repo_path};
 use super::built_index::{self, Recipe};
 use super::file_list::FileList;
-use super::repository::{
-    Repository, apart, blocking, caches, declare, departed, held, read_list, strengthened,
-};
+use super::repository::{Repository, apart, blocking, caches, declare, held, strengthened};
 use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::serving::Place;
@@ -20,7 +18,7 @@ use crate::ledger::entry::{
 use crate::opam::{Tree, rewrite_repo_file};
 use crate::store::catalog::IndexError;
 use crate::store::{AppendError, Appended, Store};
-use crate::upstream::repository::{RepositoryError, Revision};
+use crate::upstream::repository::{Fetched, RepositoryError, Revision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -176,14 +174,22 @@ impl Repository {
         clock: &Clock,
         policy: &Arc<Policy>,
     ) -> Result<(Refreshed, Option<News>), RefreshError> {
-        let fetched = self.source.fetch(known.as_ref()).await?;
-        let mode = self.settings.mode;
-        let state = apart(move || State::read(fetched, mode)).await??;
-        let Some(state) = state else { return Ok((Refreshed::Unchanged, None)) };
+        let fetched = match self.source.fetch(known.as_ref()).await? {
+            Fetched::Unchanged => return Ok((Refreshed::Unchanged, None)),
+            fetched => fetched,
+        };
+        let (mode, served, copy) = (self.settings.mode, self.served(), store.clone());
+        let reading = apart(move || {
+            let before = |served: Arc<Served>| {
+                Before::read(&copy, &served).map(|before| (Arc::new(before), served))
+            };
+            rayon::join(|| State::read(fetched, mode), || served.map(before).transpose())
+        });
+        let (state, previous) = reading.await?;
+        let Some(state) = state? else { return Ok((Refreshed::Unchanged, None)) };
         let state = Arc::new(state);
-        let (verdict, previous) = match self.served() {
-            Some(served) => {
-                let before = self.before(&served, store).await?;
+        let (verdict, previous) = match previous? {
+            Some((before, served)) => {
                 let verdict = self.judge(&state, &served, &before, store, clock, policy).await?;
                 (verdict, Some((served, before)))
             }
@@ -206,35 +212,19 @@ impl Repository {
             })
         };
         let Prepared { admission, tree, mut snapshot, is_new } = preparing.await??;
-        let news = News {
-            revision: state.revision.clone(),
-            refused: admission.refused.clone(),
-            held: held(&admission.admitted, &admission.files, &admission.refused),
+        let revision = state.revision.clone();
+        let refreshed = match is_new {
+            true => {
+                self.say_whence(&mut snapshot);
+                self.admit(snapshot, &admission, state, tree, store, clock).await?
+            }
+            false => Refreshed::Unchanged,
         };
-        if !is_new {
-            return Ok((Refreshed::Unchanged, Some(news)));
-        }
-        self.say_whence(&mut snapshot);
-        let refreshed = self.admit(snapshot, admission, state, tree, store, clock).await?;
-        Ok((refreshed, Some(news)))
-    }
-
-    /// What a new state is compared with.
-    async fn before(
-        &self,
-        served: &Arc<Served>,
-        store: &Store,
-    ) -> Result<Arc<Before>, RefreshError> {
-        let (served, store) = (Arc::clone(served), store.clone());
-        let read = move || -> Result<Before, RefreshError> {
-            let snapshot = &served.snapshot;
-            Ok(Before {
-                served: read_list(&store, &snapshot.admitted)?,
-                strengthened: strengthened(&store, snapshot)?,
-                departed: departed(&store, snapshot)?,
-            })
+        let news = move || {
+            let Admission { admitted, files, refused, .. } = admission;
+            News { revision, held: held(&admitted, &files, &refused), refused }
         };
-        Ok(Arc::new(apart(read).await??))
+        Ok((refreshed, Some(blocking(news).await?)))
     }
 
     /// Holds a state against the policy, and tells the ledger what is not let through silently.
@@ -367,7 +357,7 @@ impl Repository {
     async fn admit(
         &self,
         mut snapshot: Snapshot,
-        admission: Admission,
+        admission: &Admission,
         state: Arc<State>,
         tree: Option<Tree>,
         store: &Store,
@@ -382,6 +372,7 @@ impl Repository {
         };
         drop(admitting);
         let Admission { indexes, repo, upstream_repo, versions, refused, .. } = admission;
+        let (versions, refused) = (*versions, refused.clone());
         for (package, reason) in refused.iter().take(MAX_NAMED) {
             tracing::warn!(repository = self.name(), package, reason, "version not served");
         }
@@ -389,6 +380,7 @@ impl Repository {
             tracing::warn!(repository = self.name(), more, "versions not served: see status");
         }
         let caches = caches(&self.settings, upstream_repo.as_deref());
+        let (indexes, repo) = (indexes.clone(), repo.clone());
         let served = Arc::new(Served::new(indexes, repo, snapshot, entry, caches));
         // Whoever asks for an archive of it waits until the catalog knows them.
         let _alone = self.declaring.lock().await;

@@ -294,7 +294,7 @@ pub(super) fn strengthened(store: &Store, snapshot: &Snapshot) -> Result<FileLis
 }
 
 /// The files of versions that were served once and are no more.
-pub(super) fn departed(store: &Store, snapshot: &Snapshot) -> Result<FileList, RefreshError> {
+pub(super) fn departed_files(store: &Store, snapshot: &Snapshot) -> Result<FileList, RefreshError> {
     let list = snapshot.departed.map(|name| read_list(store, &name));
     Ok(list.transpose()?.unwrap_or_default())
 }

@@ -6,8 +6,12 @@
 use super::admit::{AdmitError, main_checksums, read_file};
 use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
+use super::refresh::RefreshError;
+use super::repository::{departed_files, read_list, strengthened};
+use super::served::Served;
 use crate::config::{Policy, Rule};
 use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles};
+use crate::store::Store;
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
 use rayon::prelude::*;
@@ -47,6 +51,21 @@ pub(super) struct Before {
     /// The files of versions which were served once: one that comes back is compared with what it
     /// was.
     pub departed: FileList,
+}
+
+impl Before {
+    /// Reads what a new state is compared with.
+    ///
+    /// # Errors
+    /// When a list can't be read.
+    pub(super) fn read(store: &Store, served: &Served) -> Result<Self, RefreshError> {
+        let snapshot = &served.snapshot;
+        Ok(Self {
+            served: read_list(store, &snapshot.admitted)?,
+            strengthened: strengthened(store, snapshot)?,
+            departed: departed_files(store, snapshot)?,
+        })
+    }
 }
 
 /// Compares what is served with a new state, version by version.

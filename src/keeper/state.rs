@@ -107,7 +107,17 @@ pub(super) fn prepare(
     let made_of = tree.as_ref().unwrap_or(&state.tree);
     let keep_files = || {
         let files = state.files.0.values().zip(state.tree.files());
-        blobs.put_all(files.map(|(name, (_, bytes))| (*name, &bytes[..])))
+        let files = files.map(|(name, (path, bytes))| (path, name, &bytes[..]));
+        // What is served was kept when it was admitted.
+        let mut served = previous.map(|(_, before)| before.served.0.iter().peekable());
+        let is_served = |path: &RepoPath, name: &Sha256| {
+            let served = served.as_mut()?;
+            while served.next_if(|(other, _)| *other < path).is_some() {}
+            served.next_if(|it| *it == (path, name))
+        };
+        let mut is_served = is_served;
+        let new = files.filter(|(path, name, _)| is_served(path, name).is_none());
+        blobs.put_all(new.map(|(_, name, bytes)| (*name, bytes)))
     };
     let make = || -> Result<_, RefreshError> {
         let files = list(made_of, state);
@@ -134,8 +144,13 @@ pub(super) fn prepare(
     let (kept, made) = rayon::join(keep_files, make);
     kept?;
     let (admission, stronger) = made?;
-    let (files, admitted) = (admission.files.to_bytes(), admission.admitted.to_bytes());
-    let (files_name, admitted_name) = (Sha256::of(&files), Sha256::of(&admitted));
+    let written = |list: &FileList| {
+        let bytes = list.to_bytes();
+        (Sha256::of(&bytes), bytes)
+    };
+    let (files, admitted) = (&admission.files, &admission.admitted);
+    let ((files_name, files), (admitted_name, admitted)) =
+        rayon::join(|| written(files), || written(admitted));
     let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
     let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
     let index_name = index.as_ref().map(|index| Sha256::of(index));

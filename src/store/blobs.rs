@@ -6,6 +6,7 @@ use super::pending::Pending;
 use super::regular;
 use super::room::{Room, Taken};
 use crate::digest::{Digests, Hasher, Sha256};
+use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
@@ -176,18 +177,24 @@ impl Blobs {
         &self,
         blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
     ) -> io::Result<usize> {
+        let mut blobs = blobs.filter(|(name, _)| !self.holds_durably(name)).peekable();
         let mut staged = Vec::new();
-        let mut unchecked = CHECK_ROOM_EVERY;
         let mut taken = Taken::default();
-        for (name, bytes) in blobs.filter(|(name, _)| !self.holds_durably(name)) {
-            unchecked += bytes.len() as u64;
-            if unchecked >= CHECK_ROOM_EVERY {
-                self.room.check()?;
-                unchecked = 0;
+        while blobs.peek().is_some() {
+            self.room.check()?;
+            let mut unchecked = 0;
+            let some = std::iter::from_fn(|| {
+                let next = blobs.next_if(|_| unchecked < CHECK_ROOM_EVERY)?;
+                unchecked += next.1.len() as u64;
+                Some(next)
+            });
+            let some: Vec<_> = some.take(AT_ONCE).collect();
+            let some = some.into_par_iter().map(|(name, bytes)| (name, self.stage(bytes)));
+            for (name, temporary) in some.collect::<Vec<_>>() {
+                let temporary = self.room.note(temporary, || taken)?;
+                taken.add(Taken::by(temporary.as_file()));
+                staged.push((name, temporary.into_temp_path()));
             }
-            let temporary = self.room.note(self.stage(bytes), || taken)?;
-            taken.add(Taken::by(temporary.as_file()));
-            staged.push((name, temporary.into_temp_path()));
         }
         let written = staged.len();
         self.room.note(self.keep_staged(staged), || taken)?;
@@ -207,13 +214,15 @@ impl Blobs {
         // Bytes first, names second: no crash can leave a name on bytes that are not there.
         if written > FEW {
             durable::sync_file_system(&self.layout.blobs())?;
+        } else {
+            // Together, so that the file system can write what they have in common once.
+            let sync =
+                |(_, path): &(Sha256, TempPath)| durable::sync_file(&File::open(path)?, path);
+            staged.par_iter().try_for_each(sync)?;
         }
         let mut directories = BTreeSet::new();
         let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
         for (name, temporary) in staged {
-            if written <= FEW {
-                durable::sync_file(&File::open(&temporary)?, &temporary)?;
-            }
             let path = self.layout.blob(&name);
             directories.extend(path.parent().map(Path::to_owned));
             durable::name(temporary, &path)?;
@@ -221,7 +230,7 @@ impl Blobs {
         if written > FEW {
             durable::sync_file_system(&self.layout.blobs())?;
         } else {
-            directories.iter().try_for_each(|directory| durable::sync_directory(directory))?;
+            directories.par_iter().try_for_each(|directory| durable::sync_directory(directory))?;
         }
         renaming.durable();
         Ok(())
@@ -448,6 +457,8 @@ fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> 
 
 /// How many bytes are written without looking at the room that is left.
 const CHECK_ROOM_EVERY: u64 = 4 << 20;
+/// Most blobs that are staged together.
+const AT_ONCE: usize = 1_024;
 /// Up to so many files are made durable one by one; for more, syncing the whole file system, with
 /// whatever else is being written to it, is faster.
 const FEW: usize = 512;

@@ -1,4 +1,4 @@
-//! Inflating a gzip file into memory, within a bound.
+//! Inflating a gzip file piece by piece, within a bound.
 
 use super::TreeError;
 use flate2::bufread::GzDecoder;
@@ -7,23 +7,37 @@ use std::io::Read;
 /// What no gzip file inflates beyond, per byte of its own.
 const LARGEST_RATIO: usize = 1032;
 
+/// How many bytes are handed out at a time.
+const PIECE: usize = 256 << 10;
+
 /// The most members; each one costs time even where it is empty.
 const MAX_MEMBERS: usize = 1024;
 
-/// Inflates all members of a gzip file, as GNU tar does; cut or trailing bytes are refused.
-pub(super) fn inflate(gz: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
-    let mut inflated = Vec::with_capacity(likely_size(gz).min(limit).saturating_add(1));
-    let mut rest = gz;
+/// Inflates all members of a gzip file, as GNU tar does, and hands out the bytes in order; cut or
+/// trailing bytes are refused, once the ones before them were handed out.
+pub(super) fn inflate(
+    gz: &[u8],
+    limit: usize,
+    mut each: impl FnMut(Vec<u8>),
+) -> Result<(), TreeError> {
+    let (mut rest, mut inflated) = (gz, 0);
     for _ in 0..MAX_MEMBERS {
-        // One byte more than allowed tells a file that is too large from one that just fits.
-        let room = limit.saturating_sub(inflated.len()).saturating_add(1);
-        let mut member = GzDecoder::new(&mut rest).take(room as u64);
-        member.read_to_end(&mut inflated).map_err(TreeError::Gzip)?;
-        if inflated.len() > limit {
-            return Err(TreeError::TooLarge { limit });
+        let mut member = GzDecoder::new(&mut rest);
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let read = (&mut member).take(PIECE as u64).read_to_end(&mut piece);
+            let read = read.map_err(TreeError::Gzip)?;
+            inflated += read;
+            if inflated > limit {
+                return Err(TreeError::TooLarge { limit });
+            }
+            if read == 0 {
+                break;
+            }
+            each(piece);
         }
         if rest.is_empty() {
-            return Ok(inflated);
+            return Ok(());
         }
     }
     let message = format!("it has more than {MAX_MEMBERS} members");
@@ -31,7 +45,7 @@ pub(super) fn inflate(gz: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
 }
 
 /// The size that the last member states for itself, where that is possible at all.
-fn likely_size(gz: &[u8]) -> usize {
+pub(super) fn likely_size(gz: &[u8]) -> usize {
     let stated = gz.last_chunk().map_or(0, |size| u32::from_le_bytes(*size));
     usize::try_from(stated).unwrap_or(0).min(gz.len().saturating_mul(LARGEST_RATIO))
 }
@@ -42,6 +56,11 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
     use std::io::Write;
+
+    fn inflate(gz: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
+        let mut inflated = Vec::new();
+        super::inflate(gz, limit, |piece| inflated.extend(piece)).map(|()| inflated)
+    }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -77,7 +96,9 @@ mod tests {
     #[test]
     fn a_bomb_stops_at_the_limit() {
         let bomb = gzip(&vec![0; 10 << 20]);
-        assert!(matches!(inflate(&bomb, 1000), Err(TreeError::TooLarge { limit: 1000 })));
+        let mut most = 0;
+        let stopped = super::inflate(&bomb, 1000, |piece| most += piece.len());
+        assert!(matches!(stopped, Err(TreeError::TooLarge { limit: 1000 })) && most <= 1000);
     }
 
     proptest! {

@@ -68,16 +68,20 @@ impl Tree {
     ) -> Result<Self, TreeError> {
         let mut entries = Entries::new(limits);
         for (path, content) in files {
-            entries.add_file(path, content)?;
+            entries.add_file(path, content.len(), content)?;
         }
         Self::from_entries(entries)
     }
 
-    fn from_entries(entries: Entries) -> Result<Self, TreeError> {
-        entries.check_names()?;
-        let Entries { mut files, outside, .. } = entries;
-        files.retain(|_, content| !content.is_empty());
-        let versions = find_versions(files.keys())?;
+    fn from_entries(mut entries: Entries<Bytes>) -> Result<Self, TreeError> {
+        let (checked, versions) = rayon::join(
+            || entries.check_names(),
+            || find_versions(entries.files.iter().filter(|it| !it.1.is_empty()).map(|it| it.0)),
+        );
+        checked?;
+        let versions = versions?;
+        entries.files.retain(|_, content| !content.is_empty());
+        let Entries { files, outside, .. } = entries;
         match outside {
             _ if !versions.is_empty() => Ok(Self { files, versions }),
             Some(top) => Err(TreeError::MisRooted { top }),
@@ -202,17 +206,17 @@ fn find_versions<'a>(
 }
 
 /// What was found so far, within the limits.
-struct Entries {
+struct Entries<C> {
     limits: TreeLimits,
     count: usize,
     bytes: usize,
-    files: BTreeMap<RepoPath, Bytes>,
+    files: BTreeMap<RepoPath, C>,
     directories: HashSet<RepoPath>,
     /// A directory at the root that holds a repository itself.
     outside: Option<String>,
 }
 
-impl Entries {
+impl<C> Entries<C> {
     fn new(limits: &TreeLimits) -> Self {
         Self {
             limits: *limits,
@@ -224,13 +228,13 @@ impl Entries {
         }
     }
 
-    fn add_file(&mut self, path: RepoPath, content: Bytes) -> Result<(), TreeError> {
+    fn add_file(&mut self, path: RepoPath, size: usize, content: C) -> Result<(), TreeError> {
         self.count_one()?;
-        if content.len() > self.limits.file_size {
+        if size > self.limits.file_size {
             let limit = self.limits.file_size;
             return Err(TreeError::FileTooLarge { name: path.to_string(), limit });
         }
-        self.bytes = self.bytes.saturating_add(content.len());
+        self.bytes = self.bytes.saturating_add(size);
         if self.bytes > self.limits.inflated_bytes {
             return Err(TreeError::TooLarge { limit: self.limits.inflated_bytes });
         }
@@ -271,6 +275,12 @@ impl Entries {
             }
             _ => false,
         }
+    }
+
+    fn map<D>(self, content: impl Fn(C) -> D) -> Entries<D> {
+        let Self { limits, count, bytes, files, directories, outside } = self;
+        let files = files.into_iter().map(|(path, it)| (path, content(it))).collect();
+        Entries { limits, count, bytes, files, directories, outside }
     }
 
     /// Refuses a path that is both a file and a directory, named or implied.

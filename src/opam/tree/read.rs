@@ -4,15 +4,44 @@ use super::error::printable;
 use super::{Entries, TreeError, TreeLimits, gzip};
 use crate::opam::path::{PathError, RepoPath};
 use bytes::Bytes;
-use std::io::{Cursor, Read};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
 use tar::{Archive, EntryType, PaxExtensions};
 
-/// Reads all entries; the contents of the files are slices of one inflated buffer.
-pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries, TreeError> {
-    let inflated = Bytes::from(gzip::inflate(gz, limits.inflated_bytes)?);
-    let mut archive = Archive::new(Cursor::new(inflated.clone()));
-    let mut entries = Entries::new(limits);
-    for entry in archive.entries_with_seek().map_err(TreeError::Tar)? {
+/// Reads all entries; the contents of the files are slices of one buffer.
+///
+/// The file is inflated beside that, by a thread of its own.
+pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries<Bytes>, TreeError> {
+    let (pieces, received) = sync_channel(PIECES);
+    let (inflated, read) = std::thread::scope(|scope| {
+        let inflate = move || {
+            // Whoever reads may have read enough; the rest has to be sound all the same.
+            gzip::inflate(gz, limits.inflated_bytes, |piece| drop(pieces.send(piece)))
+        };
+        let inflating = std::thread::Builder::new().spawn_scoped(scope, inflate);
+        let likely = gzip::likely_size(gz).min(limits.inflated_bytes);
+        let read = read_tar(Pieces { received, piece: Vec::new(), at: 0 }, likely, limits);
+        (inflating.map(|inflating| inflating.join()), read)
+    });
+    // What is wrong with the outer form is the cause of what is wrong inside.
+    let inflated = inflated.map_err(TreeError::Gzip)?;
+    inflated.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let (entries, contents) = read?;
+    let contents = Bytes::from(contents);
+    Ok(entries.map(|range| contents.slice(range)))
+}
+
+/// Reads a tar archive of about so many bytes: its entries, and the contents of all files one after
+/// the other.
+fn read_tar(
+    tar: impl Read,
+    likely: usize,
+    limits: &TreeLimits,
+) -> Result<(Entries<Range<usize>>, Vec<u8>), TreeError> {
+    let mut archive = Archive::new(tar);
+    let (mut entries, mut contents) = (Entries::new(limits), Vec::with_capacity(likely));
+    for entry in archive.entries().map_err(TreeError::Tar)? {
         let mut entry = entry.map_err(TreeError::Tar)?;
         let name = entry.path_bytes().into_owned();
         check_extended_header(&mut entry, &name)?;
@@ -25,13 +54,36 @@ pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries, Tree
             }
             EntryType::Regular => {
                 let path = safe_path(&name, &name)?;
-                let content = content(&entry, &inflated, &name)?;
-                entries.add_file(path, content)?;
+                let content = content(&mut entry, &mut contents, &name)?;
+                entries.add_file(path, content.len(), content)?;
             }
             other => return Err(not_regular(&name, other)),
         }
     }
-    Ok(entries)
+    Ok((entries, contents))
+}
+
+/// Reads what another thread sends.
+struct Pieces {
+    received: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+    /// How much of the piece was read.
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.received.recv() {
+                Ok(piece) => (self.piece, self.at) = (piece, 0),
+                // There is no more.
+                Err(_) => return Ok(0),
+            }
+        }
+        let read = (&self.piece[self.at..]).read(buffer)?;
+        self.at += read;
+        Ok(read)
+    }
 }
 
 /// Refuses extended headers that readers of tar understand differently: ones with a record that
@@ -61,19 +113,19 @@ fn check_extended_header<R: Read>(
     if agreed { Ok(()) } else { Err(TreeError::ExtendedHeader { name: printable(name) }) }
 }
 
-/// The bytes of a regular file, out of the inflated ones.
+/// Adds the bytes of a regular file to the contents, and says where they are.
 fn content<R: Read>(
-    entry: &tar::Entry<'_, R>,
-    inflated: &Bytes,
+    entry: &mut tar::Entry<'_, R>,
+    contents: &mut Vec<u8>,
     name: &[u8],
-) -> Result<Bytes, TreeError> {
-    let range = usize::try_from(entry.raw_file_position()).ok().and_then(|start| {
-        let end = start.checked_add(usize::try_from(entry.size()).ok()?)?;
-        (end <= inflated.len()).then_some(start..end)
-    });
-    let cut = || format!("the file \"{}\" is cut short", printable(name));
-    let range = range.ok_or_else(|| TreeError::Tar(std::io::Error::other(cut())))?;
-    Ok(inflated.slice(range))
+) -> Result<Range<usize>, TreeError> {
+    let start = contents.len();
+    let read = entry.read_to_end(contents).map_err(TreeError::Tar)?;
+    if read as u64 != entry.size() {
+        let cut = format!("the file \"{}\" is cut short", printable(name));
+        return Err(TreeError::Tar(io::Error::other(cut)));
+    }
+    Ok(start..contents.len())
 }
 
 /// The path of a directory; none for the root, which tar calls `./`.
@@ -100,3 +152,6 @@ fn not_regular(name: &[u8], entry_type: EntryType) -> TreeError {
     };
     TreeError::NotRegular { name: printable(name), kind }
 }
+
+/// How many pieces wait to be read.
+const PIECES: usize = 8;

@@ -284,7 +284,8 @@ fn a_real_repository_reads_in_no_time() {
 fn files() -> impl Strategy<Value = BTreeMap<RepoPath, Bytes>> {
     let path =
         "packages(/(a|a\\.1|b\\.2|opam)){1,3}(/opam)?".prop_map(|path| path.parse().unwrap());
-    let content = prop_oneof![Just(&b""[..]), Just(b"x"), Just(b"y")].prop_map(Bytes::from_static);
+    let content =
+        prop_oneof![Just(&b""[..]), Just(&b"x"[..]), Just(&b"y"[..])].prop_map(Bytes::from_static);
     prop::collection::btree_map(path, content, 0..8)
 }
 
