@@ -22,4 +22,4 @@ pub(super) fn start(filter: &str) -> Result<(), Failure> {
     started.map_err(Failure::failed)
 }
 
-const QUIET: [&str; 4] = ["hyper=warn", "rustls=warn", "h2=warn", "sled=warn"];
+const QUIET: [&str; 4] = ["hyper=warn", "rustls=warn", "h2=warn", "redb=error"];

@@ -42,4 +42,5 @@ impl Arrival {
     }
 }
 
-const LARGE: u64 = 8 << 20;
+/// What comes in a moment is worth that; what takes longer is not worth waiting for twice.
+const LARGE: u64 = 2 << 20;

@@ -33,14 +33,16 @@ impl Keeper {
             for repository in &keeper.repositories {
                 let name = repository.name();
                 let problem = match repository.served() {
-                    None => Some("nothing was admitted yet".to_owned()),
+                    None => Some("nothing was admitted yet"),
                     Some(_) if keeper.alerts.is_raised(&stale_index(name)) => {
-                        let reason = repository.health().problem;
-                        let reason = reason.map_or_else(String::new, |it| format!(": {it}"));
-                        Some(format!("stale, upstream gives no good index{reason}"))
+                        Some("stale, upstream gives no good index")
                     }
                     Some(_) => None,
                 };
+                let problem = problem.map(|problem| match repository.health().problem {
+                    Some(reason) => format!("{problem}: {reason}"),
+                    None => problem.to_owned(),
+                });
                 parts.push(Part::new(&format!("index {name}"), problem));
             }
             let now = keeper.clock.now();

@@ -59,7 +59,7 @@ impl Layout {
         self.keys().join("tokens.json")
     }
 
-    /// The sled index.
+    /// The catalog's index, and what else is derived.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog")
     }

@@ -79,6 +79,7 @@ fn rebuild(catalog: &Catalog, log: &LogReader, reason: &str) -> Result<(), Repla
 
 fn filled(fresh: Catalog, log: &LogReader) -> Result<Catalog, ReplayError> {
     take_in(&fresh, log)?;
+    fresh.settle()?;
     Ok(fresh)
 }
 
@@ -104,4 +105,5 @@ fn take_in(catalog: &Catalog, log: &LogReader) -> Result<(), ReplayError> {
     Ok(())
 }
 
-const BATCH: usize = 1_024;
+/// The more at once, the less often a page of the index is written again.
+const BATCH: usize = 65_536;

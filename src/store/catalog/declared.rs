@@ -143,7 +143,8 @@ impl Catalog {
             let rest = changes.split_off(changes.len().min(AT_ONCE));
             index.apply(std::mem::replace(&mut changes, rest))?;
         }
-        index.apply(vec![put(Table::Meta, &state_key(repository), state.as_bytes().to_vec())])
+        index.apply(vec![put(Table::Meta, &state_key(repository), state.as_bytes().to_vec())])?;
+        index.settle()
     }
 
     fn archives(

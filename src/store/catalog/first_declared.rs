@@ -74,7 +74,8 @@ impl Catalog {
             changes.push(put(Table::FirstDeclared, &key(repository, url), value));
         }
         changes.push(put(Table::Meta, &state_key(repository), state.as_bytes().to_vec()));
-        index.apply(changes)
+        index.apply(changes)?;
+        index.settle()
     }
 }
 

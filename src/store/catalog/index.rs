@@ -1,8 +1,7 @@
-//! The key-value index under the catalog: sled in earnest, a map in memory for comparison.
+//! The key-value index under the catalog: what one does, and a plain map in memory that does it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use thiserror::Error;
 
@@ -63,8 +62,12 @@ impl IndexError {
 /// Sorted keys and small values; nothing in it is the only copy of anything.
 pub(super) trait Index: Send + Sync {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
-    /// Applies all changes or none.
+    /// Applies all changes or none; a crash within a second may take them back.
     fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError>;
+    /// Makes what was applied durable.
+    fn settle(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
     /// Shows `each` all entries of a table whose keys start with `prefix`, in order, without the
     /// table's byte; `each` must not ask the index anything.
     fn visit(
@@ -95,87 +98,6 @@ pub(super) trait Index: Send + Sync {
         let mut items = Vec::new();
         self.visit(table, prefix, &mut |key, value| items.push((key.to_vec(), value.to_vec())))?;
         Ok(items)
-    }
-}
-
-/// The index on disk.
-pub(super) struct SledIndex(sled::Db);
-
-impl SledIndex {
-    /// Opens or creates the index in `directory`, which keeps up to `cache` bytes of it in memory.
-    ///
-    /// sled reports most damage as an error and might report some by a panic in the opening
-    /// thread; both come back as an error.
-    pub(super) fn open(directory: &Path, cache: u64) -> Result<Self, IndexError> {
-        let config = sled::Config::new()
-            .path(directory)
-            .mode(sled::Mode::LowSpace)
-            .cache_capacity(cache)
-            .flush_every_ms(Some(FLUSH_EVERY_MS));
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| config.open())) {
-            Ok(opened) => Ok(Self(opened?)),
-            Err(_) => Err(IndexError("opening it panicked".to_owned())),
-        }
-    }
-}
-
-impl From<sled::Error> for IndexError {
-    fn from(error: sled::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl Index for SledIndex {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(self.0.get(whole_key(table, key))?.map(|value| value.to_vec()))
-    }
-
-    fn apply(&self, changes: Vec<Change>) -> Result<(), IndexError> {
-        let mut batch = sled::Batch::default();
-        for change in changes {
-            match change {
-                Change::Put(table, key, value) => batch.insert(whole_key(table, &key), value),
-                Change::Remove(table, key) => batch.remove(whole_key(table, &key)),
-            }
-        }
-        Ok(self.0.apply_batch(batch)?)
-    }
-
-    fn visit(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<(), IndexError> {
-        for entry in self.0.scan_prefix(whole_key(table, prefix)) {
-            let (key, value) = entry?;
-            each(&key[1..], &value);
-        }
-        Ok(())
-    }
-
-    fn last_up_to(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        key: &[u8],
-    ) -> Result<Option<Item>, IndexError> {
-        let range = whole_key(table, prefix)..=whole_key(table, key);
-        let last = self.0.range(range).next_back().transpose()?;
-        Ok(last.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
-    }
-
-    fn first_after(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        key: &[u8],
-    ) -> Result<Option<Item>, IndexError> {
-        let start = whole_key(table, prefix);
-        let after = (Bound::Excluded(whole_key(table, key)), Bound::Unbounded);
-        let first = self.0.range::<Vec<u8>, _>(after).next().transpose()?;
-        let first = first.filter(|(key, _)| key.starts_with(&start));
-        Ok(first.map(|(key, value)| (key[1..].to_vec(), value.to_vec())))
     }
 }
 
@@ -264,17 +186,16 @@ impl Index for FailingIndex {
     }
 }
 
-fn whole_key(table: Table, key: &[u8]) -> Vec<u8> {
+pub(super) fn whole_key(table: Table, key: &[u8]) -> Vec<u8> {
     let mut whole = Vec::with_capacity(1 + key.len());
     whole.push(table as u8);
     whole.extend_from_slice(key);
     whole
 }
 
-const FLUSH_EVERY_MS: u64 = 1_000;
-
 #[cfg(test)]
 mod tests {
+    use super::super::disk_index::{DiskIndex, FillingIndex};
     use super::*;
     use proptest::prelude::*;
 
@@ -291,33 +212,46 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn sled_and_a_plain_map_never_differ(
+        fn what_is_on_disk_and_a_plain_map_never_differ(
             batches in proptest::collection::vec(proptest::collection::vec(change(), 0..8), 0..8),
         ) {
             let directory = tempfile::tempdir().unwrap();
-            let sled = SledIndex::open(directory.path(), 16 << 20).unwrap();
+            let disk = DiskIndex::open(&directory.path().join("index"), 1 << 20).unwrap();
+            let filling = DiskIndex::open(&directory.path().join("other"), 1 << 20).unwrap();
+            let filling = FillingIndex::over(filling);
             let memory = MemoryIndex::default();
-            for batch in batches {
-                sled.apply(batch.clone()).unwrap();
+            for (number, batch) in batches.into_iter().enumerate() {
+                disk.apply(batch.clone()).unwrap();
+                filling.apply(batch.clone()).unwrap();
                 memory.apply(batch).unwrap();
+                if number == 4 {
+                    filling.settle().unwrap();
+                }
+                for key in [&[][..], &[1], &[3, 3]] {
+                    let table = Table::Pin;
+                    prop_assert_eq!(
+                        filling.get(table, key).unwrap(),
+                        memory.get(table, key).unwrap()
+                    );
+                }
             }
             for table in [Table::Pin, Table::Blob, Table::Meta, Table::Archive] {
                 for prefix in [&[][..], &[1], &[3, 3]] {
                     prop_assert_eq!(
-                        sled.scan(table, prefix).unwrap(),
+                        disk.scan(table, prefix).unwrap(),
                         memory.scan(table, prefix).unwrap()
                     );
                     prop_assert_eq!(
-                        sled.get(table, prefix).unwrap(),
+                        disk.get(table, prefix).unwrap(),
                         memory.get(table, prefix).unwrap()
                     );
                     for key in [prefix.to_vec(), [prefix, &[2]].concat()] {
                         prop_assert_eq!(
-                            sled.last_up_to(table, prefix, &key).unwrap(),
+                            disk.last_up_to(table, prefix, &key).unwrap(),
                             memory.last_up_to(table, prefix, &key).unwrap()
                         );
                         prop_assert_eq!(
-                            sled.first_after(table, prefix, &key).unwrap(),
+                            disk.first_after(table, prefix, &key).unwrap(),
                             memory.first_after(table, prefix, &key).unwrap()
                         );
                     }

@@ -4,7 +4,9 @@
 //! as it fails; a new index is filled aside and answers only once it is complete. It knows which
 //! ledger size it reflects; whatever comes after is replayed at start.
 
+mod checked_file;
 mod declared;
+mod disk_index;
 mod divergences;
 mod edits;
 mod first_declared;
@@ -25,10 +27,11 @@ use super::layout::Layout;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Entry, Pin, Snapshot};
 use crate::opam::Checksum;
+use disk_index::{DiskIndex, FillingIndex};
 use divergences::Counts;
-use index::{Change, FailingIndex, Index, MemoryIndex, SledIndex, Table};
+use index::{Change, FailingIndex, Index, MemoryIndex, Table};
 use rechecks::Rows;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use timeline::Timeline;
@@ -38,8 +41,8 @@ pub struct Catalog {
     layout: Layout,
     /// The index's form and the ledger that it is of.
     origin: String,
-    /// How much memory it may take to answer without reading files.
-    cache: u64,
+    /// How much of the index is kept in memory, in bytes.
+    cache: usize,
     /// Held while the index is rebuilt, so that one rebuilds and the others wait.
     pub(super) rebuilding: Mutex<()>,
     index: RwLock<Arc<dyn Index>>,
@@ -64,7 +67,8 @@ impl Catalog {
     pub(super) fn open(layout: &Layout, ledger: &str, entries: u64) -> Self {
         let origin = format!("{FORMAT} {ledger}");
         let cache = entries.saturating_mul(CACHED_BY_ENTRY).clamp(LEAST_CACHED, MOST_CACHED);
-        let index: Arc<dyn Index> = match open_sled(layout, &origin, cache) {
+        let cache = usize::try_from(cache).unwrap_or(usize::MAX);
+        let index: Arc<dyn Index> = match open_index(layout, &origin, cache) {
             Ok(index) => Arc::new(index),
             Err(problem) => Arc::new(FailingIndex(problem.into())),
         };
@@ -85,7 +89,7 @@ impl Catalog {
     /// When the directory can't be used.
     pub(super) fn fresh_on_disk(&self) -> Result<Self, IndexError> {
         set_aside(&self.layout).map_err(CatalogProblem::from)?;
-        let index = open_sled(&self.layout, &self.origin, self.cache)?;
+        let index = FillingIndex::over(open_index(&self.layout, &self.origin, self.cache)?);
         Ok(Self::over(self.layout.clone(), self.origin.clone(), self.cache, Arc::new(index)))
     }
 
@@ -127,7 +131,7 @@ impl Catalog {
             return Ok(());
         };
         let mut changes = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         let mut pins = number_at(&*index, META_PINS)?;
         let mut divergences = Counts::of(&*index)?;
         let mut rechecks = Rows::default();
@@ -161,6 +165,14 @@ impl Catalog {
         index.apply(changes)
     }
 
+    /// Makes what the catalog reflects durable; no start need read that much of the ledger again.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub(super) fn settle(&self) -> Result<(), IndexError> {
+        self.index().settle()
+    }
+
     /// The first pin of a URL.
     ///
     /// # Errors
@@ -175,6 +187,10 @@ impl Catalog {
     /// # Errors
     /// When the index fails.
     pub fn pin_to(&self, url: &str, sha256: &Sha256) -> Result<Option<Kept>, IndexError> {
+        let first = self.pin(url)?.filter(|first| first.sha256 == *sha256);
+        if first.is_some() {
+            return Ok(first);
+        }
         Ok(self.get(Table::Pin, &pin_to_key(url, sha256))?.and_then(|value| kept(&value)))
     }
 
@@ -220,7 +236,7 @@ impl Catalog {
         Ok(value.and_then(|value| number(&value)))
     }
 
-    fn over(layout: Layout, origin: String, cache: u64, index: Arc<dyn Index>) -> Self {
+    fn over(layout: Layout, origin: String, cache: usize, index: Arc<dyn Index>) -> Self {
         Self { layout, origin, cache, rebuilding: Mutex::new(()), index: RwLock::new(index) }
     }
 
@@ -266,9 +282,9 @@ impl From<CatalogProblem> for IndexError {
     }
 }
 
-fn open_sled(layout: &Layout, origin: &str, cache: u64) -> Result<SledIndex, CatalogProblem> {
+fn open_index(layout: &Layout, origin: &str, cache: usize) -> Result<DiskIndex, CatalogProblem> {
     std::fs::create_dir_all(layout.catalog())?;
-    let index = SledIndex::open(&sled_directory(layout), cache)?;
+    let index = DiskIndex::open(&layout.catalog().join(INDEX), cache)?;
     match index.get(Table::Meta, META_ORIGIN)? {
         Some(found) if found == origin.as_bytes() => {}
         Some(_) => return Err(CatalogProblem::Foreign),
@@ -279,18 +295,11 @@ fn open_sled(layout: &Layout, origin: &str, cache: u64) -> Result<SledIndex, Cat
 
 /// Moves the index away, keeping the newest failed one for whoever wants to know why.
 fn set_aside(layout: &Layout) -> io::Result<()> {
-    let bad = layout.catalog().join("sled.bad");
-    for result in [std::fs::remove_dir_all(&bad), std::fs::rename(sled_directory(layout), &bad)] {
-        match result {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    let (index, bad) = (layout.catalog().join(INDEX), layout.catalog().join(BAD_INDEX));
+    match std::fs::rename(index, bad) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-fn sled_directory(layout: &Layout) -> std::path::PathBuf {
-    layout.catalog().join("sled")
 }
 
 /// Notes a pin; the first one of a URL and the first one of these bytes count, also when two come
@@ -299,19 +308,30 @@ fn apply_pin(
     index: &dyn Index,
     number: u64,
     pin: &Pin,
-    seen: &mut HashSet<(Table, Vec<u8>)>,
+    seen: &mut HashMap<(Table, Vec<u8>), Sha256>,
     changes: &mut Vec<Change>,
 ) -> Result<(), IndexError> {
     let value = kept_value(&Kept { sha256: pin.sha256, size: pin.size, entry: number });
     let checksums =
         [Checksum::Md5(pin.md5), Checksum::Sha256(pin.sha256), Checksum::Sha512(pin.sha512)];
-    let by_checksum = checksums.iter().map(|checksum| (Table::Blob, checksum_key(checksum)));
-    let by_url = [pin.url.as_bytes().to_vec(), pin_to_key(&pin.url, &pin.sha256)];
-    let by_url = by_url.into_iter().map(|key| (Table::Pin, key));
-    for (table, key) in by_checksum.chain(by_url) {
-        if index.get(table, &key)?.is_none() && seen.insert((table, key.clone())) {
-            changes.push(Change::Put(table, key, value.clone()));
+    // Notes it where nothing is noted yet, and says what is noted there now.
+    let mut note = |table, key: Vec<u8>| -> Result<Sha256, IndexError> {
+        if let Some(seen) = seen.get(&(table, key.clone())) {
+            return Ok(*seen);
         }
+        let known = index.get(table, &key)?.and_then(|value| kept(&value));
+        let noted = known.map_or(pin.sha256, |known| known.sha256);
+        if known.is_none() {
+            changes.push(Change::Put(table, key.clone(), value.clone()));
+        }
+        seen.insert((table, key), noted);
+        Ok(noted)
+    };
+    for checksum in &checksums {
+        note(Table::Blob, checksum_key(checksum))?;
+    }
+    if note(Table::Pin, pin.url.as_bytes().to_vec())? != pin.sha256 {
+        note(Table::Pin, pin_to_key(&pin.url, &pin.sha256))?;
     }
     Ok(())
 }
@@ -367,12 +387,14 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "11";
-/// About what of the index belongs to one ledger entry, in bytes. A cache that holds all of it makes
-/// a question cost the same however many pins there are; it takes memory only as it is asked.
-const CACHED_BY_ENTRY: u64 = 1 << 10;
+const FORMAT: &str = "12";
+/// What says where the entries are found takes a fiftieth of the index, and so much of it by entry: a
+/// cache that holds it makes a question cost about the same however many pins there are.
+const CACHED_BY_ENTRY: u64 = 64;
 const LEAST_CACHED: u64 = 16 << 20;
-const MOST_CACHED: u64 = 1 << 30;
+const MOST_CACHED: u64 = 256 << 20;
+const INDEX: &str = "index.redb";
+const BAD_INDEX: &str = "index.redb.bad";
 const META_ORIGIN: &[u8] = b"origin";
 const META_SIZE: &[u8] = b"ledger-size";
 const META_PINS: &[u8] = b"pins";
