@@ -44,7 +44,6 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
 }
 
 async fn serve(mut context: Context, listen: Vec<SocketAddr>) -> Result<(), Failure> {
-    server::tls::seed_aside();
     let source = source(&context, listen)?;
     context.config.clone_from(source.config());
     let (config, clock) = (&context.config, Clock::system());

@@ -95,13 +95,6 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
     Ok(Tls { config: Arc::new(config), expires })
 }
 
-/// Seeds the random numbers aside: the first ones take tens of milliseconds, in which a start has
-/// other things to do.
-pub fn seed_aside() {
-    let provider = aws_lc_rs::default_provider();
-    std::thread::spawn(move || provider.secure_random.fill(&mut [0]));
-}
-
 fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
