@@ -7,12 +7,16 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A file of blocks, each followed by its checksum.
 #[derive(Debug)]
 pub(super) struct CheckedFile {
     file: File,
+    /// How many blocks there are, also if someone cut the file meanwhile: what is gone can't be read
+    /// then, instead of being taken for what was never there.
+    blocks: AtomicU64,
     /// Held while a part of a block is written.
     writing: Mutex<()>,
 }
@@ -22,7 +26,9 @@ impl CheckedFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        Ok(Self { file: file.open(path)?, writing: Mutex::default() })
+        let file = file.open(path)?;
+        let blocks = AtomicU64::new(file.metadata()?.len() / ON_DISK);
+        Ok(Self { file, blocks, writing: Mutex::default() })
     }
 
     /// Reads whole blocks.
@@ -55,7 +61,7 @@ impl CheckedFile {
 
 impl StorageBackend for CheckedFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len() / ON_DISK * BLOCK)
+        Ok(self.blocks.load(Ordering::SeqCst) * BLOCK)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -77,6 +83,7 @@ impl StorageBackend for CheckedFile {
             let some = AT_ONCE.min(count - first);
             self.write_blocks(first, &zeros[..usize_of(some * BLOCK)?])?;
         }
+        self.blocks.store(count, Ordering::SeqCst);
         Ok(())
     }
 
@@ -187,7 +194,8 @@ mod tests {
         assert!(checked.read(0, &mut [0; 10]).is_err());
         std::fs::write(file.path(), &one[..10]).unwrap();
         assert!(checked.read(0, &mut [0; 10]).is_err());
-        assert_eq!(checked.len().unwrap(), 0);
+        assert_eq!(checked.len().unwrap(), 2 * BLOCK);
+        assert_eq!(CheckedFile::open(file.path()).unwrap().len().unwrap(), 0);
     }
 
     const SIZE: usize = 12 * BLOCK as usize;

@@ -228,3 +228,37 @@ impl Index for FillingIndex {
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("catalog");
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_whose_file_is_cut_or_emptied_under_it_fails_and_ends_quietly() {
+        for rest in [0, 1, 20_000, 200_000] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("index");
+            let index = DiskIndex::open(&path, 1 << 16).unwrap();
+            let put = |number: u32| {
+                let key = number.wrapping_mul(2_654_435_761).to_be_bytes().to_vec();
+                Change::Put(Table::Pin, key, vec![7; 100])
+            };
+            for batch in 0..20 {
+                index.apply((batch * 200..(batch + 1) * 200).map(put).collect()).unwrap();
+            }
+            index.settle().unwrap();
+            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(rest).unwrap();
+            let asked = (0..4_000).map(|number| match put(number) {
+                Change::Put(table, key, _) | Change::Remove(table, key) => index.get(table, &key),
+            });
+            assert!(asked.filter(Result::is_err).count() > 0, "{rest}");
+            let _ = index.apply((4_000..5_000).map(put).collect());
+            let _ = index.settle();
+            drop(index);
+            assert!(DiskIndex::open(&path, 1 << 16).map_or(true, |index| {
+                let empty = index.get(Table::Pin, &[0; 4]);
+                empty.is_err() || empty.unwrap().is_none()
+            }));
+        }
+    }
+}
