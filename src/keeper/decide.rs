@@ -136,7 +136,7 @@ mod tests {
         );
         fs::write(&file, text).unwrap();
         let config = config::load(Some(&file), std::iter::empty(), Purpose::Serving).unwrap();
-        let layout = Layout::new(&directory.path().join("store"));
+        let layout = Layout::new(directory.path().join("store"));
         let store = Store::open(layout, 0, &Clock::system()).await.unwrap();
         let keeper = Keeper::open(&config, store, Clock::system()).unwrap();
         let repository = Arc::clone(&keeper.repositories[0]);
