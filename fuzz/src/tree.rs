@@ -1,7 +1,9 @@
 //! index.tar.gz: a tree that is taken can be served, and is the same tree for who reads that.
 
 use crate::mending::{choice, gzip, with_right_sums};
-use opam_keep::opam::{Blocks, Tree, TreeLimits, edits, findings, fits_index, write_index};
+use opam_keep::opam::{
+    Blocks, IndexFile, Tree, TreeLimits, edits, findings, fits_index, write_index,
+};
 
 /// A repository that reads is within the limits, and reads back from what is written of it.
 pub fn index(input: &[u8]) {
@@ -26,7 +28,7 @@ pub fn index(input: &[u8]) {
         return;
     }
     let write = |before: &Blocks| {
-        let files = tree.files().map(|(path, content)| (path, &content[..]));
+        let files = tree.files().map(|(path, content)| IndexFile::new(path, content));
         write_index(files, before).expect("a tree whose paths fit can be written")
     };
     let (written, blocks) = write(&Blocks::default());

@@ -2,7 +2,7 @@
 
 use crate::Corpus;
 use flate2::read::GzDecoder;
-use opam_keep::opam::{Blocks, Tree, TreeLimits, edits, write_index};
+use opam_keep::opam::{Blocks, IndexFile, Tree, TreeLimits, edits, write_index};
 use std::io::{self, Read as _};
 use world::{Kind, Package, Recorded, Repo};
 
@@ -57,7 +57,7 @@ fn files(corpus: &Corpus, tree: &Tree) -> io::Result<()> {
 fn index(corpus: &Corpus, tree: &Tree, package: &opam_keep::opam::Package) -> io::Result<()> {
     let repo = tree.files().filter(|(path, _)| path.as_str() == "repo");
     let files = repo.chain(tree.version_files(package));
-    let files = files.map(|(path, content)| (path, &content[..]));
+    let files = files.map(|(path, content)| IndexFile::new(path, content));
     let Ok((gz, _)) = write_index(files, &Blocks::default()) else {
         return Ok(());
     };
