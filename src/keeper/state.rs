@@ -110,12 +110,11 @@ pub(super) fn prepare(
         let files = files.map(|(name, (path, bytes))| (path, name, &bytes[..]));
         // What is served was kept when it was admitted.
         let mut served = previous.map(|(_, before)| before.served.0.iter().peekable());
-        let is_served = |path: &RepoPath, name: &Sha256| {
+        let mut is_served = |path: &RepoPath, name: &Sha256| {
             let served = served.as_mut()?;
             while served.next_if(|(other, _)| *other < path).is_some() {}
             served.next_if(|it| *it == (path, name))
         };
-        let mut is_served = is_served;
         let new = files.filter(|(path, name, _)| is_served(path, name).is_none());
         blobs.put_all(new.map(|(_, name, bytes)| (*name, bytes)))
     };
