@@ -79,7 +79,6 @@ fn rebuild(catalog: &Catalog, log: &LogReader, reason: &str) -> Result<(), Repla
 
 fn filled(fresh: Catalog, log: &LogReader) -> Result<Catalog, ReplayError> {
     take_in(&fresh, log)?;
-    fresh.settle()?;
     Ok(fresh)
 }
 
@@ -101,6 +100,10 @@ fn take_in(catalog: &Catalog, log: &LogReader) -> Result<(), ReplayError> {
             first = index + 1;
             batch.clear();
         }
+    }
+    if known == 0 {
+        // A new index is filled by now.
+        catalog.settle()?;
     }
     Ok(())
 }

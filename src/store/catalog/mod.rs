@@ -68,10 +68,8 @@ impl Catalog {
         let origin = format!("{FORMAT} {ledger}");
         let cache = entries.saturating_mul(CACHED_BY_ENTRY).clamp(LEAST_CACHED, MOST_CACHED);
         let cache = usize::try_from(cache).unwrap_or(usize::MAX);
-        let index: Arc<dyn Index> = match open_index(layout, &origin, cache) {
-            Ok(index) => Arc::new(index),
-            Err(problem) => Arc::new(FailingIndex(problem.into())),
-        };
+        let index = open_index(layout, &origin, cache)
+            .unwrap_or_else(|problem| Arc::new(FailingIndex(problem.into())));
         Self::over(layout.clone(), origin, cache, index)
     }
 
@@ -89,8 +87,8 @@ impl Catalog {
     /// When the directory can't be used.
     pub(super) fn fresh_on_disk(&self) -> Result<Self, IndexError> {
         set_aside(&self.layout).map_err(CatalogProblem::from)?;
-        let index = FillingIndex::over(open_index(&self.layout, &self.origin, self.cache)?);
-        Ok(Self::over(self.layout.clone(), self.origin.clone(), self.cache, Arc::new(index)))
+        let index = open_index(&self.layout, &self.origin, self.cache)?;
+        Ok(Self::over(self.layout.clone(), self.origin.clone(), self.cache, index))
     }
 
     /// An empty catalog in memory, for this one to adopt once it is filled.
@@ -282,15 +280,21 @@ impl From<CatalogProblem> for IndexError {
     }
 }
 
-fn open_index(layout: &Layout, origin: &str, cache: usize) -> Result<DiskIndex, CatalogProblem> {
+fn open_index(
+    layout: &Layout,
+    origin: &str,
+    cache: usize,
+) -> Result<Arc<dyn Index>, CatalogProblem> {
     std::fs::create_dir_all(layout.catalog())?;
     let index = DiskIndex::open(&layout.catalog().join(INDEX), cache)?;
     match index.get(Table::Meta, META_ORIGIN)? {
-        Some(found) if found == origin.as_bytes() => {}
-        Some(_) => return Err(CatalogProblem::Foreign),
-        None => index.apply(vec![put(Table::Meta, META_ORIGIN, origin.into())])?,
+        Some(found) if found == origin.as_bytes() => Ok(Arc::new(index)),
+        Some(_) => Err(CatalogProblem::Foreign),
+        None => {
+            index.apply(vec![put(Table::Meta, META_ORIGIN, origin.into())])?;
+            Ok(Arc::new(FillingIndex::over(index)))
+        }
     }
-    Ok(index)
 }
 
 /// Moves the index away, keeping the newest failed one for whoever wants to know why.
