@@ -190,9 +190,13 @@ impl Blobs {
             });
             let some: Vec<_> = some.take(AT_ONCE).collect();
             let some = some.into_par_iter().map(|(name, bytes)| (name, self.stage(bytes)));
-            for (name, temporary) in some.collect::<Vec<_>>() {
-                let temporary = self.room.note(temporary, || taken)?;
+            let some: Vec<_> = some.collect();
+            // Whichever of them failed, all others have taken room by now.
+            for temporary in some.iter().filter_map(|(_, temporary)| temporary.as_ref().ok()) {
                 taken.add(Taken::by(temporary.as_file()));
+            }
+            for (name, temporary) in some {
+                let temporary = self.room.note(temporary, || taken)?;
                 staged.push((name, temporary.into_temp_path()));
             }
         }

@@ -120,8 +120,10 @@ impl Room {
         let is_full =
             matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let (until, hint) = match self.left() {
-            Ok(Left { files: Some(0), .. }) if is_full => {
-                (Until::Files(taken.files), ": no inode is left".to_owned())
+            // Others may have given back a few since.
+            Ok(Left { files: Some(left @ 0..=FEW_FILES), .. }) if is_full => {
+                let needed = left.saturating_add(taken.files);
+                (Until::Files(needed), ": no inode is left".to_owned())
             }
             Ok(Left { bytes, .. }) if is_full => {
                 let needed = bytes.saturating_add(taken.bytes);
@@ -199,6 +201,8 @@ impl Room {
 const BLOCK: u64 = 512;
 /// A file system's own bookkeeping comes and goes; so many bytes are no room won.
 const SLACK: u64 = 256 << 10;
+/// With so few inodes left it was them that were missing.
+const FEW_FILES: u64 = 8;
 
 #[cfg(test)]
 mod tests {
