@@ -1,5 +1,6 @@
 //! What a first fetch costs, and filling a whole mirror, from an upstream that is 30 ms away: beside
-//! curl straight from there, and beside `opam admin cache`. `cargo bench --bench fetch`.
+//! curl straight from there, and beside `opam admin cache`. `cargo bench --bench fetch [PART]`, of
+//! which the parts are miss and sync.
 
 use flate2::read::GzDecoder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,14 @@ fn main() -> ExitCode {
         println!("skipped: benches/fetch: no curl here");
         return ExitCode::SUCCESS;
     }
-    miss();
+    let only = std::env::args().nth(1).filter(|part| !part.starts_with('-'));
+    let is_wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if is_wanted("miss") {
+        miss();
+    }
+    if !is_wanted("sync") {
+        return ExitCode::SUCCESS;
+    }
     match (Recorded::find(), installed("opam")) {
         (Some(recorded), true) => sync(&recorded),
         (None, _) => println!("skipped: benches/fetch: no recorded world here"),
@@ -43,6 +51,8 @@ fn miss() {
         keep.stop();
         keep.restart();
         keep.index();
+        // It looks at its upstream at every start.
+        std::thread::sleep(QUIET);
         let url = format!("{}{}", keep.url(), package.cache_path(Kind::Sha256));
         ours.push(curl(&keep.ca(), &url, None));
     }
@@ -58,6 +68,10 @@ fn sync(recorded: &Recorded) {
     let files = packages(recorded);
     let snapshot = recorded.snapshots().last().expect("the recorded world has snapshots");
     recorded.publish(&world, snapshot);
+    // Whatever was not recorded is not there, for both.
+    for host in hosts(&files) {
+        world.put(&format!("https://{host}/"), "");
+    }
     let files = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
     let index = tar_gz(files);
     world.put(&format!("{}/index.tar.gz", World::OPAM), index.clone());
@@ -67,16 +81,12 @@ fn sync(recorded: &Recorded) {
     tar::Archive::new(GzDecoder::new(index.as_slice()))
         .unpack(directory.path())
         .expect("an index unpacks");
-    let fetch = format!(
-        "curl --cacert {} --connect-to ::{} --location --fail --silent --show-error \
-         --output %{{out}}% -- %{{url}}%",
-        world.ca().display(),
-        far.address()
-    );
+    let curl = format!("cacert = {:?}\nconnect-to = \"::{}\"\n", world.ca(), far.address());
+    std::fs::write(directory.path().join(".curlrc"), curl).expect("a file can be written");
     let mut opam = Command::new("opam");
     opam.args(["admin", "cache", "--no-repo-update"]).current_dir(directory.path());
-    opam.env("OPAMROOT", directory.path().join("root")).env("OPAMFETCH", fetch);
-    opam.env("OPAMROOTISOK", "1");
+    opam.env("OPAMROOT", directory.path().join("root")).env("OPAMROOTISOK", "1");
+    opam.env("CURL_HOME", directory.path());
     let begun = Instant::now();
     let said = run(&mut opam, PATIENCE).said();
     let theirs = begun.elapsed().as_secs_f64();
@@ -120,6 +130,19 @@ fn packages(recorded: &Recorded) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// All hosts that something is declared to be at.
+fn hosts(files: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
+    let texts = files.values().map(|bytes| String::from_utf8_lossy(bytes));
+    let hosts = texts.flat_map(|text| {
+        let urls = text.split("://").skip(1).map(|rest| {
+            let is_of_host = |it: &char| it.is_ascii_alphanumeric() || ".-".contains(*it);
+            rest.chars().take_while(is_of_host).collect::<String>()
+        });
+        urls.collect::<Vec<_>>()
+    });
+    hosts.filter(|host| host.contains('.')).collect()
+}
+
 /// Seconds until the last byte, as curl tells them.
 fn curl(ca: &Path, url: &str, connect_to: Option<SocketAddr>) -> f64 {
     let mut curl = Command::new("curl");
@@ -154,5 +177,6 @@ fn archive(number: usize) -> Package {
 }
 
 const ROUNDS: usize = 9;
+const QUIET: Duration = Duration::from_millis(500);
 const ROUND_TRIP: Duration = Duration::from_millis(30);
 const PATIENCE: Duration = Duration::from_secs(600);
