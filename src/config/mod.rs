@@ -14,7 +14,9 @@ pub use alert::{Address, Alert, Command, Email, SinkName, Webhook, WebhookBody, 
 pub use files::likely_store;
 pub use load::{ConfigError, Purpose, load, parse};
 pub use policy::{ChecksumPolicy, KINDS, Percent, Policy, Rule};
-pub use value::{AddressRange, ByteRate, ByteSize, HumanDuration, RepositoryName};
+pub use value::{
+    AddressRange, ByteRate, ByteSize, EXPECTED_ADDRESS, HumanDuration, NotADuration, RepositoryName,
+};
 
 use crate::safe_url::SafeUrl;
 use serde::Deserialize;
@@ -266,8 +268,8 @@ impl Default for Upstream {
             patience: Duration::from_secs(20).into(),
             retry_after: Duration::from_secs(60).into(),
             max_archive_size: ByteSize::gib(2),
-            concurrency: count(16),
-            per_host: count(4),
+            concurrency: count(24),
+            per_host: count(9),
             proxy: None,
             extra_ca: None,
             caches: Vec::new(),

@@ -11,8 +11,8 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use url::Url;
 /// How many archives are fetched at one time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turns {
-    hosts: usize,
+    all: usize,
     per_host: usize,
 }
 
@@ -85,11 +85,11 @@ pub enum CacheError {
 }
 
 impl Turns {
-    /// As `[upstream]` allows, and with one turn at each host left to clients.
+    /// As `[upstream]` allows, with a quarter of all turns and one at each host left to clients.
     pub(super) fn new(settings: &config::Upstream) -> Self {
         let (all, per_host) = (settings.concurrency.get(), settings.per_host.get());
         let per_host = per_host.saturating_sub(1).max(1);
-        Self { hosts: (all / per_host).max(1), per_host }
+        Self { all: all.saturating_sub(all.div_ceil(4)).max(1), per_host }
     }
 }
 
@@ -163,20 +163,17 @@ impl Keeper {
         let mut hosts: Vec<_> = hosts.into_values().collect();
         hosts.sort_by_key(|archives| std::cmp::Reverse(archives.len()));
         let bytes = Arc::new(AtomicU64::new(0));
-        let Turns { hosts: hosts_at_a_time, per_host } = self.turns;
-        let (keeper, arrived) = (Arc::clone(self), Arc::clone(&bytes));
-        let of_host = move |archives: Vec<SelectedArchive>| {
-            let (keeper, arrived) = (Arc::clone(&keeper), Arc::clone(&arrived));
-            let asked = asked.clone();
-            let fetch = move |archive| {
-                let (keeper, arrived) = (Arc::clone(&keeper), Arc::clone(&arrived));
-                let asked = asked.clone();
-                async move { keeper.sync_one(archive, asked, &arrived).await }
-            };
-            stream::iter(archives).map(fetch).buffer_unordered(per_host).boxed()
-        };
-        let fetched = stream::iter(hosts.into_iter().map(of_host))
-            .flatten_unordered(hosts_at_a_time)
+        let Turns { all, per_host } = self.turns;
+        let fetching = Fetching { keeper: Arc::clone(self), asked, arrived: Arc::clone(&bytes) };
+        // One turn after the other goes to the next host as soon as one has nothing left to do, so
+        // that a slow host keeps none but its own waiting.
+        let turns = hosts.into_iter().flat_map(move |archives| {
+            let turns = per_host.min(archives.len());
+            let (left, fetching) = (Arc::new(Mutex::new(archives.into_iter())), fetching.clone());
+            (0..turns).map(move |_| fetching.clone().all_of(Arc::clone(&left)).boxed())
+        });
+        let fetched = stream::iter(turns)
+            .flatten_unordered(all)
             .map(|archive| Some(Synced::Archive(archive)))
             .chain(stream::iter([None]));
         let ticks = stream::unfold(tokio::time::interval(TICK), move |mut interval| {
@@ -221,24 +218,43 @@ impl Keeper {
             | FetchErrorKind::Busy { .. } => Ok(()),
         }
     }
+}
 
-    async fn sync_one(
-        self: &Arc<Self>,
-        archive: SelectedArchive,
-        asked: Asked,
-        bytes: &AtomicU64,
-    ) -> SyncedArchive {
+/// What every fetch of one sync needs.
+#[derive(Clone)]
+struct Fetching {
+    keeper: Arc<Keeper>,
+    asked: Asked,
+    /// How many bytes have come.
+    arrived: Arc<AtomicU64>,
+}
+
+impl Fetching {
+    /// Fetches one archive after the other, together with others who do so.
+    fn all_of(
+        self,
+        left: Arc<Mutex<std::vec::IntoIter<SelectedArchive>>>,
+    ) -> impl Stream<Item = SyncedArchive> + Send {
+        stream::unfold(left, move |left| {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let fetching = self.clone();
+            async move { Some((fetching.one(next?).await, left)) }
+        })
+    }
+
+    async fn one(self, archive: SelectedArchive) -> SyncedArchive {
+        let Self { keeper, asked, arrived } = self;
         let SelectedArchive { repository, declared } = archive;
         let first = declared.first();
         let packages = first.map(|it| it.packages.clone()).unwrap_or_default();
         let url = first.and_then(|it| it.urls.first()).cloned().unwrap_or_default();
         let fetched = loop {
             // A person who asks wants it asked for again.
-            self.fills.forget_failure(self, &repository, &declared, &asked);
-            match self.fills.join(self, &repository, declared.clone(), asked.clone()) {
+            keeper.fills.forget_failure(&keeper, &repository, &declared, &asked);
+            match keeper.fills.join(&keeper, &repository, declared.clone(), asked.clone()) {
                 Err(Missing::Busy) => tokio::time::sleep(TICK).await,
                 Err(missing) => break Err(missing),
-                Ok(fill) => break to_its_end(fill.progress, bytes).await,
+                Ok(fill) => break to_its_end(fill.progress, &arrived).await,
             }
         };
         let (kept, problem) = match fetched {
