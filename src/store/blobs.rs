@@ -5,6 +5,7 @@ use super::layout::Layout;
 use super::pending::Pending;
 use super::regular;
 use super::room::{Room, Taken};
+use super::write_back::WriteBack;
 use crate::digest::{Digests, Hasher, Sha256};
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -124,7 +125,8 @@ impl Blobs {
             .tempfile_in(self.layout.work());
         let (file, path) = self.room.note(file, Taken::default)?.into_parts();
         let (file, room) = (Arc::new(file), self.room.clone());
-        Ok(BlobWriter { file, path, hasher: Hasher::default(), room, unchecked: 0 })
+        let write_back = WriteBack::default();
+        Ok(BlobWriter { file, path, hasher: Hasher::default(), write_back, room, unchecked: 0 })
     }
 
     /// Keeps a hashed file under its name; on disk, file and name, before this returns.
@@ -138,8 +140,9 @@ impl Blobs {
         if self.holds_durably(&name) {
             return Ok(());
         }
-        let Hashed { file, path, .. } = blob;
-        let kept = durable::sync_file(&file, &path).and_then(|()| {
+        let Hashed { file, path, write_back, .. } = blob;
+        let synced = write_back.end().and_then(|()| durable::sync_file(&file, &path));
+        let kept = synced.and_then(|()| {
             let renaming = self.pending.begin(vec![name]);
             durable::rename(path, &self.layout.blob(&name))?;
             renaming.durable();
@@ -153,8 +156,10 @@ impl Blobs {
     /// # Errors
     /// Whatever the file system says.
     pub fn restore(&self, blob: Hashed) -> io::Result<()> {
-        let Hashed { file, path, digests } = blob;
-        let restored = durable::sync_file(&file, &path)
+        let Hashed { file, path, digests, write_back } = blob;
+        let restored = write_back
+            .end()
+            .and_then(|()| durable::sync_file(&file, &path))
             .and_then(|()| durable::rename(path, &self.layout.blob(&digests.sha256)));
         self.room.note(restored, || Taken::by(&file))
     }
@@ -354,6 +359,7 @@ pub struct BlobWriter {
     file: Arc<File>,
     path: TempPath,
     hasher: Hasher,
+    write_back: WriteBack,
     room: Room,
     /// How many bytes were written since there was enough room.
     unchecked: u64,
@@ -370,10 +376,11 @@ impl BlobWriter {
             self.room.check()?;
             self.unchecked = 0;
         }
-        let written = durable::append(&self.file, &self.path, bytes);
-        self.room.note(written, || Taken::by(&self.file))?;
         self.hasher.update(bytes);
-        Ok(())
+        let written = durable::append(&self.file, &self.path, bytes);
+        let written =
+            written.and_then(|()| self.write_back.written(&self.file, self.hasher.size()));
+        self.room.note(written, || Taken::by(&self.file))
     }
 
     /// The file, for those who read along.
@@ -388,7 +395,8 @@ impl BlobWriter {
 
     /// The written bytes with their hashes.
     pub fn finish(self) -> Hashed {
-        Hashed { file: self.file, path: self.path, digests: self.hasher.finish() }
+        let Self { file, path, hasher, write_back, .. } = self;
+        Hashed { file, path, digests: hasher.finish(), write_back }
     }
 }
 
@@ -398,6 +406,7 @@ pub struct Hashed {
     file: Arc<File>,
     path: TempPath,
     digests: Digests,
+    write_back: WriteBack,
 }
 
 impl Hashed {

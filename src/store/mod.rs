@@ -24,6 +24,7 @@ mod room;
 mod tests;
 pub mod tokens;
 pub mod tree_writer;
+mod write_back;
 mod writer;
 
 pub use writer::{AppendError, Appended};

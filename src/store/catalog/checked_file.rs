@@ -3,8 +3,9 @@
 
 use flate2::Crc;
 use redb::StorageBackend;
+use rustix::io::{preadv, retry_on_intr};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,19 +33,28 @@ impl CheckedFile {
     }
 
     /// Reads whole blocks.
-    fn read_blocks(&self, first: u64, count: u64) -> io::Result<Vec<u8>> {
-        let mut blocks = vec![0; usize_of(count * ON_DISK)?];
-        self.file.read_exact_at(&mut blocks, first * ON_DISK)?;
-        let mut bytes = Vec::with_capacity(usize_of(count * BLOCK)?);
-        for (number, block) in (first..).zip(blocks.chunks_exact(ON_DISK as usize)) {
-            let (content, found) = block.split_at(BLOCK as usize);
+    fn read_blocks(&self, first: u64, bytes: &mut [u8]) -> io::Result<()> {
+        for (number, content) in (first..).zip(bytes.chunks_exact_mut(BLOCK as usize)) {
+            let mut found = [0; CHECKSUM as usize];
+            let mut parts = [IoSliceMut::new(content), IoSliceMut::new(&mut found)];
+            // Of a file, all there is comes at once.
+            let read = retry_on_intr(|| preadv(&self.file, &mut parts, number * ON_DISK))?;
+            if read < ON_DISK as usize {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if found != checksum(number, content) {
                 let damaged = format!("block {number} is damaged");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
             }
-            bytes.extend_from_slice(content);
         }
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// Reads the blocks in which some bytes lie.
+    fn read_span(&self, span: &Span) -> io::Result<Vec<u8>> {
+        let mut blocks = vec![0; usize_of(span.count * BLOCK)?];
+        self.read_blocks(span.first, &mut blocks)?;
+        Ok(blocks)
     }
 
     /// Writes whole blocks.
@@ -66,7 +76,10 @@ impl StorageBackend for CheckedFile {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let span = Span::of(offset, out.len());
-        let blocks = self.read_blocks(span.first, span.count)?;
+        if span.is_whole {
+            return self.read_blocks(span.first, out);
+        }
+        let blocks = self.read_span(&span)?;
         let start = usize_of(offset % BLOCK)?;
         match blocks.get(start..start + out.len()) {
             Some(bytes) => out.copy_from_slice(bytes),
@@ -97,7 +110,7 @@ impl StorageBackend for CheckedFile {
             return self.write_blocks(span.first, data);
         }
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut blocks = self.read_blocks(span.first, span.count)?;
+        let mut blocks = self.read_span(&span)?;
         let start = usize_of(offset % BLOCK)?;
         match blocks.get_mut(start..start + data.len()) {
             Some(bytes) => bytes.copy_from_slice(data),
