@@ -3,7 +3,7 @@
 use super::activity::Activity;
 use super::progress_io::ProgressIo;
 use super::rate::whole;
-use super::{Current, Scheme, tls};
+use super::{Current, Scheme, plain_request, tls};
 use crate::config;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
@@ -154,6 +154,13 @@ async fn connection(
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
+    if tls.is_some() {
+        let begins = plain_request::begins(&stream);
+        if tokio::time::timeout(HANDSHAKE_PATIENCE, begins).await?? {
+            let server = current.load_full();
+            return Ok(plain_request::answer(stream, &server.public_url).await?);
+        }
+    }
     let activity = Activity::default();
     let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     let mut peer = Peer { address: peer.ip(), certificate: None };

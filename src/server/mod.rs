@@ -20,6 +20,7 @@ mod listener;
 mod metrics;
 mod pages;
 mod past;
+mod plain_request;
 mod progress_io;
 mod rate;
 mod reload;

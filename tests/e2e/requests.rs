@@ -2,7 +2,8 @@
 
 use crate::start;
 use serde_json::Value;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 use world::{Keep, Kind, Mirror, Package, Repo, World, within};
 
@@ -204,6 +205,23 @@ fn http_1_1_and_2_and_tls_1_2_and_1_3_all_work() {
 }
 
 /// A mirror that has one archive already, with upstream's log empty.
+#[test]
+fn who_speaks_plain_http_where_https_is_spoken_reads_what_to_do() {
+    let (_world, mut keep, _package) = kept();
+    let address = keep.address("https");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let long = "x".repeat(30_000);
+    write!(stream, "GET / HTTP/1.1\r\nhost: localhost\r\nx-long: {long}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let begin = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n";
+    assert!(answer.starts_with(begin), "{answer}");
+    let sentence = format!("\r\n\r\nThis port speaks HTTPS: ask for {}/ instead.\n", keep.url());
+    assert!(answer.ends_with(&sentence), "{answer}");
+    let stays = keep.curl().get("/repo");
+    assert!(stays.is_whole(), "{stays:?}");
+}
+
 fn kept() -> (World, Keep, Package) {
     let url = "https://example.org/hello.tar.gz";
     let package = Package::bare("hello", "1.0").archive(url, &Kind::ALL);
