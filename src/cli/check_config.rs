@@ -64,6 +64,14 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
             say!("{bad}warning{bad:#}: the certificate expires at {expires}: renew it");
         }
     }
+    for repository in &config.repository {
+        let upstream = repository.upstream.get_ref().expose();
+        let directory = upstream.to_file_path().ok().filter(|_| upstream.scheme() == "file");
+        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            let (name, directory) = (&repository.name, directory.display());
+            say!("{bad}warning{bad:#}: {directory}, upstream of {name}, is no directory");
+        }
+    }
     for path in &exposed {
         say!("{bad}warning{bad:#}: every user of this machine may read {path}: chmod o-r it");
     }

@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, client};
 use crate::clock::Clock;
-use crate::config::Purpose;
+use crate::config::{EXPECTED_ADDRESS, Purpose};
 use crate::keeper::Keeper;
 use crate::server::{self, Scheme};
 use crate::store::Store;
@@ -20,8 +20,12 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Address that speaks HTTPS, in place of server.listen; may be given several times
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     listen: Vec<SocketAddr>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| EXPECTED_ADDRESS)
 }
 
 pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode, Failure> {

@@ -86,7 +86,10 @@ fn list(context: &Context, which: &Which) -> Result<ExitCode, Failure> {
     for Admitted { entry, snapshot } in admitted {
         let Snapshot { at, repository, revision, versions, past, .. } = snapshot;
         let versions = output::count(*versions, "version", "versions");
-        let revision: String = revision.iter().flat_map(|it| it.chars().take(SHORT)).collect();
+        // An entity tag is told by what stands in its quotes.
+        let tag = revision.as_deref().unwrap_or_default();
+        let tag = tag.trim_start_matches("etag:").trim_start_matches("W/").trim_matches('"');
+        let revision: String = tag.chars().take(SHORT).collect();
         let how = past.map_or("served".to_owned(), |Past { since, .. }| format!("past, {since}"));
         say!("{entry:>7}  {at}  {repository}  {versions}  {revision:<SHORT$}  {how}");
     }

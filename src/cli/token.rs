@@ -3,7 +3,7 @@
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::clock::Clock;
-use crate::config::Reading;
+use crate::config::{HumanDuration, Reading};
 use crate::keeper::verify;
 use crate::store::layout::Layout;
 use crate::store::owner;
@@ -12,7 +12,6 @@ use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// What `token` can be told.
 #[derive(Debug, Args)]
@@ -32,8 +31,8 @@ enum Command {
         #[arg(long)]
         admin: bool,
         /// For how long it is good, such as "90d"; for ever without
-        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
-        expires: Option<Duration>,
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<HumanDuration>,
     },
     /// List all tokens, without their secrets
     List,
@@ -67,12 +66,12 @@ fn add(
     layout: &Layout,
     name: TokenName,
     is_admin: bool,
-    expires: Option<Duration>,
+    expires: Option<HumanDuration>,
 ) -> Result<ExitCode, Failure> {
     let role = if is_admin { Role::Admin } else { Role::Read };
     let now = Clock::system().now();
     let expires = expires.map(|lasts| {
-        let lasts = SignedDuration::try_from(lasts).unwrap_or(SignedDuration::MAX);
+        let lasts = SignedDuration::try_from(lasts.get()).unwrap_or(SignedDuration::MAX);
         now.checked_add(lasts).unwrap_or(Timestamp::MAX)
     });
     let secret = tokens::add(layout, name.clone(), role, now, expires);

@@ -1,7 +1,7 @@
 //! File, environment and defaults put together; every mistake with its place.
 
 use super::files::{self, Base};
-use super::{Config, ENVIRONMENT_PREFIX, Mode, Reading, Repository};
+use super::{Config, ENVIRONMENT_PREFIX, EXPECTED_ADDRESS, Mode, Reading, Repository};
 use crate::safe_url::SafeUrl;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
@@ -149,7 +149,10 @@ impl Mistake {
 
 impl From<toml::de::Error> for Mistake {
     fn from(error: toml::de::Error) -> Self {
-        Self { message: error.message().replace('\n', ", "), span: error.span() }
+        let message = error.message().replace('\n', ", ");
+        let message = message.replace("expected a sequence", "expected a list in brackets");
+        let message = message.replace("invalid socket address syntax", EXPECTED_ADDRESS);
+        Self { message, span: error.span() }
     }
 }
 
@@ -384,6 +387,14 @@ mod tests {
             (
                 "[upstream]\ntimeout = 30\n",
                 "mirror.toml:2:11: invalid type: integer `30`, expected a duration longer",
+            ),
+            (
+                "[server]\nlisten = \"127.0.0.1:8443\"\n",
+                "mirror.toml:2:10: invalid type: string \"127.0.0.1:8443\", expected a list in",
+            ),
+            (
+                "[server]\nlisten = [\"8443\"]\n",
+                "mirror.toml:2:11: expected an address and a port, such as ",
             ),
             (
                 "[store]\nmin_free = 5\n",

@@ -26,6 +26,10 @@ impl From<Duration> for HumanDuration {
     }
 }
 
+/// What an address to listen on looks like, for who wrote something else.
+pub const EXPECTED_ADDRESS: &str =
+    "expected an address and a port, such as 127.0.0.1:8443, or [::]:8443 for all";
+
 /// Takes a text, and says what it should be where there is something else, such as a number.
 struct Text(&'static str);
 
@@ -43,14 +47,29 @@ impl Visitor<'_> for Text {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const EXPECTED: &str = "a duration longer than zero, such as \"30s\", \"15m\" or \"30d\"";
-        let text = deserializer.deserialize_str(Text(EXPECTED))?;
-        match humantime::parse_duration(&text) {
+        let text = deserializer.deserialize_str(Text(EXPECTED_DURATION))?;
+        text.parse()
+            .map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED_DURATION))
+    }
+}
+
+/// Text that is no [`HumanDuration`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {EXPECTED_DURATION}")]
+pub struct NotADuration;
+
+impl FromStr for HumanDuration {
+    type Err = NotADuration;
+
+    fn from_str(text: &str) -> Result<Self, NotADuration> {
+        match humantime::parse_duration(text) {
             Ok(duration) if !duration.is_zero() => Ok(Self(duration)),
-            _ => Err(D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED)),
+            _ => Err(NotADuration),
         }
     }
 }
+
+const EXPECTED_DURATION: &str = "a duration longer than zero, such as \"30s\", \"15m\" or \"30d\"";
 
 impl fmt::Debug for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

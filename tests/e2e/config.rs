@@ -104,6 +104,36 @@ fn check_config_says_what_serve_would_say() {
 }
 
 #[test]
+fn what_is_no_address_and_no_duration_is_told_what_one_looks_like() {
+    let keep = stopped();
+    for (arguments, expected) in [
+        (&["serve", "--listen", "8443"][..], "an address and a port, such as 127.0.0.1:8443"),
+        (&["token", "add", "ci", "--expires", "soon"], "a duration longer than zero, such as"),
+        (&["token", "add", "ci", "--expires", "0s"], "a duration longer than zero, such as"),
+    ] {
+        let run = keep.run(arguments);
+        assert!(run.code == 2 && run.stderr.contains(expected), "{}", run.said());
+    }
+    keep.configure("[server]\nlisten = \"127.0.0.1:8443\"\n");
+    let said = one_sentence(&keep.run(&["serve"]));
+    assert!(said.contains("mirror.toml:2:10: ") && said.contains("a list in brackets"), "{said}");
+}
+
+#[test]
+fn check_config_warns_of_an_upstream_directory_that_is_not_there() {
+    let keep = stopped();
+    let repository = |upstream: &str| {
+        keep.configure(&format!("[[repository]]\nname = \"own\"\nupstream = \"{upstream}\"\n"));
+        keep.run(&["check-config"]).ok()
+    };
+    let said = repository("file:///nowhere/own-repository");
+    let warning = "warning: /nowhere/own-repository, upstream of own, is no directory";
+    assert!(said.contains(warning), "{said}");
+    let said = repository("file:///tmp");
+    assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
 fn a_command_that_does_not_exist_is_a_usage_error() {
     let keep = stopped();
     for arguments in [&["sreve"] as &[&str], &["verify", "--jsno"], &["prove"], &[]] {
