@@ -1,10 +1,9 @@
 //! File, environment and defaults put together; every mistake with its place.
 
+use super::check;
 use super::files::{self, Base};
-use super::{Config, ENVIRONMENT_PREFIX, EXPECTED_ADDRESS, Mode, Reading, Repository};
+use super::{Config, ENVIRONMENT_PREFIX, EXPECTED_ADDRESS, Repository};
 use crate::safe_url::SafeUrl;
-use rustls_pki_types::ServerName;
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -116,18 +115,18 @@ pub fn parse(
 }
 
 /// What is wrong, and which bytes of the text say it.
-struct Mistake {
+pub(super) struct Mistake {
     message: String,
     span: Option<Range<usize>>,
 }
 
 impl Mistake {
-    fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+    pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self { message: message.into(), span: Some(span) }
     }
 
     /// A mistake that several keys make together, or one whose place isn't known.
-    fn of_all(message: impl Into<String>) -> Self {
+    pub(super) fn of_all(message: impl Into<String>) -> Self {
         Self { message: message.into(), span: None }
     }
 
@@ -159,120 +158,12 @@ impl From<toml::de::Error> for Mistake {
 fn read(text: &str, base: &Base<'_>, purpose: Purpose) -> Result<Config, Mistake> {
     let mut config: Config = toml::from_str(text)?;
     base.resolve(&mut config);
-    check(&config)?;
+    check::all(&config)?;
     if purpose == Purpose::Serving {
-        check_overrides(&config)?;
+        check::rules(&config)?;
         files::check(&config).map_err(|(place, message)| Mistake::at(place, message))?;
     }
     Ok(config)
-}
-
-/// A rule for a repository that is not there holds nothing. Audits have rules for others too.
-fn check_overrides(config: &Config) -> Result<(), Mistake> {
-    let mut names: Vec<&str> = config.repository.iter().map(|it| it.name.as_str()).collect();
-    if names.is_empty() {
-        names.push(DEFAULT_NAME);
-    }
-    for named in config.policy.named_repositories() {
-        let name = named.get_ref().as_str();
-        if !names.contains(&name) {
-            let names = names.join(", ");
-            let message = format!(
-                "no repository \"{name}\" is configured, so these rules hold for nothing; these \
-                 are: {names}"
-            );
-            return Err(Mistake::at(named.span(), message));
-        }
-    }
-    Ok(())
-}
-
-/// Checks what no single value can know.
-fn check(config: &Config) -> Result<(), Mistake> {
-    let mut names = BTreeSet::new();
-    for repository in &config.repository {
-        let upstream = &repository.upstream;
-        if !names.insert(&repository.name) {
-            return Err(Mistake::at(
-                upstream.span(),
-                format!("a second repository named \"{}\": names must differ", repository.name),
-            ));
-        }
-        if !UPSTREAM_SCHEMES.contains(&upstream.get_ref().expose().scheme()) {
-            return Err(Mistake::at(
-                upstream.span(),
-                "an upstream is https://…, git+https://…, git+file://… or file:///a/checkout",
-            ));
-        }
-        let is_index = matches!(upstream.get_ref().expose().scheme(), "https" | "http");
-        if repository.mode == Mode::Verbatim && !is_index {
-            return Err(Mistake::at(
-                upstream.span(),
-                "mode = \"verbatim\" passes on an index.tar.gz, which only an https:// upstream has",
-            ));
-        }
-        if repository.rewrite_sources && repository.mode == Mode::Verbatim {
-            return Err(Mistake::at(
-                upstream.span(),
-                "mode = \"verbatim\" passes on upstream's bytes, so rewrite_sources can't be true",
-            ));
-        }
-        if repository.rewrite_sources && config.server.public_url.is_none() {
-            return Err(Mistake::at(
-                upstream.span(),
-                "rewrite_sources = true has sources point to where clients reach this mirror: set \
-                 server.public_url, such as \"https://opam.corp\"",
-            ));
-        }
-    }
-    if let Some(file) = &config.access.client_ca
-        && config.access.read == Reading::Open
-    {
-        return Err(Mistake::at(
-            file.span(),
-            "access.client_ca lets in those who show a certificate, and access.read lets in \
-             everyone: set access.read = \"tokens\", or leave client_ca out",
-        ));
-    }
-    config.alert.check().map_err(|(place, message)| Mistake::at(place, message))?;
-    let server = &config.server;
-    if server.listen.is_empty() && server.plain_http.is_empty() {
-        return Err(Mistake::of_all(
-            "server.listen is empty: name at least one address, such as \"127.0.0.1:8443\"",
-        ));
-    }
-    if server.hostnames.is_empty() && server.tls.is_none() && !server.listen.is_empty() {
-        return Err(Mistake::of_all(
-            "server.hostnames is empty: the self-made certificate needs at least one name, such \
-             as \"localhost\"",
-        ));
-    }
-    let is_name = |name: &String| ServerName::try_from(name.as_str()).is_ok();
-    if let Some(name) = server.hostnames.iter().find(|name| !is_name(name)) {
-        return Err(Mistake::of_all(format!(
-            "server.hostnames has \"{name}\": name hosts or addresses, such as \"opam.corp\""
-        )));
-    }
-    let public = server.public_url.as_ref().map(|url| url.expose().scheme());
-    if public.is_some_and(|scheme| !matches!(scheme, "https" | "http")) {
-        return Err(Mistake::of_all("server.public_url is no https:// or http:// URL"));
-    }
-    let public = server.public_url.as_ref().map(crate::safe_url::SafeUrl::expose);
-    if public.is_some_and(|url| url.query().or(url.fragment()).is_some()) {
-        return Err(Mistake::of_all(
-            "server.public_url has a ? or #: paths can't be added to that",
-        ));
-    }
-    if config.store.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-        return Err(Mistake::of_all("store.path is empty: name a directory, or leave it out"));
-    }
-    let proxy = config.upstream.proxy.as_ref();
-    if proxy.is_some_and(|proxy| proxy.expose().scheme() != "http") {
-        return Err(Mistake::of_all(
-            "upstream.proxy is no HTTP proxy: write http://[user:password@]host:port",
-        ));
-    }
-    Ok(())
 }
 
 /// The variables meant for us, in a fixed order, with `section.key` still upper-case.
@@ -331,8 +222,7 @@ fn default_repository() -> Repository {
 }
 
 const DEFAULT_UPSTREAM: &str = "https://opam.ocaml.org";
-const DEFAULT_NAME: &str = "default";
-const UPSTREAM_SCHEMES: [&str; 5] = ["https", "http", "git+https", "git+file", "file"];
+pub(super) const DEFAULT_NAME: &str = "default";
 
 #[cfg(test)]
 mod tests {

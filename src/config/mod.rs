@@ -5,6 +5,7 @@
 //! is an error with its line and column.
 
 mod alert;
+mod check;
 mod files;
 mod load;
 mod policy;

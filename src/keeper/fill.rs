@@ -1,5 +1,5 @@
-//! First fetches: one upstream request however many clients wait, and a durable pin before any
-//! of them gets the last byte.
+//! A first fetch: one source after the other until one gives the right bytes, and a durable pin
+//! before any client gets the last of them.
 
 use super::attempt::{self, Attempt, Question};
 use super::missing::Missing;
@@ -14,135 +14,19 @@ use crate::safe_url::SafeUrl;
 use crate::store::Appended;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, FirstDeclared, Kept};
-use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 use tokio::sync::watch;
 use url::Url;
 
-/// The fetches that are under way.
-///
-/// Owned by the keeper. A fetch lives until it is done, whoever waits for it or hangs up.
-#[derive(Default)]
-pub(super) struct Fills {
-    running: Mutex<HashMap<Sha256, Running>>,
-}
-
-/// A fetch that is under way.
-#[derive(Clone)]
-pub(super) struct Running {
-    /// How far it has come.
-    pub progress: watch::Receiver<Progress>,
-    begun: Instant,
-    /// Whether someone else had it begun.
-    pub is_joined: bool,
-}
-
-impl Running {
-    /// How long one more client should wait: a fetch from which nothing came for a whole
-    /// `patience` keeps no one else waiting as long.
-    pub(super) fn patience(&self, patience: Duration) -> Duration {
-        match *self.progress.borrow() {
-            Progress::Asking => patience.saturating_sub(self.begun.elapsed()).max(LEAST_PATIENCE),
-            _ => patience,
-        }
-    }
-}
-
-impl Fills {
-    /// Joins the fetch of an archive or begins it.
-    pub(super) fn join(
-        &self,
-        keeper: &Arc<Keeper>,
-        repository: &str,
-        archives: Vec<DeclaredArchive>,
-        asked: Asked,
-    ) -> Result<Running, Missing> {
-        let id = id_of(repository, &archives, &asked);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fill) = running.get(&id) {
-            return Ok(Running { is_joined: true, ..fill.clone() });
-        }
-        // A fetch that ended since the caller looked has left its pin or its failure here.
-        if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
-            let (_, progress) = watch::channel(Progress::Kept(kept, None));
-            return Ok(Running { progress, begun: Instant::now(), is_joined: true });
-        }
-        if keeper.is_offline {
-            return Err(Missing::Offline);
-        }
-        if let Some(missing) = keeper.negative.find(&id) {
-            return Err(missing);
-        }
-        if running.len() >= MAX_FILLS {
-            return Err(Missing::Busy);
-        }
-        let (progress, receiver) = watch::channel(Progress::Asking);
-        let fill = Running { progress: receiver, begun: Instant::now(), is_joined: false };
-        running.insert(id, fill.clone());
-        // Its place takes the lock again when it ends, and a task may end at once.
-        drop(running);
-        let place = Place { keeper: Arc::clone(keeper), id };
-        let repository = repository.to_owned();
-        let task = Fill { keeper: Arc::clone(keeper), repository, asked, progress };
-        keeper.tasks.spawn(async move {
-            let outcome = task.run(&archives).await;
-            if let Progress::Missing(missing) = &outcome {
-                task.keeper.negative.remember(id, missing.clone());
-            }
-            drop(place);
-            task.progress.send_replace(outcome);
-        });
-        Ok(fill)
-    }
-
-    /// Makes the next who asks for these archives ask upstream, though that failed just now.
-    pub(super) fn forget_failure(
-        &self,
-        keeper: &Keeper,
-        repository: &str,
-        archives: &[DeclaredArchive],
-        asked: &Asked,
-    ) {
-        keeper.negative.forget(&id_of(repository, archives, asked));
-    }
-
-    /// Why these archives could not be had, if someone asked for them not long ago.
-    pub(super) fn failure(
-        &self,
-        keeper: &Keeper,
-        repository: &str,
-        archives: &[DeclaredArchive],
-    ) -> Option<Missing> {
-        keeper.negative.find(&id_of(repository, archives, &Asked::Sources))
-    }
-
-    /// How many fetches are under way.
-    pub(super) fn count(&self) -> usize {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-}
-
-/// A fetch's place among those that are under way, given up however its task ends.
-struct Place {
-    keeper: Arc<Keeper>,
-    id: Sha256,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let running = &self.keeper.fills.running;
-        running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-    }
-}
-
 /// One first fetch; owned by its task.
 pub(super) struct Fill {
-    keeper: Arc<Keeper>,
-    repository: String,
-    asked: Asked,
-    progress: watch::Sender<Progress>,
+    pub keeper: Arc<Keeper>,
+    pub repository: String,
+    /// Who is asked.
+    pub asked: Asked,
+    /// Where those who wait see how far it has come.
+    pub progress: watch::Sender<Progress>,
 }
 
 impl Fill {
@@ -167,7 +51,7 @@ impl Fill {
     }
 
     /// Tries one declaration of the archive after the other.
-    async fn run(&self, archives: &[DeclaredArchive]) -> Progress {
+    pub(super) async fn run(&self, archives: &[DeclaredArchive]) -> Progress {
         let mut missing = Missing::Undeclared;
         for archive in archives {
             match self.try_sources(archive).await {
@@ -488,18 +372,6 @@ impl Answers {
     }
 }
 
-/// What tells a fetch from others: who declares which archives, and who is asked.
-fn id_of(repository: &str, archives: &[DeclaredArchive], asked: &Asked) -> Sha256 {
-    let ids = archives.iter().map(|archive| archive.id().to_string());
-    let cache = match asked {
-        Asked::Sources => None,
-        Asked::Cache(cache) => Some(cache.to_string()),
-    };
-    let parts = std::iter::once(repository.to_owned()).chain(ids).chain(cache);
-    let parts: Vec<String> = parts.collect();
-    Sha256::of(parts.join("\n").as_bytes())
-}
-
 /// Who was asked for an archive, and the URL that it is declared under if that is another.
 ///
 /// Bytes are never pinned under a URL that did not give them: else whoever may declare a URL could
@@ -529,9 +401,5 @@ fn host(url: &Url) -> &str {
 
 /// Longest URL or explanation that goes into an entry, in bytes.
 const MAX_TEXT: usize = 4_096;
-/// How long even a client of a hopeless fetch waits.
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
-/// Most first fetches at one time, running or waiting for a place.
-const MAX_FILLS: usize = 4_096;
 /// Most other sources that are asked about a weakly declared archive.
 const MAX_SECOND_OPINIONS: usize = 3;

@@ -5,7 +5,6 @@ use super::layout::Layout;
 use super::pending::Pending;
 use super::regular;
 use super::room::{Room, Taken};
-use super::write_back::WriteBack;
 use crate::digest::{Digests, Hasher, Sha256};
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -19,6 +18,10 @@ use thiserror::Error;
 
 #[cfg(test)]
 mod tests;
+mod write_back;
+mod writer;
+
+pub use writer::{BlobWriter, Hashed};
 
 /// The blobs of one store.
 ///
@@ -123,10 +126,8 @@ impl Blobs {
             .prefix("blob-")
             .permissions(Permissions::from_mode(0o444))
             .tempfile_in(self.layout.work());
-        let (file, path) = self.room.note(file, Taken::default)?.into_parts();
-        let (file, room) = (Arc::new(file), self.room.clone());
-        let write_back = WriteBack::default();
-        Ok(BlobWriter { file, path, hasher: Hasher::default(), write_back, room, unchecked: 0 })
+        let file = self.room.note(file, Taken::default)?;
+        Ok(BlobWriter::new(file, self.room.clone()))
     }
 
     /// Keeps a hashed file under its name; on disk, file and name, before this returns.
@@ -350,82 +351,6 @@ impl Blobs {
     fn was_checked(&self, name: &Sha256, state: FileState) -> bool {
         let checked = self.checked.read().unwrap_or_else(PoisonError::into_inner);
         checked.get(name) == Some(&state)
-    }
-}
-
-/// A blob that is being written; its file is removed unless it is finished and kept.
-#[derive(Debug)]
-pub struct BlobWriter {
-    file: Arc<File>,
-    path: TempPath,
-    hasher: Hasher,
-    write_back: WriteBack,
-    room: Room,
-    /// How many bytes were written since there was enough room.
-    unchecked: u64,
-}
-
-impl BlobWriter {
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// Whatever the file system says.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.unchecked += bytes.len() as u64;
-        if self.unchecked >= CHECK_ROOM_EVERY {
-            self.room.check()?;
-            self.unchecked = 0;
-        }
-        self.hasher.update(bytes);
-        let written = durable::append(&self.file, &self.path, bytes);
-        let written =
-            written.and_then(|()| self.write_back.written(&self.file, self.hasher.size()));
-        self.room.note(written, || Taken::by(&self.file))
-    }
-
-    /// The file, for those who read along.
-    pub fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
-    }
-
-    /// How many bytes there are so far.
-    pub fn size(&self) -> u64 {
-        self.hasher.size()
-    }
-
-    /// The written bytes with their hashes.
-    pub fn finish(self) -> Hashed {
-        let Self { file, path, hasher, write_back, .. } = self;
-        Hashed { file, path, digests: hasher.finish(), write_back }
-    }
-}
-
-/// Bytes that were hashed while they were written; only these can be kept.
-#[derive(Debug)]
-pub struct Hashed {
-    file: Arc<File>,
-    path: TempPath,
-    digests: Digests,
-    write_back: WriteBack,
-}
-
-impl Hashed {
-    /// What the bytes hash to.
-    pub fn digests(&self) -> &Digests {
-        &self.digests
-    }
-
-    /// The file that the bytes are in.
-    pub fn file(&self) -> Arc<File> {
-        Arc::clone(&self.file)
-    }
-
-    /// Reads some of the bytes again.
-    ///
-    /// # Errors
-    /// Whatever the file system says, also when there are fewer.
-    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&*self.file, buffer, offset)
     }
 }
 

@@ -24,7 +24,6 @@ mod room;
 mod tests;
 pub mod tokens;
 pub mod tree_writer;
-mod write_back;
 mod writer;
 
 pub use writer::{AppendError, Appended};

@@ -1,0 +1,146 @@
+//! First fetches that are under way: one upstream request however many clients wait.
+
+use super::Keeper;
+use super::fill::Fill;
+use super::missing::Missing;
+use super::progress::Progress;
+use super::sources::Asked;
+use crate::digest::Sha256;
+use crate::store::catalog::DeclaredArchive;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// The fetches that are under way.
+///
+/// Owned by the keeper. A fetch lives until it is done, whoever waits for it or hangs up.
+#[derive(Default)]
+pub(super) struct Fills {
+    running: Mutex<HashMap<Sha256, Running>>,
+}
+
+/// A fetch that is under way.
+#[derive(Clone)]
+pub(super) struct Running {
+    /// How far it has come.
+    pub progress: watch::Receiver<Progress>,
+    begun: Instant,
+    /// Whether someone else had it begun.
+    pub is_joined: bool,
+}
+
+impl Running {
+    /// How long one more client should wait: a fetch from which nothing came for a whole
+    /// `patience` keeps no one else waiting as long.
+    pub(super) fn patience(&self, patience: Duration) -> Duration {
+        match *self.progress.borrow() {
+            Progress::Asking => patience.saturating_sub(self.begun.elapsed()).max(LEAST_PATIENCE),
+            _ => patience,
+        }
+    }
+}
+
+impl Fills {
+    /// Joins the fetch of an archive or begins it.
+    pub(super) fn join(
+        &self,
+        keeper: &Arc<Keeper>,
+        repository: &str,
+        archives: Vec<DeclaredArchive>,
+        asked: Asked,
+    ) -> Result<Running, Missing> {
+        let id = id_of(repository, &archives, &asked);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fill) = running.get(&id) {
+            return Ok(Running { is_joined: true, ..fill.clone() });
+        }
+        // A fetch that ended since the caller looked has left its pin or its failure here.
+        if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
+            let (_, progress) = watch::channel(Progress::Kept(kept, None));
+            return Ok(Running { progress, begun: Instant::now(), is_joined: true });
+        }
+        if keeper.is_offline {
+            return Err(Missing::Offline);
+        }
+        if let Some(missing) = keeper.negative.find(&id) {
+            return Err(missing);
+        }
+        if running.len() >= MAX_FILLS {
+            return Err(Missing::Busy);
+        }
+        let (progress, receiver) = watch::channel(Progress::Asking);
+        let fill = Running { progress: receiver, begun: Instant::now(), is_joined: false };
+        running.insert(id, fill.clone());
+        // Its place takes the lock again when it ends, and a task may end at once.
+        drop(running);
+        let place = Place { keeper: Arc::clone(keeper), id };
+        let repository = repository.to_owned();
+        let task = Fill { keeper: Arc::clone(keeper), repository, asked, progress };
+        keeper.tasks.spawn(async move {
+            let outcome = task.run(&archives).await;
+            if let Progress::Missing(missing) = &outcome {
+                task.keeper.negative.remember(id, missing.clone());
+            }
+            drop(place);
+            task.progress.send_replace(outcome);
+        });
+        Ok(fill)
+    }
+
+    /// Makes the next who asks for these archives ask upstream, though that failed just now.
+    pub(super) fn forget_failure(
+        &self,
+        keeper: &Keeper,
+        repository: &str,
+        archives: &[DeclaredArchive],
+        asked: &Asked,
+    ) {
+        keeper.negative.forget(&id_of(repository, archives, asked));
+    }
+
+    /// Why these archives could not be had, if someone asked for them not long ago.
+    pub(super) fn failure(
+        &self,
+        keeper: &Keeper,
+        repository: &str,
+        archives: &[DeclaredArchive],
+    ) -> Option<Missing> {
+        keeper.negative.find(&id_of(repository, archives, &Asked::Sources))
+    }
+
+    /// How many fetches are under way.
+    pub(super) fn count(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// A fetch's place among those that are under way, given up however its task ends.
+struct Place {
+    keeper: Arc<Keeper>,
+    id: Sha256,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let running = &self.keeper.fills.running;
+        running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// What tells a fetch from others: who declares which archives, and who is asked.
+fn id_of(repository: &str, archives: &[DeclaredArchive], asked: &Asked) -> Sha256 {
+    let ids = archives.iter().map(|archive| archive.id().to_string());
+    let cache = match asked {
+        Asked::Sources => None,
+        Asked::Cache(cache) => Some(cache.to_string()),
+    };
+    let parts = std::iter::once(repository.to_owned()).chain(ids).chain(cache);
+    let parts: Vec<String> = parts.collect();
+    Sha256::of(parts.join("\n").as_bytes())
+}
+
+/// How long even a client of a hopeless fetch waits.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+/// Most first fetches at one time, running or waiting for a place.
+const MAX_FILLS: usize = 4_096;
