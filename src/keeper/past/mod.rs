@@ -12,7 +12,8 @@ pub use states::PastState;
 pub(super) use states::PastStates;
 pub use when::{NotAPoint, When};
 
-use super::{Answer, Declared, Keeper, Missing, Repository, Scope};
+use super::archives::Declared;
+use super::{Answer, Keeper, Missing, Repository, Scope};
 use crate::config::Mode;
 use crate::opam::Checksum;
 use crate::store::catalog::{Before, DeclaredArchive, IndexError};
