@@ -6,36 +6,20 @@ use super::git_program::one_line;
 use super::git_tree::{collect_blobs, is_object_name, parse_listing};
 use super::{RawFile, RepositoryError};
 use bytes::Bytes;
-use jiff::Timestamp;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use thiserror::Error;
 
+mod history;
+
+use history::History;
+pub use history::{Commit, FileChange};
+
 /// A git repository on this machine, bare or with a work tree.
 #[derive(Clone, Debug)]
 pub struct LocalGit {
     directory: PathBuf,
-}
-
-/// One commit and what it did to the files, compared with its first parent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
-    /// Its name.
-    pub id: String,
-    /// When it was committed.
-    pub date: Timestamp,
-    /// The files that it changed.
-    pub changes: Vec<FileChange>,
-}
-
-/// What a commit did to one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileChange {
-    /// The path from the repository's root; not always UTF-8.
-    pub path: Vec<u8>,
-    /// Its content's object from then on; none if it is gone.
-    pub object: Option<ObjectName>,
 }
 
 /// The name of a git object: SHA-1 or SHA-256.
@@ -245,9 +229,8 @@ impl LocalGit {
             "--",
         ];
         let mut child = self.spawn("log", &arguments)?;
-        let stdout = child.stdout.take().map(BufReader::new);
-        let stdout = stdout.ok_or_else(|| self.unreadable("log"))?;
-        Ok(History { git: self.clone(), child, stdout, next: None })
+        let stdout = child.stdout.take().ok_or_else(|| self.unreadable("log"))?;
+        Ok(History::new(self.clone(), child, stdout))
     }
 
     /// A way to read many objects, one after the other.
@@ -325,96 +308,6 @@ impl ObjectName {
     }
 }
 
-/// A first-parent history on its way in; git ends with it.
-#[derive(Debug)]
-pub struct History {
-    git: LocalGit,
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    /// The head of the commit that comes next, read already.
-    next: Option<(String, Timestamp)>,
-}
-
-impl History {
-    fn read(&mut self) -> Result<Option<Commit>, LocalGitError> {
-        let mut head = self.next.take();
-        let mut changes = Vec::new();
-        loop {
-            let Some(token) = self.token()? else {
-                self.finish()?;
-                return Ok(head.map(|(id, date)| Commit { id, date, changes }));
-            };
-            match token.trim_ascii_start().split_first() {
-                None => {}
-                Some((1, text)) => {
-                    let new = head_of(text).ok_or_else(|| self.git.unreadable("log"))?;
-                    match head.replace(new) {
-                        None => {}
-                        Some((id, date)) => {
-                            self.next = head;
-                            return Ok(Some(Commit { id, date, changes }));
-                        }
-                    }
-                }
-                Some((b':', meta)) => {
-                    let object = object_of(meta).ok_or_else(|| self.git.unreadable("log"))?;
-                    let path = self.token()?.ok_or_else(|| self.git.unreadable("log"))?;
-                    changes.extend(object.map(|object| FileChange { path, object }));
-                    if changes.len() > MAX_CHANGES {
-                        return Err(self.git.unreadable("log"));
-                    }
-                }
-                Some(_) => return Err(self.git.unreadable("log")),
-            }
-        }
-    }
-
-    /// What comes up to the next NUL.
-    fn token(&mut self) -> Result<Option<Vec<u8>>, LocalGitError> {
-        let mut token = Vec::new();
-        let read = (&mut self.stdout).take(MAX_TOKEN).read_until(0, &mut token);
-        read.map_err(|error| self.git.io("log", error))?;
-        match token.pop() {
-            None => Ok(None),
-            Some(0) => Ok(Some(token)),
-            // It ends early, or never.
-            Some(_) => match self.finish() {
-                Ok(()) => Err(self.git.unreadable("log")),
-                Err(error) => Err(error),
-            },
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), LocalGitError> {
-        let mut complaints = Vec::new();
-        if let Some(stderr) = self.child.stderr.take() {
-            // Without a reason it failed all the same.
-            let _ = stderr.take(MAX_TOKEN).read_to_end(&mut complaints);
-        }
-        match self.child.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(_) => Err(self.git.failed("log", &complaints)),
-            Err(error) => Err(self.git.io("log", error)),
-        }
-    }
-}
-
-impl Iterator for History {
-    type Item = Result<Commit, LocalGitError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.read().transpose()
-    }
-}
-
-impl Drop for History {
-    fn drop(&mut self) {
-        // Already ended is as good as killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Reads objects on demand; git ends with it.
 #[derive(Debug)]
 pub struct Objects {
@@ -458,27 +351,7 @@ impl Drop for Objects {
     }
 }
 
-fn head_of(text: &[u8]) -> Option<(String, Timestamp)> {
-    let (id, seconds) = std::str::from_utf8(text).ok()?.split_once(' ')?;
-    let date = Timestamp::from_second(seconds.trim().parse().ok()?).ok()?;
-    is_object_name(id).then(|| (id.to_owned(), date))
-}
-
-/// Reads `100644 100644 OBJECT OBJECT M`, without the colon: the object from then on, none of
-/// which where the file is gone; nothing at all for submodules.
-fn object_of(meta: &[u8]) -> Option<Option<Option<ObjectName>>> {
-    let mut words = std::str::from_utf8(meta).ok()?.split(' ');
-    let (_, mode, _, object) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    Some(match mode {
-        "160000" => None,
-        "000000" => Some(None),
-        _ => Some(Some(ObjectName::parse(object)?)),
-    })
-}
-
 /// Longest path or line, in bytes.
 const MAX_TOKEN: u64 = 64 << 10;
-/// Most files that one commit changes; the whole of the largest known repository has 43,000.
-const MAX_CHANGES: usize = 1_000_000;
 /// Largest file that is read.
 const MAX_FILE: usize = 64 << 20;
