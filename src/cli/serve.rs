@@ -24,8 +24,8 @@ pub(super) struct Arguments {
     listen: Vec<SocketAddr>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse().map_err(|_| EXPECTED_ADDRESS)
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("expected {EXPECTED_ADDRESS}"))
 }
 
 pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode, Failure> {

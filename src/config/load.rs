@@ -2,7 +2,7 @@
 
 use super::check;
 use super::files::{self, Base};
-use super::{Config, ENVIRONMENT_PREFIX, EXPECTED_ADDRESS, Repository};
+use super::{Config, ENVIRONMENT_PREFIX, Repository};
 use crate::safe_url::SafeUrl;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -150,7 +150,6 @@ impl From<toml::de::Error> for Mistake {
     fn from(error: toml::de::Error) -> Self {
         let message = error.message().replace('\n', ", ");
         let message = message.replace("expected a sequence", "expected a list in brackets");
-        let message = message.replace("invalid socket address syntax", EXPECTED_ADDRESS);
         Self { message, span: error.span() }
     }
 }
@@ -281,10 +280,6 @@ mod tests {
             (
                 "[server]\nlisten = \"127.0.0.1:8443\"\n",
                 "mirror.toml:2:10: invalid type: string \"127.0.0.1:8443\", expected a list in",
-            ),
-            (
-                "[server]\nlisten = [\"8443\"]\n",
-                "mirror.toml:2:11: expected an address and a port, such as ",
             ),
             (
                 "[store]\nmin_free = 5\n",

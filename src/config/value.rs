@@ -28,7 +28,7 @@ impl From<Duration> for HumanDuration {
 
 /// What an address to listen on looks like, for who wrote something else.
 pub const EXPECTED_ADDRESS: &str =
-    "expected an address and a port, such as 127.0.0.1:8443, or [::]:8443 for all";
+    "an address with a port, such as \"127.0.0.1:8443\" or \"[::]:8443\"";
 
 /// Takes a text, and says what it should be where there is something else, such as a number.
 struct Text(&'static str);
@@ -319,12 +319,8 @@ struct Address(SocketAddr);
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(|_| {
-            D::Error::invalid_value(
-                Unexpected::Str(&text),
-                &"an address with a port, such as \"127.0.0.1:8443\" or \"[::]:8443\"",
-            )
-        })
+        let wrong = |_| D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED_ADDRESS);
+        text.parse().map(Self).map_err(wrong)
     }
 }
 

@@ -107,9 +107,15 @@ fn check_config_says_what_serve_would_say() {
 fn what_is_no_address_and_no_duration_is_told_what_one_looks_like() {
     let keep = stopped();
     for (arguments, expected) in [
-        (&["serve", "--listen", "8443"][..], "an address and a port, such as 127.0.0.1:8443"),
-        (&["token", "add", "ci", "--expires", "soon"], "a duration longer than zero, such as"),
-        (&["token", "add", "ci", "--expires", "0s"], "a duration longer than zero, such as"),
+        (&["serve", "--listen", "8443"][..], "expected an address with a port, such as"),
+        (
+            &["token", "add", "ci", "--expires", "soon"],
+            "expected a duration longer than zero, such as",
+        ),
+        (
+            &["token", "add", "ci", "--expires", "0s"],
+            "expected a duration longer than zero, such as",
+        ),
     ] {
         let run = keep.run(arguments);
         assert!(run.code == 2 && run.stderr.contains(expected), "{}", run.said());

@@ -11,7 +11,8 @@ use world::{Answer, Disk, Keep, Kind, Lie, Mirror, Package, ReadOnly, Repo, Worl
 #[test]
 fn g5_a_disk_that_is_full_in_the_middle_of_a_first_fetch_loses_nothing_and_goes_on_by_itself() {
     let Some(mut small) = Small::with("size=24m") else { skip!("nothing can be mounted here") };
-    let cold = Package::new("cold", "1.0").bytes(vec![3; 2 << 20], &[Kind::Sha256]);
+    // Too little for its bytes to flow on before all are there.
+    let cold = Package::new("cold", "1.0").bytes(vec![3; 3 << 19], &[Kind::Sha256]);
     small.publish(small.repo.clone().with(cold.clone()));
     let clients = small.clients();
     small.disk.fill(1 << 20);
