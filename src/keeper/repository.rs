@@ -204,27 +204,16 @@ impl Repository {
 
     /// Reads what is served of a snapshot from the store.
     fn load(&self, store: &Store, entry: u64, snapshot: Snapshot) -> Result<Loaded, RefreshError> {
-        // Lists are long, and a start waits for them.
-        let (admitted, files) = rayon::join(
-            || read_list(store, &snapshot.admitted),
-            || read_list(store, &snapshot.files),
-        );
-        let (admitted, files) = (admitted?, files?);
+        let admitted = read_list(store, &snapshot.admitted)?;
+        let files = read_list(store, &snapshot.files)?;
+        let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
+        let refused = refused.filter_map(admit::package_of).map(|package| {
+            (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
+        });
+        let refused: Vec<(String, String)> = refused.collect();
+        let held = held(&admitted, &files, &refused);
         let rewrite = self.place.as_ref().map(Place::now);
-        let differing = || {
-            let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
-            let refused = refused.filter_map(admit::package_of).map(|package| {
-                (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
-            });
-            let refused: Vec<(String, String)> = refused.collect();
-            let held = held(&admitted, &files, &refused);
-            (refused, held)
-        };
-        let (served, (refused, held)) = rayon::join(
-            || self.read_back(store, entry, snapshot, &admitted, &files, rewrite.as_ref()),
-            differing,
-        );
-        let served = served?;
+        let served = self.read_back(store, entry, snapshot, &admitted, &files, rewrite.as_ref())?;
         let recipe = Recipe::new(self.name(), &served.snapshot, rewrite.as_ref());
         built_index::keep(store, &recipe, &served);
         Ok(Loaded { served, refused, held })
