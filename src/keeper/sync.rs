@@ -165,8 +165,7 @@ impl Keeper {
         let bytes = Arc::new(AtomicU64::new(0));
         let Turns { all, per_host } = self.turns;
         let fetching = Fetching { keeper: Arc::clone(self), asked, arrived: Arc::clone(&bytes) };
-        // One turn after the other goes to the next host as soon as one has nothing left to do, so
-        // that a slow host keeps none but its own waiting.
+        // A turn goes to the next host as soon as one has nothing left to do.
         let turns = hosts.into_iter().flat_map(move |archives| {
             let turns = per_host.min(archives.len());
             let (left, fetching) = (Arc::new(Mutex::new(archives.into_iter())), fetching.clone());

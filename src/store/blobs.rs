@@ -13,7 +13,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
 use thiserror::Error;
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ impl Blobs {
             .prefix("blob-")
             .permissions(Permissions::from_mode(0o444))
             .tempfile_in(self.layout.work());
-        let file = self.room.note(file, Taken::default)?;
+        let file = self.room.note_failure(file, Taken::default)?;
         Ok(BlobWriter::new(file, self.room.clone()))
     }
 
@@ -198,12 +198,12 @@ impl Blobs {
             let some = some.into_par_iter().map(|(name, bytes)| (name, self.stage(bytes)));
             let some: Vec<_> = some.collect();
             // Whichever of them failed, all others have taken room by now.
-            for temporary in some.iter().filter_map(|(_, temporary)| temporary.as_ref().ok()) {
-                taken.add(Taken::by(temporary.as_file()));
+            for (_, more) in some.iter().filter_map(|(_, staged)| staged.as_ref().ok()) {
+                taken.add(*more);
             }
-            for (name, temporary) in some {
-                let temporary = self.room.note(temporary, || taken)?;
-                staged.push((name, temporary.into_temp_path()));
+            for (name, file) in some {
+                let (path, _) = self.room.note_failure(file, || taken)?;
+                staged.push((name, path));
             }
         }
         let written = staged.len();
@@ -211,12 +211,14 @@ impl Blobs {
         Ok(written)
     }
 
-    fn stage(&self, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    /// Writes a file that is closed again: there may be more of them than can be open.
+    fn stage(&self, bytes: &[u8]) -> io::Result<(TempPath, Taken)> {
         let temporary = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o444))
             .tempfile_in(self.layout.work())?;
         durable::append(temporary.as_file(), temporary.path(), bytes)?;
-        Ok(temporary)
+        let taken = Taken::by(temporary.as_file());
+        Ok((temporary.into_temp_path(), taken))
     }
 
     fn keep_staged(&self, staged: Vec<(Sha256, TempPath)>) -> io::Result<()> {

@@ -94,20 +94,29 @@ impl Room {
         Ok(())
     }
 
-    /// Remembers how a write ended; `taken` is what it takes until it is undone.
+    /// Remembers how a write ended that was to be durable; `taken` is what it takes until it is
+    /// undone.
     pub(super) fn note<T>(
         &self,
         written: io::Result<T>,
         taken: impl FnOnce() -> Taken,
     ) -> io::Result<T> {
-        match &written {
-            Ok(_) => self.succeeded(),
-            Err(error) => self.failed(error, taken()),
+        if written.is_ok() {
+            self.succeeded();
         }
-        written
+        self.note_failure(written, taken)
     }
 
-    /// Remembers that a write succeeded.
+    /// Remembers only if a write failed: what is not durable yet says nothing of the disk.
+    pub(super) fn note_failure<T>(
+        &self,
+        written: io::Result<T>,
+        taken: impl FnOnce() -> Taken,
+    ) -> io::Result<T> {
+        written.inspect_err(|error| self.failed(error, taken()))
+    }
+
+    /// Remembers that a write is durable.
     pub(super) fn succeeded(&self) {
         let mut trouble = self.trouble();
         if matches!(&*trouble, Some(Trouble { until: Until::Written, .. })) {
@@ -117,8 +126,8 @@ impl Room {
 
     /// Remembers why a write failed.
     pub(super) fn failed(&self, error: &io::Error, taken: Taken) {
-        let is_full =
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        // A quota has room of its own, which is not to be seen here.
+        let is_full = error.kind() == io::ErrorKind::StorageFull;
         let (until, hint) = match self.left() {
             // Others may have given back a few since.
             Ok(Left { files: Some(left @ 0..=FEW_FILES), .. }) if is_full => {

@@ -3,10 +3,10 @@
 use crate::{BINARY, skip, start};
 use serde_json::Value;
 use std::fs::File;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 use world::{
-    Keep, Kind, Lie, Mirror, Opam, Package, Recorded, Repo, Trace, Version, World, installed,
+    Keep, Kind, Lie, Mirror, Opam, Package, Recorded, Repo, Trace, Version, World, installed, run,
     within,
 };
 
@@ -82,6 +82,23 @@ fn what_a_switch_export_names_installs_offline() {
     opam.run(&["switch", "create", "default", "--empty"]).ok();
     opam.run(&["switch", "import", &export.display().to_string()]).ok();
     assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn a_first_snapshot_needs_no_more_open_files_than_a_shell_allows() {
+    let world = World::start();
+    let package = |number: usize| {
+        let name = format!("package-{number}");
+        Package::bare(&name, "1.0").synopsis(&name)
+    };
+    world.publish(&Repo::new((0..1_200).map(package)));
+    let keep = stopped(&Mirror::of(&world));
+    let sync = keep.command(&["sync", "--all", "--dry-run"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 256 && exec \"$0\" \"$@\""]).arg(sync.get_program());
+    shell.args(sync.get_args());
+    let said = run(&mut shell, Duration::from_secs(60)).ok();
+    assert!(said.contains("200 versions"), "{said}");
 }
 
 #[test]

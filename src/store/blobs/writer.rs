@@ -44,7 +44,7 @@ impl BlobWriter {
         let written = durable::append(&self.file, &self.path, bytes);
         let written =
             written.and_then(|()| self.write_back.written(&self.file, self.hasher.size()));
-        self.room.note(written, || Taken::by(&self.file))
+        self.room.note_failure(written, || Taken::by(&self.file))
     }
 
     /// The file, for those who read along.
