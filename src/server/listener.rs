@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -154,18 +155,27 @@ async fn connection(
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
-    if tls.is_some() {
-        let begins = plain_request::begins(&stream);
-        if tokio::time::timeout(HANDSHAKE_PATIENCE, begins).await?? {
-            let server = current.load_full();
-            return Ok(plain_request::answer(stream, &server.public_url).await?);
-        }
-    }
     let activity = Activity::default();
-    let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     let mut peer = Peer { address: peer.ip(), certificate: None };
-    let Some(tls) = tls else { return serve_http1(current, stream, peer, activity, stop).await };
-    let accepted = tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(stream)).await?;
+    let Some(tls) = tls else {
+        let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
+        return serve_http1(current, stream, peer, activity, stop).await;
+    };
+    let patience = Instant::now() + HANDSHAKE_PATIENCE;
+    let is_plain = tokio::select! {
+        is_plain = timeout_at(patience, plain_request::begins(&stream)) => is_plain??,
+        // Who asked for nothing yet misses nothing.
+        () = stop.cancelled() => return Ok(()),
+    };
+    if is_plain {
+        let server = current.load_full();
+        return Ok(plain_request::answer(stream, &server.public_url).await?);
+    }
+    let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
+    let accepted = tokio::select! {
+        accepted = timeout_at(patience, tls.accept(stream)) => accepted?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let stream = accepted.inspect_err(|error| tell_refused(peer.address, error))?;
     let session = stream.get_ref().1;
     peer.certificate = session.peer_certificates().and_then(tls::client_name);
