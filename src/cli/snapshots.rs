@@ -123,8 +123,11 @@ fn show(context: &Context, entry: u64) -> Result<ExitCode, Failure> {
     say!("  versions     {}, {}", snapshot.versions, snapshot.mode);
     say!("  files        {}", context.layout()?.blob(&snapshot.files).display());
     say!("  served       {}", context.layout()?.blob(&snapshot.admitted).display());
+    // As `client` has people name them.
+    let first = context.config.repository.first().map(|it| it.name.as_str());
+    let name = Some(&*snapshot.repository).filter(|name| Some(*name) != first);
     say!("\nTo build with it:");
-    output::verbatim(&format!("  opam repository set-url default {url}"));
+    output::verbatim(&format!("  opam repository set-url {} {url}", name.unwrap_or("default")));
     Ok(ExitCode::SUCCESS)
 }
 
