@@ -40,6 +40,23 @@ fn a_client_that_does_not_get_done_with_tls_is_let_go_of() {
 }
 
 #[test]
+fn a_client_that_asked_for_nothing_yet_holds_up_no_stop() {
+    let (_world, mut keep, _) = kept(|mirror| mirror);
+    let address = keep.address("https");
+    let clients = [&[][..], &TLS_RECORD].map(|bytes| {
+        let mut socket = TcpStream::connect(address).expect("it listens");
+        socket.write_all(bytes).expect("it reads");
+        socket
+    });
+    // Whoever connects later is served, so these two were accepted.
+    assert!(keep.curl().get("/repo").is_whole());
+    let begun = Instant::now();
+    keep.stop();
+    // It would have waited twice as long for them to get done with TLS.
+    assert!(begun.elapsed() < PATIENCE / 4, "it waited for {clients:?}");
+}
+
+#[test]
 fn connections_of_one_address_past_the_cap_are_closed_and_no_others() {
     let (_world, mut keep, package) =
         kept(|mirror| mirror.set("server.max_connections_per_address", 3));
