@@ -1,6 +1,6 @@
 //! Blobs: bytes named by their SHA-256, written once and never changed.
 
-use super::durable;
+use super::durable::{self, FileSystem};
 use super::layout::Layout;
 use super::pending::Pending;
 use super::regular;
@@ -92,7 +92,7 @@ impl Blobs {
             durable::create_directory(&layout.blobs().join(format!("{first:02x}")))?;
         }
         // A process that was killed may have renamed files and not synced their directories.
-        durable::sync_file_system(&layout.blobs())?;
+        FileSystem::of(&layout.blobs())?.sync()?;
         Ok(Self::with_room(layout, min_free))
     }
 
@@ -184,6 +184,10 @@ impl Blobs {
         blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
     ) -> io::Result<usize> {
         let mut blobs = blobs.filter(|(name, _)| !self.holds_durably(name)).peekable();
+        if blobs.peek().is_none() {
+            return Ok(0);
+        }
+        let file_system = FileSystem::of(&self.layout.blobs())?;
         let mut staged = Vec::new();
         let mut taken = Taken::default();
         while blobs.peek().is_some() {
@@ -207,7 +211,7 @@ impl Blobs {
             }
         }
         let written = staged.len();
-        self.room.note(self.keep_staged(staged), || taken)?;
+        self.room.note(self.keep_staged(staged, &file_system), || taken)?;
         Ok(written)
     }
 
@@ -221,11 +225,15 @@ impl Blobs {
         Ok((temporary.into_temp_path(), taken))
     }
 
-    fn keep_staged(&self, staged: Vec<(Sha256, TempPath)>) -> io::Result<()> {
+    fn keep_staged(
+        &self,
+        staged: Vec<(Sha256, TempPath)>,
+        file_system: &FileSystem,
+    ) -> io::Result<()> {
         let written = staged.len();
         // Bytes first, names second: no crash can leave a name on bytes that are not there.
         if written > FEW {
-            durable::sync_file_system(&self.layout.blobs())?;
+            file_system.sync()?;
         } else {
             // Together, so that the file system can write what they have in common once.
             let sync =
@@ -240,7 +248,7 @@ impl Blobs {
             durable::name(temporary, &path)?;
         }
         if written > FEW {
-            durable::sync_file_system(&self.layout.blobs())?;
+            file_system.sync()?;
         } else {
             directories.par_iter().try_for_each(|directory| durable::sync_directory(directory))?;
         }

@@ -250,10 +250,13 @@ mod tests {
     fn another_failure_is_told_until_a_write_succeeds() {
         let directory = tempfile::tempdir().unwrap();
         let room = room(&directory);
-        for end in [Room::succeeded, Room::try_out] {
-            let failed = room.note(Err::<(), _>(io::Error::other("EIO")), Taken::default);
+        let problems = [(io::ErrorKind::Other, "other"), (io::ErrorKind::QuotaExceeded, "quota")];
+        for (end, (kind, says)) in [Room::succeeded, Room::try_out].into_iter().zip(problems) {
+            let failed = room.note(Err::<(), _>(io::Error::from(kind)), Taken::default);
             assert!(failed.is_err());
-            assert!(room.problem().is_some_and(|problem| problem.contains("EIO")));
+            // What is not durable yet ends nothing.
+            room.note_failure(Ok(()), Taken::default).unwrap();
+            assert!(room.problem().is_some_and(|problem| problem.contains(says)));
             end(&room);
             assert_eq!(room.problem(), None);
         }

@@ -4,7 +4,7 @@
 //! `sha256sum --check` reads: by it what was written before is known again, and only that is ever
 //! replaced or removed.
 
-use super::durable;
+use super::durable::{self, FileSystem};
 use super::regular;
 use crate::digest::Sha256;
 use rustix::fs::{FlockOperation, flock};
@@ -23,6 +23,7 @@ pub struct TreeWriter {
     _alone: File,
     /// Where files are made before they get their names; gone when this is.
     work: TempDir,
+    file_system: FileSystem,
     /// What was there, as the last run left it.
     before: BTreeMap<String, Sha256>,
     /// What shall be there.
@@ -102,10 +103,12 @@ impl TreeWriter {
             Err(error) => return Err(failed(&sums)(error)),
         };
         let work = tempfile::Builder::new().prefix(WORK).tempdir_in(root).map_err(failed(root))?;
+        let file_system = FileSystem::of(root).map_err(failed(root))?;
         let mut writer = Self {
             root: root.to_owned(),
             _alone: alone,
             work,
+            file_system,
             before,
             now: files,
             directories: HashSet::new(),
@@ -205,7 +208,7 @@ impl TreeWriter {
     /// # Errors
     /// When the file system fails.
     pub fn sync(&self) -> Result<(), TreeError> {
-        durable::sync_file_system(&self.root).map_err(failed(&self.root))
+        self.file_system.sync().map_err(failed(&self.root))
     }
 
     /// Removes what an earlier run wrote and is not wanted any more, and says how many files.
