@@ -3,22 +3,25 @@
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::sink::{self, Sink};
 use crate::{server, upstream};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let (config, layout) = (&context.config, context.layout()?);
     let url = server::public_url(&config.server, None);
     let sinks = Sink::all(config).map_err(Failure::usage)?;
-    let exposed = sink::exposed_secrets(config);
     upstream::Client::new(&config.upstream).map_err(Failure::usage)?;
     let mut expires = None;
     if config.server.tls.is_some() {
         let tls = server::tls::server_config(config, &layout.tls()).map_err(Failure::usage)?;
         expires = tls.expires;
     }
+    let warnings = warnings(config, expires);
     if context.json {
         let repositories = config.repository.iter().map(|repository| {
             serde_json::json!({
@@ -33,7 +36,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
             "store": layout.root(),
             "url": url,
             "sinks": sinks.iter().map(Sink::name).collect::<Vec<_>>(),
-            "exposed_secrets": exposed,
+            "warnings": warnings,
             "certificate_expires": expires,
             "repositories": repositories.collect::<Vec<_>>(),
         }));
@@ -56,12 +59,19 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
         say!("  alerts      {} to {}", sink.name(), sink.address());
     }
     let bad = output::BAD;
-    if let Some(expires) = expires {
+    warnings.iter().for_each(|warning| say!("{bad}warning{bad:#}: {warning}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a server starts with all the same, and what may not be meant.
+fn warnings(config: &Config, certificate_expires: Option<Timestamp>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(expires) = certificate_expires {
         let left = expires.duration_since(Clock::system().now());
         if left <= SignedDuration::ZERO {
-            say!("{bad}warning{bad:#}: the certificate expired at {expires}: clients refuse it");
+            warnings.push(format!("the certificate expired at {expires}: clients refuse it"));
         } else if left < SOON {
-            say!("{bad}warning{bad:#}: the certificate expires at {expires}: renew it");
+            warnings.push(format!("the certificate expires at {expires}: renew it"));
         }
     }
     for repository in &config.repository {
@@ -69,13 +79,31 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
         let directory = upstream.to_file_path().ok().filter(|_| upstream.scheme() == "file");
         if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
             let (name, directory) = (&repository.name, directory.display());
-            say!("{bad}warning{bad:#}: {directory}, upstream of {name}, is no directory");
+            warnings.push(format!("{directory}, upstream of {name}, is no directory"));
         }
     }
-    for path in &exposed {
-        say!("{bad}warning{bad:#}: every user of this machine may read {path}: chmod o-r it");
+    let programs = config.alert.command.iter().filter_map(|it| it.run.get_ref().first());
+    for program in programs.filter(|program| !is_found(program)) {
+        warnings.push(format!("{program}, which alerts run, is no program here"));
     }
-    Ok(ExitCode::SUCCESS)
+    let exposed = sink::exposed_secrets(config).into_iter();
+    warnings.extend(
+        exposed.map(|path| format!("every user of this machine may read {path}: chmod o-r it")),
+    );
+    warnings
+}
+
+/// Whether a name, as it is run, is that of a program.
+fn is_found(program: &str) -> bool {
+    if program.contains('/') {
+        return is_executable(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| is_executable(&directory.join(program)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
 }
 
 /// How long before its end a certificate is spoken of.

@@ -3,7 +3,7 @@
 use super::ci::Ci;
 use super::commands::{Mirror, Recipe};
 use super::output::say;
-use super::{Context, Failure, output};
+use super::{Context, Failure, output, status};
 use crate::config::Reading;
 use crate::digest::Sha256;
 use crate::server::{self, tls};
@@ -21,7 +21,7 @@ use url::{Host, Url};
 /// What `client` can be told.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Where clients reach the mirror, in place of server.public_url
+    /// Where clients reach the mirror, in place of what the server or server.public_url says
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// What to paste into a CI service, a Dockerfile or a dune project instead
@@ -34,7 +34,11 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let server = &context.config.server;
     let url = match &arguments.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => server::public_url(server, None),
+        None => match status::of_running(&layout).and_then(|status| status.url) {
+            // It may listen elsewhere than this configuration says.
+            Some(url) if server.public_url.is_none() => url,
+            _ => server::public_url(server, None),
+        },
     };
     check(&url)?;
     let ca = match (&server.tls, server.listen.is_empty()) {
@@ -83,7 +87,9 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     if arguments.ci.is_none() {
         for repository in context.config.repository.iter().skip(1) {
             let name = &repository.name;
-            say!("# Another repository:  opam repository add {name} {url}/{name}");
+            say!(
+                "# Another repository:  opam repository add --all-switches --set-default {name} {url}/{name}"
+            );
         }
         say!("# What to paste into CI:  opam-keep client --ci github|gitlab|docker|dune");
     }

@@ -47,6 +47,7 @@ enum Command {
         which: Which,
     },
     /// Note in the ledger that they were seen
+    #[command(visible_alias = "acknowledge")]
     Ack(Decision),
     /// Serve an edit that is held, or a whole state; what was there first stays fetchable
     Accept(Decision),

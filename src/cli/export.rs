@@ -1,5 +1,6 @@
 //! `export`: what this mirror holds, for others to take.
 
+use super::named_file::problem;
 use super::output::say;
 use super::selecting::{Selecting, Selection};
 use super::{Context, Failure, export_static, output};
@@ -77,7 +78,7 @@ fn bundle(context: &Context, arguments: &Arguments, out: &Path) -> Result<ExitCo
     // Under its own name only when it is whole.
     let directory = out.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(".opam-keep-").tempfile_in(directory);
-    let file = file.map_err(|error| failed(&error))?;
+    let file = file.map_err(|error| Failure::Failed(problem(directory, &error)))?;
     let tell = |step| match step {
         Step::Bytes(bytes) => bar.set_length(bytes),
         Step::Written(bytes) => bar.inc(bytes),
@@ -119,7 +120,9 @@ fn since(text: &str, verifier: &Verifier) -> Result<Since, Failure> {
         return Ok(Since::Size(size));
     }
     let failed = |error: &dyn std::fmt::Display| Failure::Usage(format!("{text}: {error}"));
-    let note = std::fs::read(text).map_err(|error| failed(&error))?;
+    let note = std::fs::read(text).map_err(|error| {
+        Failure::Usage(format!("{}; or give a ledger size", problem(Path::new(text), &error)))
+    })?;
     let checkpoint = Checkpoint::open(&note, verifier).map_err(|error| failed(&error))?;
     Ok(Since::Checkpoint(checkpoint))
 }

@@ -1,5 +1,6 @@
 //! `import FILE`: take in a bundle.
 
+use super::named_file::problem;
 use super::output::say;
 use super::own_store::with_store_or_new;
 use super::{Context, Failure, admin_client, output};
@@ -25,8 +26,7 @@ pub(super) fn run(
     let layout = context.layout()?;
     let failed =
         |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", file.display()));
-    let open =
-        || File::open(file).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())));
+    let open = || File::open(file).map_err(|error| Failure::Usage(problem(file, &error)));
     let source = open()?;
     let length = source.metadata().map_err(|error| failed(&error))?.len();
     let bar = progress(quiet, length * 2);

@@ -3,9 +3,16 @@
 use super::Failure;
 use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Starts logging what `filter` lets through.
 pub(super) fn start(filter: &str) -> Result<(), Failure> {
+    let is_target = |part: &str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
+    if filter.split(',').any(is_target) {
+        return Err(Failure::Usage(format!(
+            "--log {filter}: write error, warn, info, debug or trace, also as TARGET=LEVEL"
+        )));
+    }
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::Usage(format!("--log {filter}: {error}: write error, warn, info, debug or trace"))
     })?;

@@ -20,6 +20,7 @@ mod import;
 mod import_bundle;
 mod log;
 mod logging;
+mod named_file;
 mod offers;
 mod output;
 mod own_store;

@@ -1,6 +1,7 @@
 //! Archives in a directory, as opam lays out its caches: `<kind>/<first two digits>/<digits>`.
 
 use super::file_chunks;
+use super::named_file::problem;
 use crate::opam::{Checksum, ChecksumKind};
 use bytes::Bytes;
 use std::fs::File;
@@ -30,7 +31,7 @@ impl Offers {
     /// # Errors
     /// One sentence: there is no such directory, or it is no cache.
     pub(super) fn read(directory: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("{}: {error}", directory.display());
+        let failed = |error: io::Error| problem(directory, &error);
         let directory = directory.canonicalize().map_err(failed)?;
         let mut offers = Self::default();
         let mut is_cache = false;

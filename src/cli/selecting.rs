@@ -1,6 +1,7 @@
 //! How a person selects archives: by packages, by files that name them, or all.
 
 use super::Failure;
+use super::named_file::problem;
 use crate::keeper::selector::{Packages, Selector};
 use crate::opam::Wanted;
 use crate::package_pattern::PackagePattern;
@@ -93,7 +94,10 @@ fn wanted(file: &Path) -> Result<Wanted, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Usage(format!("{name}: {error}"));
     let mut source: Box<dyn Read> = match is_input {
         true => Box::new(std::io::stdin().lock()),
-        false => Box::new(std::fs::File::open(file).map_err(|error| failed(&error))?),
+        false => {
+            let opened = std::fs::File::open(file);
+            Box::new(opened.map_err(|error| Failure::Usage(problem(file, &error)))?)
+        }
     };
     let (mut bytes, limit) = (Vec::new(), Wanted::MAX_SIZE);
     let read = source.by_ref().take(limit as u64 + 1).read_to_end(&mut bytes);

@@ -70,6 +70,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
     Ok(Status {
         running: false,
         version: VERSION.text.to_owned(),
+        url: None,
         at: Clock::system().now(),
         store: Some(layout.root().to_owned()),
         offline: context.config.upstream.offline,
@@ -102,6 +103,9 @@ fn print(status: &Status) {
         false => "not running; this is what the ledger tells".to_owned(),
     };
     say!("server       {running}");
+    if let Some(url) = &status.url {
+        say!("clients at   {url}");
+    }
     if let Some(store) = &status.store {
         say!("store        {}", store.display());
     }

@@ -80,6 +80,13 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
             "server.listen is empty: name at least one address, such as \"127.0.0.1:8443\"",
         ));
     }
+    let mut addresses = BTreeSet::new();
+    let mut fixed = server.listen.iter().chain(&server.plain_http).filter(|it| it.port() != 0);
+    if let Some(address) = fixed.find(|address| !addresses.insert(**address)) {
+        return Err(Mistake::of_all(format!(
+            "server.listen and server.plain_http name {address} twice: each needs its own address"
+        )));
+    }
     if server.hostnames.is_empty() && server.tls.is_none() && !server.listen.is_empty() {
         return Err(Mistake::of_all(
             "server.hostnames is empty: the self-made certificate needs at least one name, such \

@@ -149,7 +149,8 @@ impl Mistake {
 impl From<toml::de::Error> for Mistake {
     fn from(error: toml::de::Error) -> Self {
         let message = error.message().replace('\n', ", ");
-        let message = message.replace("expected a sequence", "expected a list in brackets");
+        let message =
+            IN_WORDS.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
         Self { message, span: error.span() }
     }
 }
@@ -220,6 +221,20 @@ fn default_repository() -> Repository {
     }
 }
 
+/// What the parser calls things, and what mirror.toml's readers call them.
+const IN_WORDS: [(&str, &str); 11] = [
+    ("invalid type: map, expected a sequence", "expected a list: write the section as [[…]]"),
+    ("invalid type: sequence, expected struct ", "expected one section: write it as […], not "),
+    ("expected a sequence", "expected a list in brackets"),
+    ("expected a nonzero usize", "expected a whole number, 1 or more"),
+    ("expected usize", "expected a whole number"),
+    ("expected u64", "expected a whole number"),
+    ("expected a nonzero u32", "expected a whole number, 1 or more"),
+    ("expected path string", "expected a path in quotes"),
+    ("expected struct TlsFiles", "expected { cert = \"FILE\", key = \"FILE\" }"),
+    ("missing field", "there is no"),
+    ("unknown field", "there is no key"),
+];
 const DEFAULT_UPSTREAM: &str = "https://opam.ocaml.org";
 pub(super) const DEFAULT_NAME: &str = "default";
 
@@ -315,6 +330,10 @@ mod tests {
                  nothing; these are: default",
             ),
             ("[server]\nlisten = []", "mirror.toml: server.listen is empty"),
+            (
+                "[server]\nplain_http = [\"127.0.0.1:8443\"]",
+                "mirror.toml: server.listen and server.plain_http name 127.0.0.1:8443 twice",
+            ),
             ("[server]\nhostnames = []", "mirror.toml: server.hostnames is empty"),
             ("[server]\nhostnames = [\"a b\"]", "mirror.toml: server.hostnames has \"a b\""),
             ("[server]\npublic_url = \"ftp://x\"", "mirror.toml: server.public_url is no"),
@@ -390,6 +409,68 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+}
+#[cfg(test)]
+mod look {
+    use super::*;
+    #[test]
+    fn look_at_them() {
+        for text in [
+            "[upstream]\nper_host = \"x\"",
+            "[upstream]\nper_host = -1",
+            "[upstream]\nper_host = 1.5",
+            "[server]\nmax_connections = \"x\"",
+            "[server]\ntls = 3",
+            "[server]\ntls = { cert = 3, key = \"x\" }",
+            "[server]\ntls = { cert = \"x\" }",
+            "[server]\ntls = { }",
+            "[[server]]\nlisten=[]",
+            "[repository]\nname = \"x\"",
+            "[[repository]]\nname = \"x\"",
+            "[[repository]]\nupstream = \"https://x\"",
+            "[store]\npath = 3",
+            "[store]\npath = [3]",
+            "server = 3",
+            "[alert.webhook]\nurl=\"x\"",
+            "[[alert.command]]\nrun=\"x\"",
+            "[upstream]\noffline = \"yes\"",
+            "[upstream]\noffline = 1",
+            "[recheck]\nevery = 1",
+            "[recheck]\nbandwidth = 1",
+            "[store]\nevidence = 1",
+            "[access]\nmisses_per_minute = \"x\"",
+            "[access]\nread = \"x\"",
+            "[policy]\nbuild = \"x\"",
+            "[policy]\nbuild = 1",
+            "[policy.override]\nx=1",
+            "[upstream]\nallow_addresses = [\"x\"]",
+            "[upstream]\nresolve = { \"x\" = 1 }",
+            "[upstream]\nresolve = 1",
+            "[policy]\nfoo=1",
+            "foo=1",
+            "[upstream]\nextra_ca=1",
+            "[[alert.email]]\nto=[\"x\"]\nserver=\"x\"\nfrom=\"y\"",
+            "[[alert.email]]\nto=[3]",
+            "[server]\nhostnames = [3]",
+            "[upstream]\ncaches = [3]",
+            "[upstream]\ncaches = [\"x\"]",
+            "a = ",
+            "[server\nx",
+            "x y",
+            "[server]\nlisten=[\"a:1\"]\nlisten=[\"a:1\"]",
+            "[upstream]\nmax_archive_size=\"5\"",
+            "[access]\nclient_ca=3",
+            "[server]\nshutdown_grace=\"0s\"",
+        ] {
+            let r =
+                parse(text, Some(Path::new("mirror.toml")), std::iter::empty(), Purpose::Serving);
+            println!(
+                "{:60} {}",
+                text.replace('\n', " / "),
+                r.map(|_| "OK".to_owned()).unwrap_or_else(|e| e.to_string())
+            );
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ledger::entry::{DivergenceKind, Observed};
 use crate::opam::Checksum;
 use crate::safe_url::SafeUrl;
 use crate::store::blobs::{BlobWriter, Hashed};
-use crate::upstream::{FetchError, FetchErrorKind, Request, Response};
+use crate::upstream::{Awaited, FetchError, FetchErrorKind, Request, Response};
 use bytes::Bytes;
 use std::fs::File;
 use std::io;
@@ -50,6 +50,8 @@ pub(super) struct Question<'a> {
     pub declared: &'a [Checksum],
     /// The most bytes that are taken.
     pub max_size: u64,
+    /// Who waits for them.
+    pub awaited: &'a Awaited,
     /// What bounds how fast they are taken; nothing where somebody waits for them.
     pub bandwidth: Option<&'a Bandwidth>,
 }
@@ -80,7 +82,7 @@ async fn fetch_once(
 ) -> Attempt {
     let Question { declared, max_size, bandwidth, .. } = *question;
     let source = SafeUrl::from(question.source.clone());
-    let request = Request::new(source.clone(), max_size);
+    let request = Request::new(source.clone(), max_size).awaited(question.awaited.clone());
     let mut response = match keeper.client.get(request).await {
         Ok(response) => response,
         Err(error) => return judge_error(&error, &source, None, keeper).await,

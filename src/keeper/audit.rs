@@ -179,6 +179,10 @@ pub fn read(path: &Path) -> Result<Tree, String> {
         let files = read_directory(path).map_err(|error| error.to_string())?;
         return raw_files::tree(files).map_err(|error| failed(&error));
     }
-    let index = std::fs::read(path).map_err(|error| failed(&error))?;
+    let index = std::fs::read(path).map_err(|error| {
+        let advice =
+            "name a checkout of a repository, its index.tar.gz, or with --git its revisions";
+        format!("{}: {advice}", failed(&error))
+    })?;
     Tree::from_index(&index, &TreeLimits::default()).map_err(|error| failed(&error))
 }

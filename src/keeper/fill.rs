@@ -14,6 +14,7 @@ use crate::safe_url::SafeUrl;
 use crate::store::Appended;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, FirstDeclared, Kept};
+use crate::upstream::Awaited;
 use std::fs::File;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub(super) struct Fill {
     pub repository: String,
     /// Who is asked.
     pub asked: Asked,
+    /// Who waits for it.
+    pub awaited: Awaited,
     /// Where those who wait see how far it has come.
     pub progress: watch::Sender<Progress>,
 }
@@ -34,7 +37,8 @@ impl Fill {
     pub(super) fn of_offer(keeper: &Arc<Keeper>, repository: &str) -> Self {
         let (progress, _) = watch::channel(Progress::Asking);
         let (keeper, repository) = (Arc::clone(keeper), repository.to_owned());
-        Self { keeper, repository, asked: Asked::Sources, progress }
+        let awaited = Awaited::by_none();
+        Self { keeper, repository, asked: Asked::Sources, awaited, progress }
     }
 
     /// Pins bytes that match every declared checksum, as given by `origin`.
@@ -139,9 +143,10 @@ impl Fill {
         result
     }
 
-    fn question<'a>(&self, archive: &'a DeclaredArchive, source: &'a Url) -> Question<'a> {
+    fn question<'a>(&'a self, archive: &'a DeclaredArchive, source: &'a Url) -> Question<'a> {
         let max_size = self.keeper.max_archive_size;
-        Question { source, declared: &archive.checksums, max_size, bandwidth: None }
+        let (declared, awaited) = (&archive.checksums, &self.awaited);
+        Question { source, declared, max_size, awaited, bandwidth: None }
     }
 
     /// Asks other sources of a weakly declared archive for the same bytes.

@@ -7,9 +7,10 @@ use super::progress::Progress;
 use super::sources::Asked;
 use crate::digest::Sha256;
 use crate::store::catalog::DeclaredArchive;
+use crate::upstream::Awaited;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The fetches that are under way.
@@ -25,24 +26,26 @@ pub(super) struct Fills {
 pub(super) struct Running {
     /// How far it has come.
     pub progress: watch::Receiver<Progress>,
-    begun: Instant,
+    awaited: Awaited,
     /// Whether someone else had it begun.
     pub is_joined: bool,
 }
 
 impl Running {
-    /// How long one more client should wait: a fetch from which nothing came for a whole
-    /// `patience` keeps no one else waiting as long.
+    /// How long one more client should wait, who waits from now on: a fetch from which nothing came
+    /// for a whole `patience` keeps no one else waiting as long.
     pub(super) fn patience(&self, patience: Duration) -> Duration {
+        let waited = self.awaited.join().elapsed();
         match *self.progress.borrow() {
-            Progress::Asking => patience.saturating_sub(self.begun.elapsed()).max(LEAST_PATIENCE),
+            Progress::Asking => patience.saturating_sub(waited).max(LEAST_PATIENCE),
             _ => patience,
         }
     }
 }
 
 impl Fills {
-    /// Joins the fetch of an archive or begins it.
+    /// Joins the fetch of an archive or begins it; a client that waits for it says so by asking how
+    /// long, see [`Running::patience`].
     pub(super) fn join(
         &self,
         keeper: &Arc<Keeper>,
@@ -58,7 +61,7 @@ impl Fills {
         // A fetch that ended since the caller looked has left its pin or its failure here.
         if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
             let (_, progress) = watch::channel(Progress::Kept(kept, None));
-            return Ok(Running { progress, begun: Instant::now(), is_joined: true });
+            return Ok(Running { progress, awaited: Awaited::by_none(), is_joined: true });
         }
         if keeper.is_offline {
             return Err(Missing::Offline);
@@ -70,13 +73,14 @@ impl Fills {
             return Err(Missing::Busy);
         }
         let (progress, receiver) = watch::channel(Progress::Asking);
-        let fill = Running { progress: receiver, begun: Instant::now(), is_joined: false };
+        let awaited = Awaited::by_none();
+        let fill = Running { progress: receiver, awaited: awaited.clone(), is_joined: false };
         running.insert(id, fill.clone());
         // Its place takes the lock again when it ends, and a task may end at once.
         drop(running);
         let place = Place { keeper: Arc::clone(keeper), id };
         let repository = repository.to_owned();
-        let task = Fill { keeper: Arc::clone(keeper), repository, asked, progress };
+        let task = Fill { keeper: Arc::clone(keeper), repository, asked, awaited, progress };
         keeper.tasks.spawn(async move {
             let outcome = task.run(&archives).await;
             if let Progress::Missing(missing) = &outcome {

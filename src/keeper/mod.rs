@@ -48,6 +48,7 @@ mod state;
 pub mod static_files;
 mod stronger;
 pub mod sync;
+mod sync_queue;
 pub mod tally;
 pub mod verified;
 pub mod verify;
@@ -71,7 +72,7 @@ use crate::store::Store;
 use crate::store::blobs::Hashed;
 use crate::store::layout::Layout;
 use crate::upstream::repository::{RepositoryError, RepositorySource};
-use crate::upstream::{self, Client, SetupError};
+use crate::upstream::{self, Client, SetupError, Turns};
 use alerts::{Alerts, AlertsError};
 use browse::Browsed;
 use evidence::EvidenceRoom;
@@ -84,7 +85,6 @@ use schedule::Background;
 use serving::Place;
 use std::sync::Arc;
 use std::time::Duration;
-use sync::Turns;
 use tally::Tally;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -100,6 +100,7 @@ pub struct Keeper {
     caches: Vec<Url>,
     max_archive_size: u64,
     patience: Duration,
+    /// How many archives are fetched at one time where no client waits.
     turns: Turns,
     is_offline: bool,
     repositories: Vec<Arc<Repository>>,
@@ -214,7 +215,7 @@ impl Keeper {
             caches: config.upstream.caches.iter().map(|cache| cache.expose().clone()).collect(),
             max_archive_size: config.upstream.max_archive_size.bytes(),
             patience: config.upstream.patience.get(),
-            turns: Turns::new(&config.upstream),
+            turns: Turns::new(&config.upstream).in_background(),
             is_offline: config.upstream.offline,
             fills: Fills::default(),
             negative: NegativeCache::new(config.upstream.retry_after.get()),

@@ -12,7 +12,7 @@ use crate::safe_url::SafeUrl;
 use crate::store::blobs::{BlobWriter, Blobs};
 use crate::store::layout::Layout;
 use crate::store::log::{LogError, LogReader};
-use crate::upstream::{Client, Request, SetupError};
+use crate::upstream::{Awaited, Client, Request, SetupError};
 use futures_util::{Stream, StreamExt as _, stream};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,7 +196,7 @@ impl Repairs {
 
     async fn fetch(&self, lost: &Lost, url: &Url) -> Result<(), String> {
         let most = lost.pins.first().map_or(self.max_size, |pin| pin.size);
-        let request = Request::new(SafeUrl::from(url.clone()), most);
+        let request = Request::new(SafeUrl::from(url.clone()), most).awaited(Awaited::by_none());
         let mut response =
             self.client.get(request).await.map_err(|error| error.kind.to_string())?;
         let mut writer = self.blobs.writer().map_err(|error| error.to_string())?;

@@ -3,27 +3,21 @@
 
 use super::selector::{SelectError, Selected, SelectedArchive, Selector};
 use super::sources::Asked;
+use super::sync_queue::Queue;
 use super::{Keeper, Missing, Progress};
-use crate::config;
 use crate::upstream::{FetchError, FetchErrorKind, Request};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{Stream, StreamExt as _};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 use url::Url;
-
-/// How many archives are fetched at one time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Turns {
-    all: usize,
-    per_host: usize,
-}
 
 /// What there is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,15 +76,6 @@ pub enum CacheError {
     /// It wants to know who asks.
     #[error("{0}: where it is read with a token, write https://user:TOKEN@host/cache")]
     Closed(FetchError),
-}
-
-impl Turns {
-    /// As `[upstream]` allows, with a quarter of all turns and one at each host left to clients.
-    pub(super) fn new(settings: &config::Upstream) -> Self {
-        let (all, per_host) = (settings.concurrency.get(), settings.per_host.get());
-        let per_host = per_host.saturating_sub(1).max(1);
-        Self { all: all.saturating_sub(all.div_ceil(4)).max(1), per_host }
-    }
 }
 
 impl Keeper {
@@ -159,20 +144,11 @@ impl Keeper {
             };
             hosts.entry(host).or_default().push(archive);
         }
-        // The busiest first, so that it does not remain alone in the end.
-        let mut hosts: Vec<_> = hosts.into_values().collect();
-        hosts.sort_by_key(|archives| std::cmp::Reverse(archives.len()));
         let bytes = Arc::new(AtomicU64::new(0));
-        let Turns { all, per_host } = self.turns;
         let fetching = Fetching { keeper: Arc::clone(self), asked, arrived: Arc::clone(&bytes) };
-        // A turn goes to the next host as soon as one has nothing left to do.
-        let turns = hosts.into_iter().flat_map(move |archives| {
-            let turns = per_host.min(archives.len());
-            let (left, fetching) = (Arc::new(Mutex::new(archives.into_iter())), fetching.clone());
-            (0..turns).map(move |_| fetching.clone().all_of(Arc::clone(&left)).boxed())
-        });
-        let fetched = stream::iter(turns)
-            .flatten_unordered(all)
+        let queue = Queue::new(hosts.into_values(), self.turns);
+        let fetched = fetching
+            .all_of(queue)
             .map(|archive| Some(Synced::Archive(archive)))
             .chain(stream::iter([None]));
         let ticks = stream::unfold(tokio::time::interval(TICK), move |mut interval| {
@@ -229,15 +205,18 @@ struct Fetching {
 }
 
 impl Fetching {
-    /// Fetches one archive after the other, together with others who do so.
-    fn all_of(
-        self,
-        left: Arc<Mutex<std::vec::IntoIter<SelectedArchive>>>,
-    ) -> impl Stream<Item = SyncedArchive> + Send {
-        stream::unfold(left, move |left| {
-            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    fn all_of(self, queue: Queue<SelectedArchive>) -> impl Stream<Item = SyncedArchive> + Send {
+        stream::unfold((queue, FuturesUnordered::new()), move |(mut queue, mut under_way)| {
             let fetching = self.clone();
-            async move { Some((fetching.one(next?).await, left)) }
+            async move {
+                while let Some((turn, archive)) = queue.next() {
+                    let fetched = fetching.clone().one(archive);
+                    under_way.push(async move { (turn, fetched.await) });
+                }
+                let (turn, synced) = under_way.next().await?;
+                queue.end(turn);
+                Some((synced, (queue, under_way)))
+            }
         })
     }
 

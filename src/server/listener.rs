@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub address: IpAddr,
     /// The name in the certificate that it showed, if that is one of `access.client_ca`.
     pub certificate: Option<Arc<str>>,
+    /// Whether it speaks plain HTTP to a port that speaks HTTPS.
+    pub lacks_tls: bool,
 }
 
 /// A place among the connections, given back when dropped.
@@ -156,7 +158,7 @@ async fn connection(
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let activity = Activity::default();
-    let mut peer = Peer { address: peer.ip(), certificate: None };
+    let mut peer = Peer { address: peer.ip(), certificate: None, lacks_tls: false };
     let Some(tls) = tls else {
         let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
         return serve_http1(current, stream, peer, activity, stop).await;
@@ -167,11 +169,11 @@ async fn connection(
         // Who asked for nothing yet misses nothing.
         () = stop.cancelled() => return Ok(()),
     };
-    if is_plain {
-        let server = current.load_full();
-        return Ok(plain_request::answer(stream, &server.public_url).await?);
-    }
     let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
+    if is_plain {
+        peer.lacks_tls = true;
+        return serve_http1(current, stream, peer, activity, stop).await;
+    }
     let accepted = tokio::select! {
         accepted = timeout_at(patience, tls.accept(stream)) => accepted?,
         () = stop.cancelled() => return Ok(()),

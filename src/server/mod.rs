@@ -147,7 +147,10 @@ impl Server {
     /// How everything stands.
     async fn status(&self) -> Status {
         let tokens = self.gate.problem();
-        status::of(&self.keeper, &self.clock, self.configuration.status(), tokens).await
+        let mut status =
+            status::of(&self.keeper, &self.clock, self.configuration.status(), tokens).await;
+        status.url = Some(self.public_url.clone());
+        status
     }
 
     /// What is wrong with the certificate, if clients don't trust it any more.
@@ -204,6 +207,10 @@ impl Server {
     ) -> (Response<Body>, Visitor, Route) {
         let Parts { method, uri, version, headers, .. } = request;
         let visitor = Visitor::default();
+        if peer.lacks_tls {
+            Box::pin(body::let_pass(body)).await;
+            return (plain_request::answer(&self.public_url), visitor, Route::None);
+        }
         let target = match target::parse(method, uri, *version, headers) {
             Ok(target) => target,
             Err(refusal) => {

@@ -18,6 +18,9 @@ pub struct Status {
     pub running: bool,
     /// The server's version.
     pub version: String,
+    /// Where clients reach it; `None` when no server runs.
+    #[serde(default)]
+    pub url: Option<String>,
     /// When this was told.
     pub at: Timestamp,
     /// The data directory; told on its own machine alone.
@@ -134,6 +137,7 @@ pub(super) async fn of(
     Status {
         running: true,
         version: VERSION.text.to_owned(),
+        url: None,
         at: clock.now(),
         store: Some(store.layout().root().to_owned()),
         offline: keeper.is_offline(),

@@ -13,6 +13,7 @@ use super::response::{BodyLimits, Response};
 use super::retry::{RetryLimits, retrying};
 use super::tally::{Outcome, Tally};
 use super::tls::Trust;
+use super::turns::Turns;
 use crate::config;
 use crate::safe_url::SafeUrl;
 use bytes::Bytes;
@@ -116,8 +117,7 @@ impl Client {
             .http2_keep_alive_timeout(timeout)
             .build(connector.clone());
         let longest_wait = timeout.saturating_mul(TURN_TIMEOUTS);
-        let (concurrency, per_host) = (config.concurrency.get(), config.per_host.get());
-        let hosts = Hosts::new(concurrency, per_host, longest_wait, limits.circuit);
+        let hosts = Hosts::new(Turns::new(config), longest_wait, limits.circuit);
         Ok(Self(Arc::new(Shared { http, connector, hosts, tally, limits, reach })))
     }
 
@@ -158,7 +158,8 @@ impl Shared {
                 failed(kind)
             };
             let uri = uri_of(&url).map_err(failed)?;
-            let turn = self.hosts.turn(&host_and_port(&url)).await.map_err(refused)?;
+            let turn = self.hosts.turn(&host_and_port(&url), &request.awaited).await;
+            let turn = turn.map_err(refused)?;
             let answer = match self.ask(request, &url, uri).await.map_err(failed) {
                 Ok(answer) => answer,
                 Err(error) => {

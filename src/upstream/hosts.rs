@@ -2,6 +2,7 @@
 
 use super::circuit::{Admission, Circuit, CircuitLimits};
 use super::error::FetchErrorKind;
+use super::turns::{Awaited, Turns};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,9 @@ use tracing::info;
 #[derive(Debug)]
 pub(super) struct Hosts {
     turns: Arc<Semaphore>,
-    per_host: usize,
+    /// Those of them that may be taken where no client waits.
+    background: Arc<Semaphore>,
+    bounds: Turns,
     longest_wait: Duration,
     limits: CircuitLimits,
     known: Mutex<HashMap<String, Arc<Host>>>,
@@ -22,6 +25,7 @@ pub(super) struct Hosts {
 struct Host {
     name: String,
     turns: Arc<Semaphore>,
+    background: Arc<Semaphore>,
     circuit: Mutex<Circuit>,
     /// How it failed last.
     problem: Mutex<Arc<str>>,
@@ -37,54 +41,48 @@ pub(super) struct Turn {
     host: Arc<Host>,
     admission: Admission,
     told: bool,
-    _host: OwnedSemaphorePermit,
-    _global: OwnedSemaphorePermit,
+    _permits: [Option<Permits>; 2],
 }
 
+/// Room with a host, and room among all requests.
+type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 impl Hosts {
-    /// Room for `concurrency` turns at one time, `per_host` of them with one host; whoever
-    /// waits longer than `longest_wait` for one is sent away.
-    pub(super) fn new(
-        concurrency: usize,
-        per_host: usize,
-        longest_wait: Duration,
-        limits: CircuitLimits,
-    ) -> Self {
+    /// Room for so many turns at one time; a client that waits longer than `longest_wait` for one is
+    /// sent away.
+    pub(super) fn new(bounds: Turns, longest_wait: Duration, limits: CircuitLimits) -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(concurrency)),
-            per_host,
+            turns: Arc::new(Semaphore::new(bounds.all)),
+            background: Arc::new(Semaphore::new(bounds.in_background().all)),
+            bounds,
             longest_wait,
             limits,
             known: Mutex::default(),
         }
     }
 
-    /// Waits for a turn with `name`, which is host and port.
-    ///
-    /// The host's own queue comes first, so that those who wait for a slow host take no turns
-    /// from the others.
+    /// Waits for a turn with `name`, which is host and port: however long it takes until a client
+    /// waits too.
     ///
     /// # Errors
     /// The host is left alone for now, or no turn came.
-    pub(super) async fn turn(&self, name: &str) -> Result<Turn, FetchErrorKind> {
+    pub(super) async fn turn(&self, name: &str, by: &Awaited) -> Result<Turn, FetchErrorKind> {
         let host = self.host(name);
         if let Some(retry_in) = locked(&host.circuit).refusal(Instant::now()) {
             return Err(host.left_alone(retry_in));
         }
-        let busy = FetchErrorKind::Busy { waited: self.longest_wait };
-        let turns = async {
-            let of_host = host.turns.clone().acquire_owned().await;
-            let global = self.turns.clone().acquire_owned().await;
-            // Neither semaphore is ever closed.
-            of_host.ok().zip(global.ok())
+        let background = tokio::select! {
+            biased;
+            () = by.client() => None,
+            permits = permits(&host.background, &self.background) => permits,
         };
-        let Ok(Some((of_host, global))) = tokio::time::timeout(self.longest_wait, turns).await
-        else {
-            return Err(busy);
+        let turn = permits(&host.turns, &self.turns);
+        let Ok(Some(turn)) = tokio::time::timeout(self.longest_wait, turn).await else {
+            return Err(FetchErrorKind::Busy { waited: self.longest_wait });
         };
         let admission = locked(&host.circuit).admit(Instant::now());
         let admission = admission.map_err(|retry_in| host.left_alone(retry_in))?;
-        Ok(Turn { host, admission, told: false, _host: of_host, _global: global })
+        Ok(Turn { host, admission, told: false, _permits: [background, Some(turn)] })
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -100,7 +98,8 @@ impl Hosts {
         }
         let host = Arc::new(Host {
             name: name.to_owned(),
-            turns: Arc::new(Semaphore::new(self.per_host)),
+            turns: Arc::new(Semaphore::new(self.bounds.per_host)),
+            background: Arc::new(Semaphore::new(self.bounds.in_background().per_host)),
             circuit: Mutex::new(Circuit::CLOSED),
             problem: Mutex::new("".into()),
             limits: self.limits,
@@ -155,6 +154,16 @@ impl Drop for Turn {
     }
 }
 
+/// Room in both; `None` never comes, as neither semaphore is ever closed.
+///
+/// The host's own queue comes first, so that those who wait for a slow host take no turns from the
+/// others.
+async fn permits(host: &Arc<Semaphore>, all: &Arc<Semaphore>) -> Option<Permits> {
+    let of_host = host.clone().acquire_owned().await;
+    let of_all = all.clone().acquire_owned().await;
+    of_host.ok().zip(of_all.ok())
+}
+
 /// What the mutexes here guard is whole after every statement, so a panic elsewhere is no
 /// reason to stop.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -169,54 +178,102 @@ mod tests {
     use super::*;
     use crate::upstream::backoff::Backoff;
 
-    fn hosts(concurrency: usize, per_host: usize) -> Hosts {
+    fn hosts(all: usize, per_host: usize) -> Hosts {
         let open =
             Backoff { first: Duration::from_millis(300), longest: Duration::from_millis(300) };
         let limits = CircuitLimits { failures: 2, open };
-        Hosts::new(concurrency, per_host, Duration::from_millis(30), limits)
+        Hosts::new(Turns { all, per_host }, Duration::from_millis(30), limits)
+    }
+
+    impl Hosts {
+        async fn client_turn(&self, name: &str) -> Result<Turn, FetchErrorKind> {
+            self.turn(name, &Awaited::by_client()).await
+        }
     }
 
     #[tokio::test]
     async fn a_host_gets_its_share_and_not_more() {
         let hosts = hosts(3, 2);
-        let first = hosts.turn("a:443").await.unwrap();
-        let _second = hosts.turn("a:443").await.unwrap();
-        assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::Busy { .. })));
-        let _third = hosts.turn("b:443").await.unwrap();
-        assert!(matches!(hosts.turn("b:443").await, Err(FetchErrorKind::Busy { .. })));
+        let first = hosts.client_turn("a:443").await.unwrap();
+        let _second = hosts.client_turn("a:443").await.unwrap();
+        assert!(matches!(hosts.client_turn("a:443").await, Err(FetchErrorKind::Busy { .. })));
+        let _third = hosts.client_turn("b:443").await.unwrap();
+        assert!(matches!(hosts.client_turn("b:443").await, Err(FetchErrorKind::Busy { .. })));
         drop(first);
-        assert!(hosts.turn("b:443").await.is_ok());
+        assert!(hosts.client_turn("b:443").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_no_client_waits_for_leaves_turns_to_those_who_do() {
+        let hosts = hosts(4, 3);
+        let nobody = Awaited::by_none();
+        let background = async |name: &str| {
+            let turn = hosts.turn(name, &nobody);
+            tokio::time::timeout(Duration::from_millis(60), turn).await.map(Result::unwrap).ok()
+        };
+        let first = background("a:443").await.expect("a turn");
+        let _second = background("a:443").await.expect("a turn");
+        assert!(background("a:443").await.is_none());
+        let _third = background("b:443").await.expect("a turn");
+        assert!(background("b:443").await.is_none());
+        let _clients = hosts.client_turn("a:443").await.unwrap();
+        assert!(matches!(hosts.client_turn("a:443").await, Err(FetchErrorKind::Busy { .. })));
+        drop(first);
+        assert!(background("a:443").await.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_a_client_comes_to_wait_for_gets_a_clients_turn() {
+        let hosts = Arc::new(hosts(4, 2));
+        let _first = hosts.turn("a:443", &Awaited::by_none()).await.unwrap();
+        let awaited = Awaited::by_none();
+        let queued = {
+            let (hosts, awaited) = (Arc::clone(&hosts), awaited.clone());
+            tokio::spawn(async move { hosts.turn("a:443", &awaited).await })
+        };
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        assert!(!queued.is_finished());
+        awaited.join();
+        queued.await.unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn g5_a_failing_host_is_left_alone_and_tried_again_later() {
         let hosts = hosts(4, 4);
-        let early = hosts.turn("a:443").await.unwrap();
+        let early = hosts.client_turn("a:443").await.unwrap();
         for _ in 0..2 {
-            hosts.turn("a:443").await.unwrap().failed(&FetchErrorKind::UnusableUrl("it burnt"));
+            hosts
+                .client_turn("a:443")
+                .await
+                .unwrap()
+                .failed(&FetchErrorKind::UnusableUrl("it burnt"));
         }
-        let refused = hosts.turn("a:443").await.unwrap_err();
+        let refused = hosts.client_turn("a:443").await.unwrap_err();
         assert!(matches!(refused, FetchErrorKind::CircuitOpen { .. }));
         assert!(refused.to_string().ends_with("it burnt"), "{refused}");
-        assert!(hosts.turn("b:443").await.is_ok());
+        assert!(hosts.client_turn("b:443").await.is_ok());
         drop(early);
 
         tokio::time::sleep(Duration::from_millis(305)).await;
-        let probe = hosts.turn("a:443").await.unwrap();
-        assert!(matches!(hosts.turn("a:443").await, Err(FetchErrorKind::CircuitOpen { .. })));
+        let probe = hosts.client_turn("a:443").await.unwrap();
+        assert!(matches!(
+            hosts.client_turn("a:443").await,
+            Err(FetchErrorKind::CircuitOpen { .. })
+        ));
         drop(probe);
-        hosts.turn("a:443").await.unwrap().succeeded();
-        let _both = (hosts.turn("a:443").await.unwrap(), hosts.turn("a:443").await.unwrap());
+        hosts.client_turn("a:443").await.unwrap().succeeded();
+        let _both =
+            (hosts.client_turn("a:443").await.unwrap(), hosts.client_turn("a:443").await.unwrap());
     }
 
     #[tokio::test]
     async fn the_table_of_hosts_stays_bounded_and_keeps_those_in_use() {
         let hosts = hosts(4, 1);
-        let _held = hosts.turn("held:443").await.unwrap();
+        let _held = hosts.client_turn("held:443").await.unwrap();
         for number in 0..3 * MAX_HOSTS {
-            drop(hosts.turn(&format!("{number}:443")).await.unwrap());
+            drop(hosts.client_turn(&format!("{number}:443")).await.unwrap());
         }
         assert!(locked(&hosts.known).len() <= MAX_HOSTS);
-        assert!(matches!(hosts.turn("held:443").await, Err(FetchErrorKind::Busy { .. })));
+        assert!(matches!(hosts.client_turn("held:443").await, Err(FetchErrorKind::Busy { .. })));
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! One file per idea: [`guard`] judges addresses, `resolve` finds them, `dial`, `proxy`, `tls`
 //! and `connect` make connections of them; `client` asks, follows redirects and hands out
-//! `request`'s answer as a `response`; `hosts` and `circuit` say whose turn it is, `retry`,
+//! `request`'s answer as a `response`; `turns`, `hosts` and `circuit` say whose turn it is, `retry`,
 //! `backoff` and `pace` when to try again and when to give up; `tally` counts what came of it. [`repository`] fetches whole
 //! repositories' metadata; `post` carries alerts to hosts that the configuration names.
 
@@ -37,6 +37,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod turns;
 
 pub use client::{Client, MAX_REDIRECTS};
 pub use connect::ConnectError;
@@ -47,3 +48,4 @@ pub use request::Request;
 pub use resolve::ResolveError;
 pub use response::Response;
 pub use tally::{Outcome, Tally};
+pub use turns::{Awaited, Turns};

@@ -1,6 +1,7 @@
 //! What a caller asks for.
 
 use super::proxy::basic_authorization;
+use super::turns::Awaited;
 use crate::safe_url::SafeUrl;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
@@ -14,13 +15,21 @@ pub struct Request {
     pub(super) max_size: u64,
     pub(super) if_none_match: Option<String>,
     pub(super) if_modified_since: Option<String>,
+    pub(super) awaited: Awaited,
 }
 
 impl Request {
     /// Asks for at most `max_size` bytes of `url`; credentials in the URL go to its own origin
     /// and nowhere else.
     pub fn new(url: SafeUrl, max_size: u64) -> Self {
-        Self { url, max_size, if_none_match: None, if_modified_since: None }
+        let awaited = Awaited::by_client();
+        Self { url, max_size, if_none_match: None, if_modified_since: None, awaited }
+    }
+
+    /// Asks for a client, or for nobody who waits.
+    pub fn awaited(mut self, awaited: Awaited) -> Self {
+        self.awaited = awaited;
+        self
     }
 
     /// Asks only for something else than what `etag`, as upstream once sent it, names.

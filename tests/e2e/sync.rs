@@ -4,7 +4,7 @@ use crate::{BINARY, skip, start};
 use serde_json::Value;
 use std::fs::File;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use world::{
     Keep, Kind, Lie, Mirror, Opam, Package, Recorded, Repo, Trace, Version, World, installed, run,
     within,
@@ -127,6 +127,40 @@ fn a_plan_says_how_much_and_whose_hosts_and_fetches_nothing() {
     assert_eq!(world.count("https://there.example/there.tar.gz"), 1);
     assert_eq!(world.count("https://extra.example/x"), 1);
     assert_eq!(world.count(here.url()), 0);
+}
+
+#[test]
+fn a_cache_that_is_slow_has_a_turn_left_for_clients() {
+    let package = |name: &str, number: &str| {
+        let url = format!("https://host{number}.example/{name}.tgz");
+        Package::new(name, number).archive(&url, &[Kind::Sha256])
+    };
+    let many: Vec<Package> = (0..6).map(|number| package("many", &number.to_string())).collect();
+    let wanted = package("wanted", "9");
+    let world = World::start();
+    world.publish(&Repo::new(many.clone()).with(wanted.clone()));
+    let cached = |package: &Package| format!("{}{}", World::OPAM, package.cache_path(Kind::Sha256));
+    many.iter().for_each(|package| world.lie(&cached(package), Lie::NoHead));
+    let mut keep = start(&Mirror::of(&world).set("upstream.per_host", 3));
+    keep.index();
+    let mut sync = keep.command(&["sync", "many"]);
+    let mut sync = sync.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    let asked = || many.iter().map(|package| world.count(&cached(package))).sum::<usize>();
+    within(PATIENCE, "two are asked for", || (asked() == 2).then_some(()));
+
+    let begun = Instant::now();
+    assert!(keep.curl().get(&wanted.cache_path(Kind::Sha256)).is_whole());
+    assert!(begun.elapsed() < SHORT, "{:?}", begun.elapsed());
+    assert_eq!((asked(), world.count(&cached(&wanted))), (2, 1));
+
+    // What a client comes to wait for is not behind what no client waits for.
+    let queued =
+        many.iter().find(|package| world.count(&cached(package)) == 0).expect("one is left");
+    world.be_honest(&cached(queued));
+    assert!(keep.curl().get(&queued.cache_path(Kind::Sha256)).is_whole());
+    assert!(begun.elapsed() < SHORT, "{:?}", begun.elapsed());
+    sync.kill().expect("it can be killed");
+    sync.wait().expect("it ends");
 }
 
 #[test]
@@ -261,6 +295,8 @@ fn offline(world: &World) -> Mirror {
     Mirror::of(world).set("upstream.offline", true)
 }
 
+/// Less than a host that says nothing is waited for.
+const SHORT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOCKED: [(&str, &str); 5] = [
     ("dune", "2.9.3"),

@@ -8,7 +8,7 @@ use crate::opam::Checksum;
 use crate::store::Appended;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{Kept, Last, Subject};
-use crate::upstream::FetchErrorKind;
+use crate::upstream::{Awaited, FetchErrorKind};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,8 @@ impl Keeper {
         // More than is pinned is too much, whatever may be fetched by now.
         let max_size = self.max_archive_size.max(pinned.pin.size.saturating_add(1));
         let bandwidth = Some(&self.rechecking.bandwidth);
-        let question = Question { source: &source, declared: &[], max_size, bandwidth };
+        let awaited = &Awaited::by_none();
+        let question = Question { source: &source, declared: &[], max_size, awaited, bandwidth };
         match attempt::fetch(self, &question, |_| {}).await {
             Attempt::Sound { hashed, from } => {
                 let size = hashed.digests().size;
