@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         recorded.publish(&world, old);
         let mut keep = Keep::start(env!("CARGO_BIN_EXE_opam-keep"), &Mirror::of(&world));
         keep.index();
+        // Waits until the first state is noted, too.
+        keep.refresh().ok();
         recorded.publish(&world, new);
         let client = keep.raw();
         let old = client.get(INDEX).expect("it answers");

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use thiserror::Error;
 use url::Url;
 
-/// A repository's metadata, ready to be written to the ledger and served.
+/// What is served of a repository's metadata, and what is not.
 pub(super) struct Admission {
     /// Upstream's files.
     pub files: FileList,
@@ -34,8 +34,6 @@ pub(super) struct Admission {
     pub admitted: FileList,
     /// Those of them that gain checksums before they are served, as they are served.
     pub strengthened: FileList,
-    /// The indexes that are served.
-    pub indexes: Indexes,
     /// The `repo` file that is served.
     pub repo: Bytes,
     /// Upstream's own `repo` file.
@@ -60,8 +58,6 @@ pub(super) struct Making<'a> {
     pub rewrite: Option<&'a Rewrite>,
     /// Where the pages of its packages are.
     pub browse: Option<&'a str>,
-    /// What is served by now.
-    pub previous: Option<&'a Served>,
 }
 
 /// The archives of a set of opam files.
@@ -92,40 +88,10 @@ pub enum AdmitError {
 impl Admission {
     /// Admits all of `tree` but the versions that no client should see.
     ///
-    /// `upstream` is the state as it came, of which `tree` may hold some versions back. In verbatim
-    /// mode `upstream_index` is what is served, and every version with it.
-    ///
-    /// # Errors
-    /// When the index can't be written.
-    pub(super) fn of(
-        upstream: &State,
-        tree: &Tree,
-        upstream_index: Option<Bytes>,
-        making: Making<'_>,
-    ) -> Result<Self, AdmitError> {
-        let Making {
-            sources,
-            files: mut admitted,
-            stronger,
-            refuses_weak,
-            rewrite,
-            browse,
-            previous,
-        } = making;
-        let upstream_repo = upstream.tree.repo_file().cloned();
-        let files = upstream.files.clone();
-        if let Some(index) = upstream_index {
-            return Ok(Self {
-                admitted,
-                files,
-                strengthened: FileList::default(),
-                indexes: Indexes { index: index.into(), for_old_clients: None },
-                repo: tree.repo_file().cloned().unwrap_or_default(),
-                upstream_repo,
-                versions: tree.versions().len() as u64,
-                refused: Vec::new(),
-            });
-        }
+    /// `upstream` is the state as it came, of which `tree` may hold some versions back.
+    pub(super) fn of(upstream: &State, tree: &Tree, making: Making<'_>) -> Self {
+        let Making { sources, files: mut admitted, stronger, refuses_weak, rewrite, browse } =
+            making;
         let too_long = too_long(tree);
         let mut refused = Vec::new();
         let mut refused_directories = HashSet::new();
@@ -152,30 +118,57 @@ impl Admission {
             admitted.0.retain(|path, _| served(path));
         }
         let repo_path = repo_path();
-        admitted.0.insert(repo_path.clone(), Sha256::of(&repo));
+        admitted.0.insert(repo_path, Sha256::of(&repo));
         let mut strengthened = stronger.list();
         strengthened.0.retain(|path, _| served(path));
-        // Both are sorted by path.
-        let (mut contents, mut served) = (tree.files(), Vec::with_capacity(admitted.0.len()));
-        for (path, name) in admitted.0.iter().filter(|(path, _)| **path != repo_path) {
-            let Some((_, bytes)) = contents.find(|(other, _)| *other == path) else { break };
-            let stronger = strengthened.0.get(path).zip(stronger.files.get(path));
-            let (name, bytes) = stronger.unwrap_or((name, bytes));
-            served.push(File { path, name: *name, bytes: Cow::Borrowed(&bytes[..]) });
-        }
-        let bytes = Cow::Borrowed(&repo[..]);
-        served.push(File { path: &repo_path, name: Sha256::of(&repo), bytes });
-        let indexes = serving::indexes(&served, rewrite, previous)?;
-        Ok(Self {
-            files,
+        Self {
+            files: upstream.files.clone(),
             strengthened,
-            indexes,
             repo,
-            upstream_repo,
+            upstream_repo: upstream.tree.repo_file().cloned(),
             versions: (tree.versions().len() - refused.len()) as u64,
             refused,
             admitted,
-        })
+        }
+    }
+
+    /// Admits a tree as it came, with every version.
+    pub(super) fn verbatim(upstream: &State, tree: &Tree, admitted: FileList) -> Self {
+        Self {
+            admitted,
+            files: upstream.files.clone(),
+            strengthened: FileList::default(),
+            repo: tree.repo_file().cloned().unwrap_or_default(),
+            upstream_repo: upstream.tree.repo_file().cloned(),
+            versions: tree.versions().len() as u64,
+            refused: Vec::new(),
+        }
+    }
+
+    /// The indexes of what is admitted of `tree`; of what is served in place of `previous`, most may
+    /// be the same.
+    ///
+    /// # Errors
+    /// When the index can't be written.
+    pub(super) fn indexes(
+        &self,
+        tree: &Tree,
+        stronger: &Stronger,
+        rewrite: Option<&Rewrite>,
+        previous: Option<&Served>,
+    ) -> Result<Indexes, AdmitError> {
+        let repo_path = repo_path();
+        // Both are sorted by path.
+        let (mut contents, mut served) = (tree.files(), Vec::with_capacity(self.admitted.0.len()));
+        for (path, name) in self.admitted.0.iter().filter(|(path, _)| **path != repo_path) {
+            let Some((_, bytes)) = contents.find(|(other, _)| *other == path) else { break };
+            let stronger = self.strengthened.0.get(path).zip(stronger.files.get(path));
+            let (name, bytes) = stronger.unwrap_or((name, bytes));
+            served.push(File { path, name: *name, bytes: Cow::Borrowed(&bytes[..]) });
+        }
+        let (name, bytes) = (Sha256::of(&self.repo), Cow::Borrowed(&self.repo[..]));
+        served.push(File { path: &repo_path, name, bytes });
+        serving::indexes(&served, rewrite, previous)
     }
 
     /// How the snapshot's index came to be, in the ledger's words.

@@ -20,7 +20,8 @@ pub(super) struct Differing<'a> {
 impl<'a> Differing<'a> {
     pub(super) fn between(one: &'a FileList, other: &'a FileList) -> Self {
         let paths = differing_paths(one, other);
-        Self { was: versions_at(one, &paths), is: versions_at(other, &paths) }
+        let (was, is) = rayon::join(|| versions_at(one, &paths), || versions_at(other, &paths));
+        Self { was, is }
     }
 
     /// The versions whose files differ, wherever their directories lie, or that only one of the

@@ -7,14 +7,12 @@ use super::repository::{Repository, apart, blocking, caches, declare, held, stre
 use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::serving::Place;
-use super::state::{Prepared, Preparing, State, Verdict, prepare};
+use super::state::{New, Prepared, Preparing, State, Verdict, prepare};
 use super::stronger;
 use crate::clock::Clock;
 use crate::config::{ChecksumPolicy, Mode, Policy, Rule};
 use crate::digest::Sha256;
-use crate::ledger::entry::{
-    Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
-};
+use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
 use crate::opam::{Tree, rewrite_repo_file};
 use crate::store::catalog::IndexError;
 use crate::store::{AppendError, Appended, Store};
@@ -76,6 +74,26 @@ impl From<IndexError> for RefreshError {
 impl From<std::io::Error> for RefreshError {
     fn from(error: std::io::Error) -> Self {
         Self::Store(error.to_string())
+    }
+}
+
+/// What the policy says of a state, and what of that nobody was told yet.
+struct Judged {
+    verdict: Verdict,
+    untold: Untold,
+}
+
+/// Divergences for the ledger, and the lists of files that they name.
+#[derive(Default)]
+struct Untold {
+    divergences: Vec<Divergence>,
+    lists: Vec<Vec<u8>>,
+}
+
+impl Default for Judged {
+    /// All is well.
+    fn default() -> Self {
+        Self { verdict: Verdict::AllBut(Vec::new()), untold: Untold::default() }
     }
 }
 
@@ -188,13 +206,14 @@ impl Repository {
         let (state, previous) = reading.await?;
         let Some(state) = state? else { return Ok((Refreshed::Unchanged, None)) };
         let state = Arc::new(state);
-        let (verdict, previous) = match previous? {
+        let (judged, previous) = match previous? {
             Some((before, served)) => {
-                let verdict = self.judge(&state, &served, &before, store, clock, policy).await?;
-                (verdict, Some((served, before)))
+                let judged = self.judge(&state, &served, &before, store, clock, policy).await?;
+                (judged, Some((served, before)))
             }
-            None => (Verdict::AllBut(Vec::new()), None),
+            None => (Judged::default(), None),
         };
+        let Judged { verdict, untold } = judged;
         let preparing = {
             let (store, state, name) = (store.clone(), Arc::clone(&state), self.name().to_owned());
             let (policy, rewrite) = (Arc::clone(policy), self.place.as_ref().map(Place::now));
@@ -211,14 +230,13 @@ impl Repository {
                 prepare(&state, verdict, &preparing)
             })
         };
-        let Prepared { admission, tree, mut snapshot, is_new } = preparing.await??;
+        let (told, prepared) = tokio::join!(self.tell(untold, store), preparing);
+        told?;
+        let Prepared { admission, tree, new } = prepared??;
         let revision = state.revision.clone();
-        let refreshed = match is_new {
-            true => {
-                self.say_whence(&mut snapshot);
-                self.admit(snapshot, &admission, state, tree, store, clock).await?
-            }
-            false => Refreshed::Unchanged,
+        let refreshed = match new {
+            Some(new) => self.admit(new, &admission, state, tree, store, clock).await?,
+            None => Refreshed::Unchanged,
         };
         let news = move || {
             let Admission { admitted, files, refused, .. } = admission;
@@ -227,7 +245,7 @@ impl Repository {
         Ok((refreshed, Some(blocking(news).await?)))
     }
 
-    /// Holds a state against the policy, and tells the ledger what is not let through silently.
+    /// Holds a state against the policy.
     async fn judge(
         &self,
         state: &Arc<State>,
@@ -236,7 +254,7 @@ impl Repository {
         store: &Store,
         clock: &Clock,
         policy: &Arc<Policy>,
-    ) -> Result<Verdict, RefreshError> {
+    ) -> Result<Judged, RefreshError> {
         let reviewing = {
             let (state, before, store) = (Arc::clone(state), Arc::clone(before), store.clone());
             let (policy, name) = (Arc::clone(policy), self.name().to_owned());
@@ -246,39 +264,34 @@ impl Repository {
             })
         };
         let review = reviewing.await??;
+        let mut judged = Judged::default();
         if let Some((what, detail)) = self.suspicion(state, served, &review, store, policy)? {
             let before = served.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
-            keep_lists(vec![state.files.to_bytes()], store).await?;
-            if !self.is_accepted(divergence, store).await? {
-                return Ok(Verdict::Nothing);
+            if !judged.is_accepted(divergence, [&state.files], store)? {
+                return Ok(Judged { verdict: Verdict::Nothing, ..judged });
             }
         }
-        let lists = review.edits.iter().flat_map(|edit| [&edit.before, &edit.after]);
-        keep_lists(lists.map(FileList::to_bytes).collect(), store).await?;
-        let divergences = review.edits.iter().map(|edit| {
+        let mut held = Vec::new();
+        for edit in review.edits {
             let before = Some(&edit.before).filter(|list| !list.0.is_empty());
             let name = before.map(|list| Sha256::of(&list.to_bytes()));
             let mut divergence =
-                self.divergence(DivergenceKind::Edited, name, &edit.after, told(edit), clock);
+                self.divergence(DivergenceKind::Edited, name, &edit.after, told(&edit), clock);
             divergence.packages = vec![edit.edit.package.to_string()];
             divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
             divergence.held = edit.rule == Rule::Hold;
-            self.is_accepted(divergence, store)
-        });
-        // Together, so that they share the ledger's appends.
-        let accepted = futures_util::future::join_all(divergences).await;
-        let mut held = Vec::new();
-        for (edit, accepted) in review.edits.into_iter().zip(accepted) {
-            if !accepted? && edit.rule == Rule::Hold {
+            let lists = [&edit.before, &edit.after];
+            if !judged.is_accepted(divergence, lists, store)? && edit.rule == Rule::Hold {
                 held.push(edit);
             }
         }
-        // What is signed as a whole is served as a whole.
-        match self.settings.mode {
-            Mode::Verbatim if !held.is_empty() => Ok(Verdict::Nothing),
-            Mode::Verbatim | Mode::Managed => Ok(Verdict::AllBut(held)),
-        }
+        judged.verdict = match self.settings.mode {
+            // What is signed as a whole is served as a whole.
+            Mode::Verbatim if !held.is_empty() => Verdict::Nothing,
+            Mode::Verbatim | Mode::Managed => Verdict::AllBut(held),
+        };
+        Ok(judged)
     }
 
     /// Why a state as a whole looks wrong, if it does.
@@ -335,34 +348,43 @@ impl Repository {
         }
     }
 
-    /// Records a divergence and says whether someone has accepted it.
-    async fn is_accepted(
-        &self,
-        divergence: Divergence,
-        store: &Store,
-    ) -> Result<bool, RefreshError> {
-        if let Some(index) = store.lookup(|catalog| catalog.recorded(&divergence))? {
-            let decided = store.lookup(|catalog| catalog.decided(index))?;
-            return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
-        }
-        let (what, packages) = (divergence.what, divergence.packages.join(" "));
-        let edits = divergence.edits.join(" ");
-        if let Appended::New(entry) = store.append(Entry::Divergence(divergence)).await? {
-            let repository = self.name();
-            tracing::warn!(repository, %what, packages, edits, entry, "upstream diverged");
-        }
-        Ok(false)
+    /// Records what nobody was told yet, once the lists that it names are kept.
+    async fn tell(&self, untold: Untold, store: &Store) -> Result<(), RefreshError> {
+        let Untold { divergences, lists } = untold;
+        let keeping = {
+            let store = store.clone();
+            move || {
+                let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
+                store.blobs().put_all(named)
+            }
+        };
+        blocking(keeping).await??;
+        let record = async |divergence: Divergence| -> Result<(), AppendError> {
+            let (what, packages) = (divergence.what, divergence.packages.join(" "));
+            let edits = divergence.edits.join(" ");
+            if let Appended::New(entry) = store.append(Entry::Divergence(divergence)).await? {
+                let repository = self.name();
+                tracing::warn!(repository, %what, packages, edits, entry, "upstream diverged");
+            }
+            Ok(())
+        };
+        // Together, so that they share the ledger's appends.
+        let recorded = futures_util::future::join_all(divergences.into_iter().map(record)).await;
+        recorded.into_iter().collect::<Result<(), _>>()?;
+        Ok(())
     }
 
     async fn admit(
         &self,
-        mut snapshot: Snapshot,
+        new: New,
         admission: &Admission,
         state: Arc<State>,
         tree: Option<Tree>,
         store: &Store,
         clock: &Clock,
     ) -> Result<Refreshed, RefreshError> {
+        let New { mut snapshot, indexes } = new;
+        self.say_whence(&mut snapshot);
         // Whoever asks for a time that is over waits for a snapshot of that time.
         let admitting = self.admitting.write().await;
         snapshot.at = clock.now();
@@ -371,7 +393,7 @@ impl Repository {
             Appended::PinnedOtherwise(kept) => kept.entry,
         };
         drop(admitting);
-        let Admission { indexes, repo, upstream_repo, versions, refused, .. } = admission;
+        let Admission { repo, upstream_repo, versions, refused, .. } = admission;
         let (versions, refused) = (*versions, refused.clone());
         for (package, reason) in refused.iter().take(MAX_NAMED) {
             tracing::warn!(repository = self.name(), package, reason, "version not served");
@@ -380,8 +402,7 @@ impl Repository {
             tracing::warn!(repository = self.name(), more, "versions not served: see status");
         }
         let caches = caches(&self.settings, upstream_repo.as_deref());
-        let (indexes, repo) = (indexes.clone(), repo.clone());
-        let served = Arc::new(Served::new(indexes, repo, snapshot, entry, caches));
+        let served = Arc::new(Served::new(indexes, repo.clone(), snapshot, entry, caches));
         // Whoever asks for an archive of it waits until the catalog knows them.
         let _alone = self.declaring.lock().await;
         self.served.store(Some(Arc::clone(&served)));
@@ -402,15 +423,23 @@ impl Repository {
     }
 }
 
-/// Keeps lists of files that divergences name.
-async fn keep_lists(lists: Vec<Vec<u8>>, store: &Store) -> Result<(), RefreshError> {
-    let store = store.clone();
-    let keep = move || {
-        let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
-        store.blobs().put_all(named)
-    };
-    blocking(keep).await??;
-    Ok(())
+impl Judged {
+    /// Whether someone has accepted a divergence; what is not in the ledger yet has to be told, with
+    /// the lists of files that it names.
+    fn is_accepted<'a>(
+        &mut self,
+        divergence: Divergence,
+        lists: impl IntoIterator<Item = &'a FileList>,
+        store: &Store,
+    ) -> Result<bool, RefreshError> {
+        self.untold.lists.extend(lists.into_iter().map(FileList::to_bytes));
+        if let Some(index) = store.lookup(|catalog| catalog.recorded(&divergence))? {
+            let decided = store.lookup(|catalog| catalog.decided(index))?;
+            return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
+        }
+        self.untold.divergences.push(divergence);
+        Ok(false)
+    }
 }
 
 /// An edit in words: what each change said before and says now.

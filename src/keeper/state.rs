@@ -8,6 +8,7 @@ use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::review::{self, Before, ReviewedEdit};
 use super::served::Served;
+use super::serving::Indexes;
 use super::stronger::Stronger;
 use super::version_sources::VersionSources;
 use crate::config::{ChecksumPolicy, Mode, Policy};
@@ -59,15 +60,20 @@ impl State {
     }
 }
 
-/// A snapshot whose blobs are kept, ready for the ledger.
+/// What is served of a state, and all that the ledger says of it.
 pub(super) struct Prepared {
     pub admission: Admission,
     /// What is served of the state, if that is another tree than upstream's.
     pub tree: Option<Tree>,
+    /// Where it is another one than what is served.
+    pub new: Option<New>,
+}
+
+/// A snapshot whose blobs are kept, ready for the ledger.
+pub(super) struct New {
     /// Without time and place.
     pub snapshot: Snapshot,
-    /// Whether it is another one than what is served.
-    pub is_new: bool,
+    pub indexes: Indexes,
 }
 
 /// What a new state is prepared with.
@@ -90,7 +96,7 @@ pub(super) fn prepare(
     verdict: Verdict,
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
-    let Preparing { store, policy, rewrite, browse, previous, .. } = *preparing;
+    let Preparing { store, previous, .. } = *preparing;
     let blobs = store.blobs();
     let mut revision = Some(state.revision.to_string());
     let (tree, index) = match (verdict, previous) {
@@ -105,44 +111,60 @@ pub(super) fn prepare(
         (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
     };
     let made_of = tree.as_ref().unwrap_or(&state.tree);
-    let keep_files = || {
-        let files = state.files.0.values().zip(state.tree.files());
-        let files = files.map(|(name, (path, bytes))| (path, name, &bytes[..]));
-        // What is served was kept when it was admitted.
-        let mut served = previous.map(|(_, before)| before.served.0.iter().peekable());
-        let mut is_served = |path: &RepoPath, name: &Sha256| {
-            let served = served.as_mut()?;
-            while served.next_if(|(other, _)| *other < path).is_some() {}
-            served.next_if(|it| *it == (path, name))
-        };
-        let new = files.filter(|(path, name, _)| is_served(path, name).is_none());
-        blobs.put_all(new.map(|(_, name, bytes)| (*name, bytes)))
+    let (admission, new) = std::thread::scope(|scope| -> Result<_, RefreshError> {
+        // The disk is waited for by threads of its own, while others compute.
+        let keeping = scope.spawn(|| keep_files(state, preparing));
+        let made = make(state, made_of, index, revision, preparing);
+        ended(keeping.join())?;
+        made
+    })?;
+    Ok(Prepared { admission, tree, new })
+}
+
+/// Keeps the files of a state that were not served yet.
+fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
+    let files = state.files.0.values().zip(state.tree.files());
+    let files = files.map(|(name, (path, bytes))| (path, name, &bytes[..]));
+    // What is served was kept when it was admitted.
+    let mut served = preparing.previous.map(|(_, before)| before.served.0.iter().peekable());
+    let mut is_served = |path: &RepoPath, name: &Sha256| {
+        let served = served.as_mut()?;
+        while served.next_if(|(other, _)| *other < path).is_some() {}
+        served.next_if(|it| *it == (path, name))
     };
-    let make = || -> Result<_, RefreshError> {
-        let files = list(made_of, state);
-        let (sources, stronger) = match index {
-            // What is signed is served as it is.
-            Some(_) => (Vec::new(), Stronger::default()),
-            None => {
-                let as_served = AsServed::of(preparing, &files)?;
-                let sources = VersionSources::of_tree(made_of, |package, directory| {
-                    as_served.as_ref().is_some_and(|it| it.has(package, directory))
-                });
-                let stronger = Stronger::of(made_of, &sources, store)?;
-                (sources, stronger)
-            }
-        };
-        let refuses_weak = refuses_weak(policy);
-        let previous = previous.map(|(served, _)| served);
-        let (sources, added) = (&sources[..], &stronger);
-        let making =
-            Making { sources, files, stronger: added, refuses_weak, rewrite, browse, previous };
-        let admission = Admission::of(state, made_of, index.clone(), making)?;
-        Ok((admission, stronger))
+    let new = files.filter(|(path, name, _)| is_served(path, name).is_none());
+    preparing.store.blobs().put_all(new.map(|(_, name, bytes)| (*name, bytes)))?;
+    Ok(())
+}
+
+/// Decides what of a tree is served, and if that is new keeps the lists of it and builds its
+/// indexes. `index` is what is served as it came.
+fn make(
+    state: &State,
+    tree: &Tree,
+    index: Option<Bytes>,
+    revision: Option<String>,
+    preparing: &Preparing<'_>,
+) -> Result<(Admission, Option<New>), RefreshError> {
+    let Preparing { store, policy, rewrite, browse, previous, .. } = *preparing;
+    let blobs = store.blobs();
+    let files = list(tree, state);
+    let (admission, stronger) = match index {
+        // What is signed is served as it is.
+        Some(_) => (Admission::verbatim(state, tree, files), Stronger::default()),
+        None => {
+            let as_served = AsServed::of(preparing, &files)?;
+            let sources = VersionSources::of_tree(tree, |package, directory| {
+                as_served.as_ref().is_some_and(|it| it.has(package, directory))
+            });
+            drop(as_served);
+            let added = Stronger::of(tree, &sources, store)?;
+            let (sources, stronger) = (&sources[..], &added);
+            let refuses_weak = refuses_weak(policy);
+            let making = Making { sources, files, stronger, refuses_weak, rewrite, browse };
+            (Admission::of(state, tree, making), added)
+        }
     };
-    let (kept, made) = rayon::join(keep_files, make);
-    kept?;
-    let (admission, stronger) = made?;
     let written = |list: &FileList| {
         let bytes = list.to_bytes();
         (Sha256::of(&bytes), bytes)
@@ -159,28 +181,39 @@ pub(super) fn prepare(
             || served.snapshot.strengthened != strengthened_name
             || served.snapshot.index != index_name
     });
-    let mut departed_name = None;
-    if is_new {
-        if let Some((_, before)) = previous {
-            let gone = review::departed(&before.departed, &before.served, &admission.admitted);
-            if !gone.0.is_empty() {
-                departed_name = Some(blobs.put(&gone.to_bytes())?);
-            }
-        }
+    if !is_new {
+        return Ok((admission, None));
+    }
+    let keep_lists = || -> std::io::Result<Option<Sha256>> {
+        let departed = previous.map(|(_, before)| {
+            review::departed(&before.departed, &before.served, &admission.admitted).to_bytes()
+        });
+        let departed = departed.filter(|list| !list.is_empty());
+        let departed_name = departed.as_ref().map(|list| Sha256::of(list));
         let lists = [
             (Sha256::of(&admission.repo), &admission.repo[..]),
             (files_name, &files[..]),
             (admitted_name, &admitted[..]),
         ];
+        let stronger = stronger.files.values().map(|bytes| (Sha256::of(bytes), &bytes[..]));
         let kept = lists
             .into_iter()
-            .chain(stronger.files.values().map(|bytes| (Sha256::of(bytes), &bytes[..])))
-            .chain(
-                strengthened_name.iter().zip(&strengthened).map(|(name, list)| (*name, &list[..])),
-            )
+            .chain(stronger)
+            .chain(departed_name.iter().zip(&departed).map(|(name, list)| (*name, &list[..])))
+            .chain(strengthened_name.iter().zip(&strengthened).map(|(name, it)| (*name, &it[..])))
             .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
         blobs.put_all(kept)?;
-    }
+        Ok(departed_name)
+    };
+    let (departed_name, indexes) = std::thread::scope(|scope| -> Result<_, RefreshError> {
+        let keeping = scope.spawn(keep_lists);
+        let served = previous.map(|(served, _)| served);
+        let indexes = match &index {
+            Some(index) => Ok(Indexes { index: index.clone().into(), for_old_clients: None }),
+            None => admission.indexes(tree, &stronger, rewrite, served),
+        };
+        Ok((ended(keeping.join())?, indexes?))
+    })?;
     let snapshot = Snapshot {
         at: jiff::Timestamp::UNIX_EPOCH,
         repository: String::new(),
@@ -196,7 +229,12 @@ pub(super) fn prepare(
         import: None,
         past: None,
     };
-    Ok(Prepared { admission, tree, snapshot, is_new })
+    Ok((admission, Some(New { snapshot, indexes })))
+}
+
+/// What a thread came to; a panic goes on in whoever waited for it.
+fn ended<T>(joined: std::thread::Result<T>) -> T {
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The versions of a tree that are served already, as they are.

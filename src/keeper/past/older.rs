@@ -6,7 +6,7 @@
 use super::states::{missing, read_snapshot};
 use crate::keeper::refresh::RefreshError;
 use crate::keeper::repository::blocking;
-use crate::keeper::state::{Preparing, State, Verdict, prepare};
+use crate::keeper::state::{New, Preparing, State, Verdict, prepare};
 use crate::keeper::{Keeper, Missing, Repository};
 use crate::ledger::entry::{Entry, Past};
 use crate::store::Appended;
@@ -95,10 +95,11 @@ impl Keeper {
             prepare(&state, all, &preparing).map(Some)
         });
         let prepared = prepared.await.and_then(|prepared| prepared);
-        let Some(prepared) = prepared.map_err(|error| missing(&error))? else {
+        let prepared = prepared.map_err(|error| missing(&error))?;
+        // Compared with nothing that is served, it is new.
+        let Some(New { mut snapshot, .. }) = prepared.and_then(|prepared| prepared.new) else {
             return Err(Missing::Unavailable(format!("upstream gave nothing of {revision}")));
         };
-        let mut snapshot = prepared.snapshot;
         repository.say_whence(&mut snapshot);
         snapshot.at = self.clock.now();
         snapshot.past = Some(past);

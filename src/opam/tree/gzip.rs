@@ -13,18 +13,21 @@ const PIECE: usize = 256 << 10;
 /// The most members; each one costs time even where it is empty.
 const MAX_MEMBERS: usize = 1024;
 
-/// Inflates all members of a gzip file, as GNU tar does, and hands out the bytes in order; cut or
-/// trailing bytes are refused, once the ones before them were handed out.
+/// Inflates all members of a gzip file, as GNU tar does, and hands out the bytes in order, each time
+/// for memory to go on with; cut or trailing bytes are refused, once the ones before them were handed
+/// out.
 pub(super) fn inflate(
     gz: &[u8],
     limit: usize,
-    mut each: impl FnMut(Vec<u8>),
+    mut each: impl FnMut(Vec<u8>) -> Vec<u8>,
 ) -> Result<(), TreeError> {
     let (mut rest, mut inflated) = (gz, 0);
+    let mut piece = Vec::new();
     for _ in 0..MAX_MEMBERS {
         let mut member = GzDecoder::new(&mut rest);
         loop {
-            let mut piece = Vec::with_capacity(PIECE);
+            piece.clear();
+            piece.reserve(PIECE);
             let read = (&mut member).take(PIECE as u64).read_to_end(&mut piece);
             let read = read.map_err(TreeError::Gzip)?;
             inflated += read;
@@ -34,7 +37,7 @@ pub(super) fn inflate(
             if read == 0 {
                 break;
             }
-            each(piece);
+            piece = each(piece);
         }
         if rest.is_empty() {
             return Ok(());
@@ -59,7 +62,11 @@ mod tests {
 
     fn inflate(gz: &[u8], limit: usize) -> Result<Vec<u8>, TreeError> {
         let mut inflated = Vec::new();
-        super::inflate(gz, limit, |piece| inflated.extend(piece)).map(|()| inflated)
+        let each = |piece: Vec<u8>| {
+            inflated.extend_from_slice(&piece);
+            piece
+        };
+        super::inflate(gz, limit, each).map(|()| inflated)
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -97,7 +104,10 @@ mod tests {
     fn a_bomb_stops_at_the_limit() {
         let bomb = gzip(&vec![0; 10 << 20]);
         let mut most = 0;
-        let stopped = super::inflate(&bomb, 1000, |piece| most += piece.len());
+        let stopped = super::inflate(&bomb, 1000, |piece| {
+            most += piece.len();
+            piece
+        });
         assert!(matches!(stopped, Err(TreeError::TooLarge { limit: 1000 })) && most <= 1000);
     }
 

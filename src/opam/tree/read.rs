@@ -6,22 +6,27 @@ use crate::opam::path::{PathError, RepoPath};
 use bytes::Bytes;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tar::{Archive, EntryType, PaxExtensions};
 
 /// Reads all entries; the contents of the files are slices of one buffer.
 ///
 /// The file is inflated beside that, by a thread of its own.
 pub(super) fn read_index(gz: &[u8], limits: &TreeLimits) -> Result<Entries<Bytes>, TreeError> {
-    let (pieces, received) = sync_channel(PIECES);
+    let (pieces, received) = sync_channel::<Vec<u8>>(PIECES);
+    // Memory that was used before is there at once.
+    let (used, reusable) = sync_channel(PIECES);
     let (inflated, read) = std::thread::scope(|scope| {
         let inflate = move || {
             // Whoever reads may have read enough; the rest has to be sound all the same.
-            gzip::inflate(gz, limits.inflated_bytes, |piece| drop(pieces.send(piece)))
+            gzip::inflate(gz, limits.inflated_bytes, |piece| match pieces.send(piece) {
+                Ok(()) => reusable.try_recv().unwrap_or_default(),
+                Err(unread) => unread.0,
+            })
         };
         let inflating = std::thread::Builder::new().spawn_scoped(scope, inflate);
         let likely = gzip::likely_size(gz).min(limits.inflated_bytes);
-        let read = read_tar(Pieces { received, piece: Vec::new(), at: 0 }, likely, limits);
+        let read = read_tar(Pieces { received, used, piece: Vec::new(), at: 0 }, likely, limits);
         (inflating.map(|inflating| inflating.join()), read)
     });
     // What is wrong with the outer form is the cause of what is wrong inside.
@@ -66,6 +71,8 @@ fn read_tar(
 /// Reads what another thread sends.
 struct Pieces {
     received: Receiver<Vec<u8>>,
+    /// Where those go that were read.
+    used: SyncSender<Vec<u8>>,
     piece: Vec<u8>,
     /// How much of the piece was read.
     at: usize,
@@ -75,7 +82,12 @@ impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() {
             match self.received.recv() {
-                Ok(piece) => (self.piece, self.at) = (piece, 0),
+                Ok(piece) => {
+                    let read = std::mem::replace(&mut self.piece, piece);
+                    // Who has enough of them needs none.
+                    let _ = self.used.try_send(read);
+                    self.at = 0;
+                }
                 // There is no more.
                 Err(_) => return Ok(0),
             }
