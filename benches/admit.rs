@@ -1,5 +1,5 @@
-//! From upstream's index to ours: a mirror that has the repository of two months ago gets today's,
-//! beside `opam admin index` on the same tree, which only packs it; and `audit` of one tree.
+//! From upstream's index to ours: a mirror that has the repository of two months ago asks for
+//! today's, beside `opam admin index` on the same tree, which only packs it; and `audit` of one tree.
 //! `cargo bench --bench admit`.
 
 use flate2::read::GzDecoder;
@@ -32,20 +32,26 @@ fn main() -> ExitCode {
     });
     let ours = (0..ROUNDS).map(|_| {
         let world = World::start();
+        let upstream = format!("{}{INDEX}", World::OPAM);
         recorded.publish(&world, old);
         let mut keep = Keep::start(env!("CARGO_BIN_EXE_opam-keep"), &Mirror::of(&world));
         keep.index();
-        // Waits until the first state is noted, too.
+        // Until the first state is noted as well.
         keep.refresh().ok();
         recorded.publish(&world, new);
         let client = keep.raw();
         let old = client.get(INDEX).expect("it answers");
         let tag = old.header("etag").expect("an index has a tag").to_owned();
         let mut watching = client.connect().expect("it takes connections");
-        let begun = Instant::now();
+        world.forget_requests();
         let mut refresh = keep.command(&["refresh"]);
         let refresh = refresh.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut refresh = refresh.expect("the binary can be run");
+        // From the moment that upstream is asked.
+        while world.count(&upstream) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let begun = Instant::now();
         while let Some(connection) = if_still(watching, &tag) {
             watching = connection;
             std::thread::sleep(Duration::from_millis(5));

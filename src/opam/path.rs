@@ -76,7 +76,11 @@ impl FromStr for RepoPath {
         if text.starts_with('/') {
             return Err(PathError::Absolute);
         }
-        if text.contains(|c: char| c.is_control() || c == '\\') {
+        let is_refused = match text.is_ascii() {
+            true => text.bytes().any(|byte| byte.is_ascii_control() || byte == b'\\'),
+            false => text.contains(|c: char| c.is_control() || c == '\\'),
+        };
+        if is_refused {
             return Err(PathError::Character);
         }
         if text.split('/').any(|component| matches!(component, "" | "." | "..")) {

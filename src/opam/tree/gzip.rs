@@ -26,10 +26,9 @@ pub(super) fn inflate(
     for _ in 0..MAX_MEMBERS {
         let mut member = GzDecoder::new(&mut rest);
         loop {
-            piece.clear();
-            piece.reserve(PIECE);
-            let read = (&mut member).take(PIECE as u64).read_to_end(&mut piece);
-            let read = read.map_err(TreeError::Gzip)?;
+            // What is left in it is written over.
+            piece.resize(PIECE, 0);
+            let read = fill(&mut member, &mut piece).map_err(TreeError::Gzip)?;
             inflated += read;
             if inflated > limit {
                 return Err(TreeError::TooLarge { limit });
@@ -37,6 +36,7 @@ pub(super) fn inflate(
             if read == 0 {
                 break;
             }
+            piece.truncate(read);
             piece = each(piece);
         }
         if rest.is_empty() {
@@ -45,6 +45,18 @@ pub(super) fn inflate(
     }
     let message = format!("it has more than {MAX_MEMBERS} members");
     Err(TreeError::Gzip(std::io::Error::other(message)))
+}
+
+/// Reads as much as there is room for; less at the end.
+fn fill(source: &mut impl Read, room: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match source.read(&mut room[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
 }
 
 /// The size that the last member states for itself, where that is possible at all.

@@ -74,14 +74,19 @@ impl Tree {
     }
 
     fn from_entries(mut entries: Entries<Bytes>) -> Result<Self, TreeError> {
+        // In an index they are nearly sorted.
+        entries.files.par_sort_by(|(one, _), (other, _)| one.cmp(other));
+        if let Some(pair) = entries.files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(TreeError::Duplicate { name: pair[0].0.to_string() });
+        }
         let (checked, versions) = rayon::join(
             || entries.check_names(),
-            || find_versions(entries.files.iter().filter(|it| !it.1.is_empty()).map(|it| it.0)),
+            || find_versions(entries.files.iter().filter(|it| !it.1.is_empty()).map(|it| &it.0)),
         );
         checked?;
         let versions = versions?;
-        entries.files.retain(|_, content| !content.is_empty());
         let Entries { files, outside, .. } = entries;
+        let files = files.into_iter().filter(|(_, content)| !content.is_empty()).collect();
         match outside {
             _ if !versions.is_empty() => Ok(Self { files, versions }),
             Some(top) => Err(TreeError::MisRooted { top }),
@@ -210,8 +215,8 @@ struct Entries<C> {
     limits: TreeLimits,
     count: usize,
     bytes: usize,
-    files: BTreeMap<RepoPath, C>,
-    directories: HashSet<RepoPath>,
+    files: Vec<(RepoPath, C)>,
+    directories: Vec<RepoPath>,
     /// A directory at the root that holds a repository itself.
     outside: Option<String>,
 }
@@ -222,8 +227,8 @@ impl<C> Entries<C> {
             limits: *limits,
             count: 0,
             bytes: 0,
-            files: BTreeMap::new(),
-            directories: HashSet::new(),
+            files: Vec::new(),
+            directories: Vec::new(),
             outside: None,
         }
     }
@@ -241,19 +246,14 @@ impl<C> Entries<C> {
         if !self.is_kept(&path) {
             return Ok(());
         }
-        match self.files.entry(path) {
-            Entry::Vacant(entry) => {
-                entry.insert(content);
-                Ok(())
-            }
-            Entry::Occupied(entry) => Err(TreeError::Duplicate { name: entry.key().to_string() }),
-        }
+        self.files.push((path, content));
+        Ok(())
     }
 
     fn add_directory(&mut self, path: RepoPath) -> Result<(), TreeError> {
         self.count_one()?;
         if self.is_kept(&path) {
-            self.directories.insert(path);
+            self.directories.push(path);
         }
         Ok(())
     }
@@ -291,12 +291,12 @@ impl<C> Entries<C> {
             let outwards = std::iter::once(directory.as_str()).chain(directory.ancestors());
             outwards.take_while(|directory| directories.insert(*directory)).for_each(drop);
         }
-        for file in self.files.keys() {
+        for (file, _) in &self.files {
             file.ancestors().take_while(|directory| directories.insert(*directory)).for_each(drop);
         }
         directories.insert(PACKAGES);
         let both = |path: &&RepoPath| directories.contains(path.as_str());
-        match self.files.keys().find(both) {
+        match self.files.iter().map(|(path, _)| path).find(both) {
             None => Ok(()),
             Some(path) => Err(TreeError::FileAndDirectory { name: path.to_string() }),
         }

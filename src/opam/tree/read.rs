@@ -105,7 +105,7 @@ fn check_extended_header<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     name: &[u8],
 ) -> Result<(), TreeError> {
-    let size = entry.size().to_string();
+    let size = entry.size();
     let agreed = if entry.header().entry_type() == EntryType::XGlobalHeader {
         let mut records = Vec::new();
         entry.read_to_end(&mut records).map_err(TreeError::Tar)?;
@@ -115,7 +115,7 @@ fn check_extended_header<R: Read>(
         records.all(|record| {
             record.is_ok_and(|record| match record.key_bytes() {
                 b"path" => record.value_bytes() == name,
-                b"size" => record.value_bytes() == size.as_bytes(),
+                b"size" => record.value_bytes() == size.to_string().as_bytes(),
                 key => !key.starts_with(b"GNU.sparse."),
             })
         })
@@ -132,10 +132,19 @@ fn content<R: Read>(
     name: &[u8],
 ) -> Result<Range<usize>, TreeError> {
     let start = contents.len();
-    let read = entry.read_to_end(contents).map_err(TreeError::Tar)?;
-    if read as u64 != entry.size() {
-        let cut = format!("the file \"{}\" is cut short", printable(name));
-        return Err(TreeError::Tar(io::Error::other(cut)));
+    let mut left = entry.size();
+    while left > 0 {
+        // Whatever a header says, there is memory only for what comes.
+        let at = contents.len();
+        contents.resize(at + left.min(AT_A_TIME) as usize, 0);
+        match entry.read_exact(&mut contents[at..]) {
+            Ok(()) => left -= (contents.len() - at) as u64,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let cut = format!("the file \"{}\" is cut short", printable(name));
+                return Err(TreeError::Tar(io::Error::other(cut)));
+            }
+            Err(error) => return Err(TreeError::Tar(error)),
+        }
     }
     Ok(start..contents.len())
 }
@@ -165,5 +174,7 @@ fn not_regular(name: &[u8], entry_type: EntryType) -> TreeError {
     TreeError::NotRegular { name: printable(name), kind }
 }
 
+/// So much of a file is read at a time.
+const AT_A_TIME: u64 = 256 << 10;
 /// How many pieces wait to be read.
 const PIECES: usize = 8;
