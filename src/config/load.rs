@@ -2,6 +2,7 @@
 
 use super::check;
 use super::files::{self, Base};
+use super::wording;
 use super::{Config, ENVIRONMENT_PREFIX, Repository};
 use crate::safe_url::SafeUrl;
 use std::io::ErrorKind;
@@ -156,10 +157,7 @@ impl Mistake {
 
 impl From<toml::de::Error> for Mistake {
     fn from(error: toml::de::Error) -> Self {
-        let message = error.message().replace('\n', ", ");
-        let message =
-            IN_WORDS.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
-        Self { message, span: error.span() }
+        Self { message: wording::of(error.message()), span: error.span() }
     }
 }
 
@@ -229,27 +227,6 @@ fn default_repository() -> Repository {
     }
 }
 
-/// What the parser calls things, and what mirror.toml's readers call them.
-const IN_WORDS: [(&str, &str); 14] = [
-    (
-        "invalid type: map, expected a sequence",
-        "wrong brackets: [[repository]], [[policy.override]] and [[alert.…]] have two, all other \
-         sections have one",
-    ),
-    ("expected a sequence", "expected a list in brackets"),
-    ("expected a nonzero usize", "expected a whole number, 1 or more"),
-    ("expected a nonzero u32", "expected a whole number, 1 or more"),
-    ("expected usize", "expected a whole number"),
-    ("expected u64", "expected a whole number"),
-    ("expected path string", "expected a path in quotes"),
-    ("expected a string", "expected text in quotes"),
-    ("expected a boolean", "expected true or false"),
-    ("expected a map", "expected { \"KEY\" = \"VALUE\" }"),
-    ("expected struct TlsFiles", "expected { cert = \"FILE\", key = \"FILE\" }"),
-    ("expected struct ", "expected keys of the section "),
-    ("missing field", "there is no"),
-    ("unknown field", "there is no key"),
-];
 const DEFAULT_UPSTREAM: &str = "https://opam.ocaml.org";
 pub(super) const DEFAULT_NAME: &str = "default";
 

@@ -10,6 +10,7 @@ mod files;
 mod load;
 mod policy;
 mod value;
+mod wording;
 
 pub use alert::{Address, Alert, Command, Email, SinkName, Webhook, WebhookBody, WebhookUrl};
 pub use files::likely_store;

@@ -25,6 +25,7 @@ mod fills;
 pub mod first_said;
 pub mod history;
 pub mod import;
+mod judging;
 mod measured;
 mod missing;
 pub mod offered;

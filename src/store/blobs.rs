@@ -6,16 +6,15 @@ use super::pending::Pending;
 use super::regular;
 use super::room::{Room, Taken};
 use crate::digest::{Digests, Hasher, Sha256};
-use rayon::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use tempfile::TempPath;
 use thiserror::Error;
 
+mod many;
 #[cfg(test)]
 mod tests;
 mod write_back;
@@ -175,87 +174,6 @@ impl Blobs {
         Ok(name)
     }
 
-    /// Keeps many small blobs and makes them durable together.
-    ///
-    /// # Errors
-    /// Whatever the file system says; blobs that were written by then stay.
-    pub fn put_all<'a>(
-        &self,
-        blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
-    ) -> io::Result<usize> {
-        let mut blobs = blobs.filter(|(name, _)| !self.holds_durably(name)).peekable();
-        if blobs.peek().is_none() {
-            return Ok(0);
-        }
-        let file_system = FileSystem::of(&self.layout.blobs())?;
-        let mut staged = Vec::new();
-        let mut taken = Taken::default();
-        while blobs.peek().is_some() {
-            self.room.check()?;
-            let mut unchecked = 0;
-            let some = std::iter::from_fn(|| {
-                let next = blobs.next_if(|_| unchecked < CHECK_ROOM_EVERY)?;
-                unchecked += next.1.len() as u64;
-                Some(next)
-            });
-            let some: Vec<_> = some.take(AT_ONCE).collect();
-            let some = some.into_par_iter().map(|(name, bytes)| (name, self.stage(bytes)));
-            let some: Vec<_> = some.collect();
-            // Whichever of them failed, all others have taken room by now.
-            for (_, more) in some.iter().filter_map(|(_, staged)| staged.as_ref().ok()) {
-                taken.add(*more);
-            }
-            for (name, file) in some {
-                let (path, _) = self.room.note_failure(file, || taken)?;
-                staged.push((name, path));
-            }
-        }
-        let written = staged.len();
-        self.room.note(self.keep_staged(staged, &file_system), || taken)?;
-        Ok(written)
-    }
-
-    /// Writes a file that is closed again: there may be more of them than can be open.
-    fn stage(&self, bytes: &[u8]) -> io::Result<(TempPath, Taken)> {
-        let temporary = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o444))
-            .tempfile_in(self.layout.work())?;
-        durable::append(temporary.as_file(), temporary.path(), bytes)?;
-        let taken = Taken::by(temporary.as_file());
-        Ok((temporary.into_temp_path(), taken))
-    }
-
-    fn keep_staged(
-        &self,
-        staged: Vec<(Sha256, TempPath)>,
-        file_system: &FileSystem,
-    ) -> io::Result<()> {
-        let written = staged.len();
-        // Bytes first, names second: no crash can leave a name on bytes that are not there.
-        if written > FEW {
-            file_system.sync()?;
-        } else {
-            // Together, so that the file system can write what they have in common once.
-            let sync =
-                |(_, path): &(Sha256, TempPath)| durable::sync_file(&File::open(path)?, path);
-            staged.par_iter().try_for_each(sync)?;
-        }
-        let mut directories = BTreeSet::new();
-        let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
-        for (name, temporary) in staged {
-            let path = self.layout.blob(&name);
-            directories.extend(path.parent().map(Path::to_owned));
-            durable::name(temporary, &path)?;
-        }
-        if written > FEW {
-            file_system.sync()?;
-        } else {
-            directories.par_iter().try_for_each(|directory| durable::sync_directory(directory))?;
-        }
-        renaming.durable();
-        Ok(())
-    }
-
     /// Opens a blob for serving, hashing it first unless this very file was hashed before.
     ///
     /// Blocks for as long as hashing takes; a file that is unchanged since is opened at once.
@@ -405,11 +323,6 @@ fn read_chunks(file: &mut &File, mut each: impl FnMut(&[u8])) -> io::Result<()> 
 
 /// How many bytes are written without looking at the room that is left.
 const CHECK_ROOM_EVERY: u64 = 4 << 20;
-/// Most blobs that are staged together.
-const AT_ONCE: usize = 1_024;
-/// Up to so many files are made durable one by one; for more, syncing the whole file system, with
-/// whatever else is being written to it, is faster.
-const FEW: usize = 512;
 /// How many blobs are remembered as checked; past it, checking begins anew.
 const MAX_CHECKED: usize = 262_144;
 const READ_SIZE: usize = 256 * 1024;

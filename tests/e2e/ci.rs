@@ -251,7 +251,9 @@ fn every_repository_can_be_pasted() {
     keep.configure(&["first", "second", "third"].map(repository).concat());
     let shown = keep.run(&["client", "--url", "https://keep.example"]).ok();
     for name in ["second", "third"] {
-        let line = format!("  opam repository add {name} https://keep.example/{name}\n");
+        let line = format!(
+            "  opam repository add --all-switches --set-default {name} https://keep.example/{name}\n"
+        );
         assert!(shown.contains(&line), "{shown}");
     }
 }

@@ -1,6 +1,7 @@
 //! A mistake in the set-up is one sentence that says where it is and what to do.
 
 use crate::{BINARY, skip, start};
+use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -123,6 +124,8 @@ fn what_is_no_address_and_no_duration_is_told_what_one_looks_like() {
     keep.configure("[server]\nlisten = \"127.0.0.1:8443\"\n");
     let said = one_sentence(&keep.run(&["serve"]));
     assert!(said.contains("mirror.toml:2:10: ") && said.contains("a list in brackets"), "{said}");
+    let run = stopped().run(&["--log", "zzz", "status"]);
+    assert!(run.code == 2 && run.stderr.contains("--log zzz: write error, warn"), "{}", run.said());
 }
 
 #[test]
@@ -137,6 +140,23 @@ fn check_config_warns_of_an_upstream_directory_that_is_not_there() {
     assert!(said.contains(warning), "{said}");
     let said = repository("file:///tmp");
     assert!(!said.contains("warning"), "{said}");
+}
+
+#[test]
+fn check_config_warns_of_an_alert_that_nothing_can_run() {
+    let keep = stopped();
+    let check = |program: &str| {
+        keep.configure(&format!("[[alert.command]]\nrun = [\"{program}\", \"-x\"]\n"));
+        let told: Value =
+            serde_json::from_str(&keep.run(&["--json", "check-config"]).ok()).unwrap();
+        told["warnings"].as_array().expect("a list").clone()
+    };
+    for program in ["nosuch-program", "/nowhere/program", "/etc/passwd"] {
+        assert_eq!(check(program), [format!("{program}, which alerts run, is no program here")]);
+    }
+    for program in ["true", "/bin/true"] {
+        assert_eq!(check(program), Vec::<Value>::new());
+    }
 }
 
 #[test]

@@ -215,7 +215,13 @@ fn who_speaks_plain_http_where_https_is_spoken_reads_what_to_do() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let begin = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n";
-    assert!(answer.starts_with(begin), "{answer}");
+    assert!(answer.starts_with(begin) && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let (_, id) = answer.split_once("\r\nx-request-id: ").expect("the log can be asked for it");
+    let id = id.lines().next().unwrap_or_default();
+    let is_it = |line: &Value| line["request"] == id && line["status"] == 400;
+    within(Duration::from_secs(20), "a line in the log", || {
+        keep.logged().iter().any(is_it).then_some(())
+    });
     let sentence = format!("\r\n\r\nThis port speaks HTTPS: ask for {}/ instead.\n", keep.url());
     assert!(answer.ends_with(&sentence), "{answer}");
     let stays = keep.curl().get("/repo");

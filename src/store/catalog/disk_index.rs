@@ -1,6 +1,7 @@
 //! The index in a file, by redb.
 
 use super::checked_file::CheckedFile;
+use super::guarded::guarded;
 use super::index::{Change, Index, IndexError, Item, Table, whole_key};
 use redb::{
     AccessGuard, Database, Durability, ReadOnlyTable, ReadableDatabase as _, TableDefinition,
@@ -77,12 +78,6 @@ impl DiskIndex {
 
 fn failed(error: impl Into<redb::Error>) -> IndexError {
     IndexError::new(error.into().to_string())
-}
-
-/// What is damaged may be reported by a panic; that comes back as an error too.
-fn guarded<T>(ask: impl FnOnce() -> Result<T, IndexError>) -> Result<T, IndexError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask))
-        .unwrap_or_else(|_| Err(IndexError::new("it panicked")))
 }
 
 /// A key without its table's byte, and its value.

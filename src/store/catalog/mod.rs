@@ -10,6 +10,7 @@ mod disk_index;
 mod divergences;
 mod edits;
 mod first_declared;
+mod guarded;
 mod index;
 mod rechecks;
 mod timeline;

@@ -1,0 +1,199 @@
+//! A new state held against the policy, and the ledger told of what is not let through silently.
+
+use super::file_list::FileList;
+use super::refresh::RefreshError;
+use super::repository::{Repository, apart, blocking};
+use super::review::{self, Before, Review, ReviewedEdit};
+use super::served::Served;
+use super::state::{State, Verdict};
+use crate::clock::Clock;
+use crate::config::{Mode, Policy, Rule};
+use crate::digest::Sha256;
+use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
+use crate::store::{AppendError, Appended, Store};
+use std::sync::Arc;
+
+/// What the policy says of a state, and what of that nobody was told yet.
+pub(super) struct Judged {
+    pub verdict: Verdict,
+    pub untold: Untold,
+}
+
+/// Divergences for the ledger, and the lists of files that they name.
+#[derive(Default)]
+pub(super) struct Untold {
+    divergences: Vec<Divergence>,
+    lists: Vec<Vec<u8>>,
+}
+
+impl Default for Judged {
+    /// All is well.
+    fn default() -> Self {
+        Self { verdict: Verdict::AllBut(Vec::new()), untold: Untold::default() }
+    }
+}
+
+impl Repository {
+    /// Holds a state against the policy.
+    pub(super) async fn judge(
+        &self,
+        state: &Arc<State>,
+        served: &Served,
+        before: &Arc<Before>,
+        store: &Store,
+        clock: &Clock,
+        policy: &Arc<Policy>,
+    ) -> Result<Judged, RefreshError> {
+        let reviewing = {
+            let (state, before, store) = (Arc::clone(state), Arc::clone(before), store.clone());
+            let (policy, name) = (Arc::clone(policy), self.name().to_owned());
+            apart(move || -> Result<Review, RefreshError> {
+                let (tree, files, blobs) = (&state.tree, &state.files, store.blobs());
+                Ok(review::review(&before, tree, files, blobs, &policy, &name)?)
+            })
+        };
+        let review = reviewing.await??;
+        let mut judged = Judged::default();
+        if let Some((what, detail)) = self.suspicion(state, served, &review, store, policy)? {
+            let before = served.snapshot.admitted;
+            let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
+            if !judged.is_accepted(divergence, [&state.files], store)? {
+                return Ok(Judged { verdict: Verdict::Nothing, ..judged });
+            }
+        }
+        let mut held = Vec::new();
+        for edit in review.edits {
+            let before = Some(&edit.before).filter(|list| !list.0.is_empty());
+            let name = before.map(|list| Sha256::of(&list.to_bytes()));
+            let mut divergence =
+                self.divergence(DivergenceKind::Edited, name, &edit.after, told(&edit), clock);
+            divergence.packages = vec![edit.edit.package.to_string()];
+            divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
+            divergence.held = edit.rule == Rule::Hold;
+            let lists = [&edit.before, &edit.after];
+            if !judged.is_accepted(divergence, lists, store)? && edit.rule == Rule::Hold {
+                held.push(edit);
+            }
+        }
+        judged.verdict = match self.settings.mode {
+            // What is signed as a whole is served as a whole.
+            Mode::Verbatim if !held.is_empty() => Verdict::Nothing,
+            Mode::Verbatim | Mode::Managed => Verdict::AllBut(held),
+        };
+        Ok(judged)
+    }
+
+    /// Why a state as a whole looks wrong, if it does.
+    fn suspicion(
+        &self,
+        state: &State,
+        served: &Served,
+        review: &Review,
+        store: &Store,
+        policy: &Policy,
+    ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
+        let Review { removed, versions, .. } = *review;
+        if policy.is_gutted(removed, versions) {
+            let detail = format!("{removed} of {versions} versions are gone at once");
+            return Ok(Some((DivergenceKind::Gutted, detail)));
+        }
+        let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
+        let (name, revision) = (self.name(), state.revision.as_str());
+        let first = store.lookup(|catalog| catalog.snapshot_at(name, revision))?;
+        // What is served came of this very commit; only what is held of it may have changed.
+        let is_other = served.snapshot.revision.as_deref() != Some(revision);
+        let is_back = |first: &u64| is_git && is_other && review.differs && *first < served.entry;
+        Ok(first.filter(is_back).map(|first| {
+            let detail = format!("commit {revision} was there before, in ledger entry {first}");
+            (DivergenceKind::RolledBack, detail)
+        }))
+    }
+
+    fn divergence(
+        &self,
+        what: DivergenceKind,
+        before: Option<Sha256>,
+        after: &FileList,
+        detail: String,
+        clock: &Clock,
+    ) -> Divergence {
+        let after = after.to_bytes();
+        let upstream = self.settings.upstream.get_ref().to_string();
+        let observed = Observed { sha256: Sha256::of(&after), size: after.len() as u64 };
+        Divergence {
+            at: clock.now(),
+            repository: self.name().to_owned(),
+            packages: Vec::new(),
+            url: upstream.clone(),
+            src: None,
+            from: upstream,
+            what,
+            expected: before.iter().map(|name| format!("sha256={name}")).collect(),
+            edits: Vec::new(),
+            held: true,
+            observed: Some(observed),
+            evidence: Some(observed.sha256),
+            detail: super::fill::short(detail),
+        }
+    }
+
+    /// Records what nobody was told yet, once the lists that it names are kept.
+    pub(super) async fn tell(&self, untold: Untold, store: &Store) -> Result<(), RefreshError> {
+        let Untold { divergences, lists } = untold;
+        let keeping = {
+            let store = store.clone();
+            move || {
+                let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
+                store.blobs().put_all(named)
+            }
+        };
+        blocking(keeping).await??;
+        let record = async |divergence: Divergence| -> Result<(), AppendError> {
+            let (what, packages) = (divergence.what, divergence.packages.join(" "));
+            let edits = divergence.edits.join(" ");
+            if let Appended::New(entry) = store.append(Entry::Divergence(divergence)).await? {
+                let repository = self.name();
+                tracing::warn!(repository, %what, packages, edits, entry, "upstream diverged");
+            }
+            Ok(())
+        };
+        // Together, so that they share the ledger's appends.
+        let recorded = futures_util::future::join_all(divergences.into_iter().map(record)).await;
+        recorded.into_iter().collect::<Result<(), _>>()?;
+        Ok(())
+    }
+}
+
+impl Judged {
+    /// Whether someone has accepted a divergence; what is not in the ledger yet has to be told, with
+    /// the lists of files that it names.
+    fn is_accepted<'a>(
+        &mut self,
+        divergence: Divergence,
+        lists: impl IntoIterator<Item = &'a FileList>,
+        store: &Store,
+    ) -> Result<bool, RefreshError> {
+        self.untold.lists.extend(lists.into_iter().map(FileList::to_bytes));
+        if let Some(index) = store.lookup(|catalog| catalog.recorded(&divergence))? {
+            let decided = store.lookup(|catalog| catalog.decided(index))?;
+            return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
+        }
+        self.untold.divergences.push(divergence);
+        Ok(false)
+    }
+}
+
+/// An edit in words: what each change said before and says now.
+fn told(edit: &ReviewedEdit) -> String {
+    let mut text = String::new();
+    for change in &edit.edit.changes {
+        text.push_str(&format!("{}\n", change.kind));
+        let sides = [('-', &change.before), ('+', &change.after)];
+        for (sign, side) in sides {
+            for line in side.iter().flat_map(|side| side.lines()) {
+                text.push_str(&format!("{sign} {line}\n"));
+            }
+        }
+    }
+    text
+}
