@@ -157,7 +157,7 @@ impl Store {
             Ok(catalog)
         })?;
         let empty = log.size() == 0;
-        let (writer, _) = Writer::start(log, medium, signer.clone(), Arc::clone(&catalog))
+        let writer = Writer::start(log, medium, signer.clone(), Arc::clone(&catalog))
             .map_err(|error| io(layout.root(), error))?;
         if empty {
             let key = KeyEntry {

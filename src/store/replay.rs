@@ -101,12 +101,15 @@ fn take_in(catalog: &Catalog, log: &LogReader) -> Result<(), ReplayError> {
             batch.clear();
         }
     }
-    if known == 0 {
-        // A new index is filled by now.
+    // A new index is filled by now; and what a crash took back is not taken in by every start.
+    if known == 0 || size - known >= MANY {
         catalog.settle()?;
     }
     Ok(())
 }
+
+/// So many entries take longer to take in than to make durable.
+const MANY: u64 = 64;
 
 /// The more at once, the less often a page of the index is written again.
 const BATCH: usize = 65_536;

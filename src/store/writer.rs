@@ -53,11 +53,13 @@ impl From<ReplayError> for AppendError {
     }
 }
 
-/// Sends entries to the writer's thread; the thread ends when the last sender is gone.
-#[derive(Clone)]
+/// Sends entries to the writer's thread; the thread ends, and lets go of the catalog, before this is
+/// gone.
 pub(super) struct Writer {
-    requests: mpsc::Sender<Request>,
+    /// `None` once nothing is taken any more.
+    requests: Option<mpsc::Sender<Request>>,
     growth: watch::Receiver<u64>,
+    thread: Option<JoinHandle<()>>,
 }
 
 struct Request {
@@ -72,18 +74,20 @@ impl Writer {
         medium: Arc<dyn LedgerMedium>,
         signer: Signer,
         catalog: Arc<Catalog>,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    ) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::channel();
         let (grown, growth) = watch::channel(log.size());
-        let mut state = State { log: Some(log), medium, signer, catalog, grown };
+        let log = Some(log);
+        let mut state = State { log, medium, signer, catalog, grown, has_appended: false };
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             while let Ok(first) = inbox.recv() {
                 let mut batch = vec![first];
                 batch.extend(inbox.try_iter().take(MAX_BATCH - 1));
                 state.serve(batch);
             }
+            state.end();
         })?;
-        Ok((Self { requests, growth }, thread))
+        Ok(Self { requests: Some(requests), growth, thread: Some(thread) })
     }
 
     /// Tells how many entries the ledger has, whenever it has more.
@@ -94,8 +98,19 @@ impl Writer {
     /// Appends an entry; resolves once it is durable.
     pub(super) async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { entry, reply }).map_err(|_| AppendError::Closed)?;
+        let sent = self.requests.as_ref().map(|requests| requests.send(Request { entry, reply }));
+        sent.and_then(Result::ok).ok_or(AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of it was told when it came.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -107,6 +122,8 @@ struct State {
     signer: Signer,
     catalog: Arc<Catalog>,
     grown: watch::Sender<u64>,
+    /// Whether the catalog has taken in something since it was opened.
+    has_appended: bool,
 }
 
 impl State {
@@ -126,6 +143,7 @@ impl State {
         }
         match log.append(&leaves) {
             Ok(first) => {
+                self.has_appended = true;
                 let known = match self.catalog.apply(first, &entries) {
                     Ok(()) => Ok(()),
                     Err(_) => replay::catch_up(&self.catalog, log.reader()),
@@ -145,6 +163,15 @@ impl State {
                 tracing::error!(%error, entries = entries.len(), "the ledger can't be appended to");
                 answer(waiting, Err(AppendError::Log(Arc::new(error))));
             }
+        }
+    }
+
+    /// Spares the next start what the catalog knows already.
+    fn end(self) {
+        if self.has_appended
+            && let Err(error) = self.catalog.settle()
+        {
+            tracing::warn!(%error, "the next start reads some of the ledger again");
         }
     }
 

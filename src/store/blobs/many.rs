@@ -5,11 +5,13 @@ use super::super::room::Taken;
 use super::{Blobs, CHECK_ROOM_EVERY};
 use crate::digest::Sha256;
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use tempfile::TempPath;
 
 impl Blobs {
@@ -38,7 +40,7 @@ impl Blobs {
             });
             let some: Vec<_> = some.take(AT_ONCE).collect();
             let some = some.into_par_iter().map(|(name, bytes)| (name, self.stage(bytes)));
-            let some: Vec<_> = some.collect();
+            let some: Vec<_> = on_the_disk(|| some.collect());
             // Whichever of them failed, all others have taken room by now.
             for (_, more) in some.iter().filter_map(|(_, staged)| staged.as_ref().ok()) {
                 taken.add(*more);
@@ -76,25 +78,40 @@ impl Blobs {
             // Together, so that the file system can write what they have in common once.
             let sync =
                 |(_, path): &(Sha256, TempPath)| durable::sync_file(&File::open(path)?, path);
-            staged.par_iter().try_for_each(sync)?;
+            on_the_disk(|| staged.par_iter().try_for_each(sync))?;
         }
         let mut directories = BTreeSet::new();
         let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
         for (name, temporary) in staged {
             let path = self.layout.blob(&name);
-            directories.extend(path.parent().map(Path::to_owned));
+            directories.extend(path.parent().map(ToOwned::to_owned));
             durable::name(temporary, &path)?;
         }
         if written > FEW {
             file_system.sync()?;
         } else {
-            directories.par_iter().try_for_each(|directory| durable::sync_directory(directory))?;
+            let sync = |directory: &PathBuf| durable::sync_directory(directory);
+            on_the_disk(|| directories.par_iter().try_for_each(sync))?;
         }
         renaming.durable();
         Ok(())
     }
 }
 
+/// Does work that waits for the disk by threads that do nothing else: those of others have to
+/// compute meanwhile.
+fn on_the_disk<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static THREADS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+        let threads = ThreadPoolBuilder::new().num_threads(DISK_THREADS);
+        threads.thread_name(|_| "disk".to_owned()).build().ok()
+    });
+    match &*THREADS {
+        Some(threads) => threads.install(work),
+        None => work(),
+    }
+}
+
+const DISK_THREADS: usize = 4;
 /// Most blobs that are staged together.
 const AT_ONCE: usize = 1_024;
 /// Up to so many files are made durable one by one; for more, syncing the whole file system, with

@@ -181,3 +181,18 @@ async fn g8_what_was_acknowledged_is_found_while_the_catalog_is_rebuilt_over_and
     rebuilding.join().unwrap();
     assert_eq!(store.lookup(Catalog::pins).unwrap(), 60);
 }
+
+#[tokio::test]
+async fn a_start_reads_nothing_again_that_was_taken_in_before_the_store_was_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    for number in 0..MANY {
+        let url = format!("{URL}/{number}");
+        store.append(pin(&url, url.as_bytes())).await.unwrap();
+    }
+    let (layout, size) = (store.layout().clone(), store.log().size().unwrap());
+    let ledger = store.log().verifier().name().to_owned();
+    // Without anyone who could have it settled later.
+    drop(store);
+    assert_eq!(Catalog::open(&layout, &ledger, size).ledger_size().unwrap(), size);
+}
