@@ -7,7 +7,7 @@ use super::repository::{Repository, apart, blocking, caches, declare, held, stre
 use super::review::Before;
 use super::served::Served;
 use super::serving::Place;
-use super::state::{New, Prepared, Preparing, State, prepare};
+use super::state::{NewSnapshot, Prepared, Preparing, State, prepare};
 use super::stronger;
 use crate::clock::Clock;
 use crate::config::{ChecksumPolicy, Mode, Policy};
@@ -226,14 +226,14 @@ impl Repository {
 
     async fn admit(
         &self,
-        new: New,
+        new: NewSnapshot,
         admission: &Admission,
         state: Arc<State>,
         tree: Option<Tree>,
         store: &Store,
         clock: &Clock,
     ) -> Result<Refreshed, RefreshError> {
-        let New { mut snapshot, indexes } = new;
+        let NewSnapshot { mut snapshot, indexes } = new;
         self.say_whence(&mut snapshot);
         // Whoever asks for a time that is over waits for a snapshot of that time.
         let admitting = self.admitting.write().await;

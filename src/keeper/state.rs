@@ -66,11 +66,11 @@ pub(super) struct Prepared {
     /// What is served of the state, if that is another tree than upstream's.
     pub tree: Option<Tree>,
     /// Where it is another one than what is served.
-    pub new: Option<New>,
+    pub new: Option<NewSnapshot>,
 }
 
 /// A snapshot whose blobs are kept, ready for the ledger.
-pub(super) struct New {
+pub(super) struct NewSnapshot {
     /// Without time and place.
     pub snapshot: Snapshot,
     pub indexes: Indexes,
@@ -145,7 +145,7 @@ fn make(
     index: Option<Bytes>,
     revision: Option<String>,
     preparing: &Preparing<'_>,
-) -> Result<(Admission, Option<New>), RefreshError> {
+) -> Result<(Admission, Option<NewSnapshot>), RefreshError> {
     let Preparing { store, policy, rewrite, browse, previous, .. } = *preparing;
     let blobs = store.blobs();
     let files = list(tree, state);
@@ -229,7 +229,7 @@ fn make(
         import: None,
         past: None,
     };
-    Ok((admission, Some(New { snapshot, indexes })))
+    Ok((admission, Some(NewSnapshot { snapshot, indexes })))
 }
 
 /// What a thread came to; a panic goes on in whoever waited for it.

@@ -6,7 +6,7 @@
 use super::states::{missing, read_snapshot};
 use crate::keeper::refresh::RefreshError;
 use crate::keeper::repository::blocking;
-use crate::keeper::state::{New, Preparing, State, Verdict, prepare};
+use crate::keeper::state::{NewSnapshot, Preparing, State, Verdict, prepare};
 use crate::keeper::{Keeper, Missing, Repository};
 use crate::ledger::entry::{Entry, Past};
 use crate::store::Appended;
@@ -97,7 +97,8 @@ impl Keeper {
         let prepared = prepared.await.and_then(|prepared| prepared);
         let prepared = prepared.map_err(|error| missing(&error))?;
         // Compared with nothing that is served, it is new.
-        let Some(New { mut snapshot, .. }) = prepared.and_then(|prepared| prepared.new) else {
+        let Some(NewSnapshot { mut snapshot, .. }) = prepared.and_then(|prepared| prepared.new)
+        else {
             return Err(Missing::Unavailable(format!("upstream gave nothing of {revision}")));
         };
         repository.say_whence(&mut snapshot);
