@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         let refresh = refresh.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut refresh = refresh.expect("the binary can be run");
         // From the moment that upstream is asked.
+        let begun = Instant::now();
         while world.count(&upstream) == 0 {
+            assert!(begun.elapsed() < LONG, "upstream is not asked");
             std::thread::sleep(Duration::from_millis(1));
         }
         let begun = Instant::now();

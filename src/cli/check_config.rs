@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use url::Url;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let (config, layout) = (&context.config, context.layout()?);
@@ -75,8 +76,10 @@ fn warnings(config: &Config, certificate_expires: Option<Timestamp>) -> Vec<Stri
         }
     }
     for repository in &config.repository {
-        let upstream = repository.upstream.get_ref().expose();
-        let directory = upstream.to_file_path().ok().filter(|_| upstream.scheme() == "file");
+        let upstream = repository.upstream.get_ref().expose().as_str();
+        let local = Url::parse(upstream.strip_prefix("git+").unwrap_or(upstream)).ok();
+        let local = local.filter(|url| url.scheme() == "file");
+        let directory = local.and_then(|url| url.to_file_path().ok());
         if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
             let (name, directory) = (&repository.name, directory.display());
             warnings.push(format!("{directory}, upstream of {name}, is no directory"));

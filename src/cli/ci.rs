@@ -336,7 +336,8 @@ mod tests {
     fn nothing_is_left_to_fill_in() {
         let ca = Some(Path::new("/var/lib/it's/ca.pem"));
         for (ca, needs_token) in [(None, false), (ca, false), (None, true), (ca, true)] {
-            let mirror = Mirror { url: "https://opam.corp", repository: "corp", ca, needs_token };
+            let (url, repository, is_verbatim) = ("https://opam.corp", "corp", false);
+            let mirror = Mirror { url, repository, ca, needs_token, is_verbatim };
             for ci in Ci::value_variants() {
                 let recipes = ci.recipes(&mirror);
                 assert!(!recipes.is_empty());
@@ -350,8 +351,13 @@ mod tests {
 
     #[test]
     fn a_known_certificate_needs_no_trust() {
-        let mirror =
-            Mirror { url: "https://opam.corp", repository: "corp", ca: None, needs_token: false };
+        let mirror = Mirror {
+            url: "https://opam.corp",
+            repository: "corp",
+            ca: None,
+            needs_token: false,
+            is_verbatim: false,
+        };
         for ci in Ci::value_variants() {
             for recipe in ci.recipes(&mirror) {
                 let text = recipe.lines.join("\n");

@@ -4,7 +4,7 @@ use super::ci::Ci;
 use super::commands::{Mirror, Recipe};
 use super::output::say;
 use super::{Context, Failure, output, status};
-use crate::config::Reading;
+use crate::config::{Mode, Reading};
 use crate::digest::Sha256;
 use crate::server::{self, tls};
 use crate::store::layout::Layout;
@@ -41,8 +41,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         },
     };
     check(&url)?;
-    let ca = match (&server.tls, server.listen.is_empty()) {
-        (None, false) => Some(absolute(&tls::ca_path(&layout.tls()))),
+    let ca = match (&server.tls, url.starts_with("https:")) {
+        (None, true) if !server.listen.is_empty() => Some(absolute(&tls::ca_path(&layout.tls()))),
         _ => None,
     };
     let read = ca.as_deref().map(fingerprint);
@@ -139,7 +139,9 @@ fn mirror<'a>(context: &'a Context, url: &'a str, ca: Option<&'a Path>) -> Mirro
     let config = &context.config;
     let first = config.repository.first();
     let repository = first.map_or("default", |repository| repository.name.as_str());
-    Mirror { url, repository, ca, needs_token: config.access.read == Reading::Tokens }
+    let needs_token = config.access.read == Reading::Tokens;
+    let is_verbatim = config.repository.iter().any(|it| it.mode == Mode::Verbatim);
+    Mirror { url, repository, ca, needs_token, is_verbatim }
 }
 
 /// The SHA-256 of the certificate itself, as browsers and openssl show it.

@@ -29,6 +29,8 @@ pub(super) struct Mirror<'a> {
     pub ca: Option<&'a Path>,
     /// Whether reading takes a token.
     pub needs_token: bool,
+    /// Whether it passes on a repository that names another cache, or none.
+    pub is_verbatim: bool,
 }
 
 impl Mirror<'_> {
@@ -55,7 +57,30 @@ impl Mirror<'_> {
             "An opam that is set up already, 2.0 or later",
             [format!("opam repository set-url default {url}"), "opam update".to_owned()],
         ));
+        if self.is_verbatim {
+            recipes.extend(self.archives(
+                "Then archives from here too, as a repository in verbatim mode does not say that; \
+                 opam 2.2 and later",
+            ));
+        }
         recipes
+    }
+
+    /// How opam takes archives from here whatever its repositories say.
+    fn archives(&self, title: &'static str) -> [Recipe; 2] {
+        let url = self.url;
+        [
+            recipe(
+                "archives-2.2",
+                title,
+                [format!("opam option --global 'archive-mirrors=[\"{url}/cache\"]'")],
+            ),
+            recipe(
+                "archives-2.0",
+                "The same, opam 2.0 and 2.1: a line for the file config in the opam root",
+                [format!("archive-mirrors: [\"{url}/cache\"]")],
+            ),
+        ]
     }
 
     /// Everything there is to paste, but for CI.
@@ -66,16 +91,11 @@ impl Mirror<'_> {
             recipes.extend(trust(&ca));
         }
         let url = self.url;
-        recipes.push(recipe(
-            "archives-2.2",
-            "Only archives, for a repository that comes from git; opam 2.2 and later",
-            [format!("opam option --global 'archive-mirrors=[\"{url}/cache\"]'")],
-        ));
-        recipes.push(recipe(
-            "archives-2.0",
-            "The same, opam 2.0 and 2.1: a line for the file config in the opam root",
-            [format!("archive-mirrors: [\"{url}/cache\"]")],
-        ));
+        if !self.is_verbatim {
+            recipes.extend(self.archives(
+                "Only archives, for a repository that comes from git; opam 2.2 and later",
+            ));
+        }
         recipes.push(recipe(
             "at",
             "A build with the packages of a day that is over, in UTC",
@@ -182,6 +202,7 @@ mod tests {
             repository: "default",
             ca: None,
             needs_token: false,
+            is_verbatim: false,
         };
         let recipes = mirror.all();
         let lines = recipes.iter().flat_map(|recipe| &recipe.lines);

@@ -101,7 +101,10 @@ fn list(context: &Context, all: bool) -> Result<ExitCode, Failure> {
         say!("{}", if all { "no divergence was ever seen" } else { "no divergence is open" });
     }
     for Recorded { id, state, divergence, outdated, .. } in &recorded {
-        let mut about = divergence.packages.join(" ");
+        let mut about = match divergence.packages.is_empty() {
+            true => divergence.repository.clone(),
+            false => divergence.packages.join(" "),
+        };
         if !divergence.edits.is_empty() {
             about = format!("{about}: {}", divergence.edits.join(", "));
         }

@@ -71,7 +71,8 @@ pub(super) fn run(
 fn print(imported: &Imported) {
     let Imported { entry, size, pinned, known, left_out, snapshots, divergences } = imported;
     for (name, versions) in snapshots {
-        say!("{name}: {} are served", output::count(*versions, "version", "versions"));
+        let are = if *versions == 1 { "is" } else { "are" };
+        say!("{name}: {} {are} served", output::count(*versions, "version", "versions"));
     }
     let urls = output::count(*pinned, "URL", "URLs");
     say!("{urls} pinned, {known} pinned before; ledger entry {entry}");

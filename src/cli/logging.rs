@@ -7,8 +7,11 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Starts logging what `filter` lets through.
 pub(super) fn start(filter: &str) -> Result<(), Failure> {
-    let is_target = |part: &str| !part.contains('=') && part.parse::<LevelFilter>().is_err();
-    if filter.split(',').any(is_target) {
+    let is_misspelt = |part: &str| {
+        let is_ours = part.starts_with("opam_keep") || part == "access";
+        !(is_ours || part.contains('=') || part.parse::<LevelFilter>().is_ok())
+    };
+    if filter.split(',').map(str::trim).any(is_misspelt) {
         return Err(Failure::Usage(format!(
             "--log {filter}: write error, warn, info, debug or trace, also as TARGET=LEVEL"
         )));

@@ -2,7 +2,7 @@
 
 use super::output::say;
 use super::verify::{check, tell_server};
-use super::{Context, Failure, output};
+use super::{Context, Failure, output, status};
 use crate::digest::Sha256;
 use crate::keeper::repair::{Lost, Place, Repaired, Repairs};
 use crate::keeper::verify::{self, Report};
@@ -31,7 +31,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let layout = context.layout()?;
     let log = verify::reader(&layout).map_err(Failure::Usage)?;
     let places = arguments.from.clone();
-    let repairs = Repairs::new(layout.clone(), &context.config, places).map_err(Failure::usage)?;
+    let mut config = context.config.clone();
+    // Whoever keeps a server from going out means its store.
+    config.upstream.offline |= status::of_running(&layout).is_some_and(|status| status.offline);
+    let repairs = Repairs::new(layout.clone(), &config, places).map_err(Failure::usage)?;
     let repairs = Arc::new(repairs);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     let (mut repaired, mut tried) = (BTreeSet::new(), BTreeSet::new());

@@ -7,7 +7,9 @@ pub(super) fn of(message: &str) -> String {
 }
 
 /// What the parser calls things, and what mirror.toml's readers call them.
-const IN_WORDS: [(&str, &str); 14] = [
+const IN_WORDS: [(&str, &str); 16] = [
+    ("invalid integer, expected nothing", "write it in quotes"),
+    ("invalid float, expected nothing", "write it in quotes"),
     (
         "invalid type: map, expected a sequence",
         "wrong brackets: [[repository]], [[policy.override]] and [[alert.…]] have two, all other \

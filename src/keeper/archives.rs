@@ -7,6 +7,7 @@ use super::repository::Repository;
 use super::sources::Asked;
 use crate::opam::Checksum;
 use crate::store::catalog::{DeclaredArchive, IndexError, Kept};
+use crate::upstream::Awaited;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -172,7 +173,8 @@ impl Keeper {
                 return Answer::Missing(Missing::Store("the catalog failed".to_owned()));
             }
         };
-        match self.fills.join(self, repository.name(), archives, Asked::Sources) {
+        let (asked, awaited) = (Asked::Sources, Awaited::by_client());
+        match self.fills.join(self, repository.name(), archives, asked, awaited) {
             Ok(fill) => {
                 match fill.is_joined {
                     true => self.tally.joined.inc(),

@@ -44,14 +44,15 @@ impl Running {
 }
 
 impl Fills {
-    /// Joins the fetch of an archive or begins it; a client that waits for it says so by asking how
-    /// long, see [`Running::patience`].
+    /// Joins the fetch of an archive or begins it, for whoever waits by now; a client that joins one
+    /// says so by asking how long, see [`Running::patience`].
     pub(super) fn join(
         &self,
         keeper: &Arc<Keeper>,
         repository: &str,
         archives: Vec<DeclaredArchive>,
         asked: Asked,
+        awaited: Awaited,
     ) -> Result<Running, Missing> {
         let id = id_of(repository, &archives, &asked);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +62,7 @@ impl Fills {
         // A fetch that ended since the caller looked has left its pin or its failure here.
         if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
             let (_, progress) = watch::channel(Progress::Kept(kept, None));
-            return Ok(Running { progress, awaited: Awaited::by_none(), is_joined: true });
+            return Ok(Running { progress, awaited, is_joined: true });
         }
         if keeper.is_offline {
             return Err(Missing::Offline);
@@ -73,7 +74,6 @@ impl Fills {
             return Err(Missing::Busy);
         }
         let (progress, receiver) = watch::channel(Progress::Asking);
-        let awaited = Awaited::by_none();
         let fill = Running { progress: receiver, awaited: awaited.clone(), is_joined: false };
         running.insert(id, fill.clone());
         // Its place takes the lock again when it ends, and a task may end at once.

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
+use crate::opam::Package;
 use crate::store::{AppendError, Appended, Store};
 use std::sync::Arc;
 
@@ -92,9 +93,9 @@ impl Repository {
         store: &Store,
         policy: &Policy,
     ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
-        let Review { removed, versions, .. } = *review;
-        if policy.is_gutted(removed, versions) {
-            let detail = format!("{removed} of {versions} versions are gone at once");
+        let Review { ref removed, versions, .. } = *review;
+        if policy.is_gutted(removed.len() as u64, versions) {
+            let detail = gutted(removed, versions);
             return Ok(Some((DivergenceKind::Gutted, detail)));
         }
         let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
@@ -183,6 +184,18 @@ impl Judged {
     }
 }
 
+/// What is gone in words, by name as far as that is readable.
+fn gutted(removed: &[Package], versions: u64) -> String {
+    let mut text = format!("{} of {versions} versions are gone at once", removed.len());
+    for package in removed.iter().take(MAX_NAMED) {
+        text.push_str(&format!("\n- {package}"));
+    }
+    if let Some(more) = removed.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+        text.push_str(&format!("\nand {more} more"));
+    }
+    text
+}
+
 /// An edit in words: what each change said before and says now.
 fn told(edit: &ReviewedEdit) -> String {
     let mut text = String::new();
@@ -197,3 +210,6 @@ fn told(edit: &ReviewedEdit) -> String {
     }
     text
 }
+
+/// Most versions that are named of those that are gone.
+const MAX_NAMED: usize = 100;

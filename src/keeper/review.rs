@@ -23,8 +23,8 @@ pub(super) struct Review {
     pub edits: Vec<ReviewedEdit>,
     /// How many versions are served.
     pub versions: u64,
-    /// How many of them upstream has no more.
-    pub removed: u64,
+    /// Those of them that upstream has no more.
+    pub removed: Vec<Package>,
     /// Whether any version differs at all.
     pub differs: bool,
 }
@@ -85,7 +85,8 @@ pub(super) fn review(
     let differing = Differing::between(&before.served, files);
     let departed = versions(&before.departed);
     let packages: Vec<&Package> = differing.packages().collect();
-    let removed = packages.iter().filter(|package| !differing.is.contains_key(package)).count();
+    let removed = packages.iter().filter(|package| !differing.is.contains_key(package));
+    let removed = removed.map(|package| Package::clone(package)).collect();
     let review = |package: &&Package| -> Result<Option<ReviewedEdit>, AdmitError> {
         let (was, is) = (differing.was.get(package), differing.is.get(package));
         let last = was.or_else(|| departed.get(package));
@@ -111,7 +112,7 @@ pub(super) fn review(
     Ok(Review {
         edits: edits.collect::<Result<_, _>>()?,
         versions: count(&before.served) as u64,
-        removed: removed as u64,
+        removed,
         differs: !packages.is_empty(),
     })
 }

@@ -184,12 +184,12 @@ fn make(
     if !is_new {
         return Ok((admission, None));
     }
-    let keep_lists = || -> std::io::Result<Option<Sha256>> {
-        let departed = previous.map(|(_, before)| {
-            review::departed(&before.departed, &before.served, &admission.admitted).to_bytes()
-        });
-        let departed = departed.filter(|list| !list.is_empty());
-        let departed_name = departed.as_ref().map(|list| Sha256::of(list));
+    let departed = previous.map(|(_, before)| {
+        review::departed(&before.departed, &before.served, &admission.admitted).to_bytes()
+    });
+    let departed = departed.filter(|list| !list.is_empty());
+    let departed_name = departed.as_ref().map(|list| Sha256::of(list));
+    let keep_lists = || -> std::io::Result<()> {
         let lists = [
             (Sha256::of(&admission.repo), &admission.repo[..]),
             (files_name, &files[..]),
@@ -203,16 +203,17 @@ fn make(
             .chain(strengthened_name.iter().zip(&strengthened).map(|(name, it)| (*name, &it[..])))
             .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
         blobs.put_all(kept)?;
-        Ok(departed_name)
+        Ok(())
     };
-    let (departed_name, indexes) = std::thread::scope(|scope| -> Result<_, RefreshError> {
+    let indexes = std::thread::scope(|scope| -> Result<_, RefreshError> {
         let keeping = scope.spawn(keep_lists);
         let served = previous.map(|(served, _)| served);
         let indexes = match &index {
             Some(index) => Ok(Indexes { index: index.clone().into(), for_old_clients: None }),
             None => admission.indexes(tree, &stronger, rewrite, served),
         };
-        Ok((ended(keeping.join())?, indexes?))
+        ended(keeping.join())?;
+        Ok(indexes?)
     })?;
     let snapshot = Snapshot {
         at: jiff::Timestamp::UNIX_EPOCH,

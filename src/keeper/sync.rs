@@ -5,7 +5,7 @@ use super::selector::{SelectError, Selected, SelectedArchive, Selector};
 use super::sources::Asked;
 use super::sync_queue::Queue;
 use super::{Keeper, Missing, Progress};
-use crate::upstream::{FetchError, FetchErrorKind, Request};
+use crate::upstream::{Awaited, FetchError, FetchErrorKind, Request};
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{Stream, StreamExt as _};
 use http::StatusCode;
@@ -229,7 +229,8 @@ impl Fetching {
         let fetched = loop {
             // A person who asks wants it asked for again.
             keeper.fills.forget_failure(&keeper, &repository, &declared, &asked);
-            match keeper.fills.join(&keeper, &repository, declared.clone(), asked.clone()) {
+            let (declared, asked, awaited) = (declared.clone(), asked.clone(), Awaited::by_none());
+            match keeper.fills.join(&keeper, &repository, declared, asked, awaited) {
                 Err(Missing::Busy) => tokio::time::sleep(TICK).await,
                 Err(missing) => break Err(missing),
                 Ok(fill) => break to_its_end(fill.progress, &arrived).await,

@@ -188,6 +188,11 @@ impl Bound {
         }
         let _ = counting.await;
         keeper.finish(grace.saturating_sub(begun.elapsed()).max(Duration::from_millis(100))).await;
+        let store = keeper.store().clone();
+        let settling = tokio::task::spawn_blocking(move || store.settle());
+        if !matches!(tokio::time::timeout(SETTLE_PATIENCE, settling).await, Ok(Ok(Ok(())))) {
+            tracing::warn!("the next start reads some of the ledger again");
+        }
         stopped.cancel();
         let _ = std::fs::remove_file(socket);
         Ok(())
@@ -215,4 +220,6 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// What a server that broke off in the middle of a reload gives running downloads.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+/// How long the catalog may take to become durable in the end.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 const BACKLOG: u32 = 4_096;

@@ -208,6 +208,14 @@ impl Store {
         appended
     }
 
+    /// Spares the next start what the catalog knows already; blocks.
+    ///
+    /// # Errors
+    /// When the catalog fails; the next start then reads some of the ledger again.
+    pub fn settle(&self) -> Result<(), IndexError> {
+        self.inner.catalog.settle()
+    }
+
     /// Tells how many entries the ledger has, whenever it has more.
     pub fn growth(&self) -> watch::Receiver<u64> {
         self.inner.writer.growth()

@@ -9,9 +9,8 @@ use crate::digest::Sha256;
 use crate::ledger::entry::{Entry, Pin, Strength};
 use crate::ledger::note::Signer;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
@@ -53,13 +52,13 @@ impl From<ReplayError> for AppendError {
     }
 }
 
-/// Sends entries to the writer's thread; the thread ends, and lets go of the catalog, before this is
-/// gone.
+/// Sends entries to the writer's thread; that ends, and lets go of the catalog, before this is gone.
 pub(super) struct Writer {
     /// `None` once nothing is taken any more.
     requests: Option<mpsc::Sender<Request>>,
     growth: watch::Receiver<u64>,
-    thread: Option<JoinHandle<()>>,
+    /// Hangs up when the thread has ended.
+    thread: Mutex<mpsc::Receiver<()>>,
 }
 
 struct Request {
@@ -77,17 +76,18 @@ impl Writer {
     ) -> std::io::Result<Self> {
         let (requests, inbox) = mpsc::channel();
         let (grown, growth) = watch::channel(log.size());
-        let log = Some(log);
-        let mut state = State { log, medium, signer, catalog, grown, has_appended: false };
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+        let mut state = State { log: Some(log), medium, signer, catalog, grown };
+        let (running, thread) = mpsc::channel();
+        std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             while let Ok(first) = inbox.recv() {
                 let mut batch = vec![first];
                 batch.extend(inbox.try_iter().take(MAX_BATCH - 1));
                 state.serve(batch);
             }
-            state.end();
+            drop(state);
+            drop(running);
         })?;
-        Ok(Self { requests: Some(requests), growth, thread: Some(thread) })
+        Ok(Self { requests: Some(requests), growth, thread: Mutex::new(thread) })
     }
 
     /// Tells how many entries the ledger has, whenever it has more.
@@ -98,8 +98,8 @@ impl Writer {
     /// Appends an entry; resolves once it is durable.
     pub(super) async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.requests.as_ref().map(|requests| requests.send(Request { entry, reply }));
-        sent.and_then(Result::ok).ok_or(AppendError::Closed)?;
+        let requests = self.requests.as_ref().ok_or(AppendError::Closed)?;
+        requests.send(Request { entry, reply }).map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 }
@@ -107,10 +107,9 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.requests = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic of it was told when it came.
-            let _ = thread.join();
-        }
+        // What a disk does not take must not hold up the end for good.
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = thread.recv_timeout(END_PATIENCE);
     }
 }
 
@@ -122,8 +121,6 @@ struct State {
     signer: Signer,
     catalog: Arc<Catalog>,
     grown: watch::Sender<u64>,
-    /// Whether the catalog has taken in something since it was opened.
-    has_appended: bool,
 }
 
 impl State {
@@ -143,7 +140,6 @@ impl State {
         }
         match log.append(&leaves) {
             Ok(first) => {
-                self.has_appended = true;
                 let known = match self.catalog.apply(first, &entries) {
                     Ok(()) => Ok(()),
                     Err(_) => replay::catch_up(&self.catalog, log.reader()),
@@ -163,15 +159,6 @@ impl State {
                 tracing::error!(%error, entries = entries.len(), "the ledger can't be appended to");
                 answer(waiting, Err(AppendError::Log(Arc::new(error))));
             }
-        }
-    }
-
-    /// Spares the next start what the catalog knows already.
-    fn end(self) {
-        if self.has_appended
-            && let Err(error) = self.catalog.settle()
-        {
-            tracing::warn!(%error, "the next start reads some of the ledger again");
         }
     }
 
@@ -310,3 +297,5 @@ fn refuse(batch: Vec<Request>, error: ReplayError) {
 
 /// Most entries in one append.
 const MAX_BATCH: usize = 512;
+/// How long the thread may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(5);

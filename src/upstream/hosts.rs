@@ -41,11 +41,11 @@ pub(super) struct Turn {
     host: Arc<Host>,
     admission: Admission,
     told: bool,
-    _permits: [Option<Permits>; 2],
+    _permits: Vec<Permit>,
 }
 
-/// Room with a host, and room among all requests.
-type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+/// Room in one of the queues; always there, as none of them is ever closed.
+type Permit = Option<OwnedSemaphorePermit>;
 
 impl Hosts {
     /// Room for so many turns at one time; a client that waits longer than `longest_wait` for one is
@@ -62,7 +62,7 @@ impl Hosts {
     }
 
     /// Waits for a turn with `name`, which is host and port: however long it takes until a client
-    /// waits too.
+    /// waits too, and from then on `longest_wait`.
     ///
     /// # Errors
     /// The host is left alone for now, or no turn came.
@@ -71,18 +71,43 @@ impl Hosts {
         if let Some(retry_in) = locked(&host.circuit).refusal(Instant::now()) {
             return Err(host.left_alone(retry_in));
         }
-        let background = tokio::select! {
-            biased;
-            () = by.client() => None,
-            permits = permits(&host.background, &self.background) => permits,
+        let turn = async {
+            tokio::select! {
+                biased;
+                () = by.client() => {}
+                permits = self.background_turn(&host) => return permits,
+            }
+            // The host's own queue comes first, so that those who wait for a slow host take no turns
+            // from the others.
+            vec![permit(&host.turns).await, permit(&self.turns).await]
         };
-        let turn = permits(&host.turns, &self.turns);
-        let Ok(Some(turn)) = tokio::time::timeout(self.longest_wait, turn).await else {
-            return Err(FetchErrorKind::Busy { waited: self.longest_wait });
+        let too_long = async {
+            by.client().await;
+            tokio::time::sleep(self.longest_wait).await;
+        };
+        let permits = tokio::select! {
+            biased;
+            permits = turn => permits,
+            () = too_long => return Err(FetchErrorKind::Busy { waited: self.longest_wait }),
         };
         let admission = locked(&host.circuit).admit(Instant::now());
         let admission = admission.map_err(|retry_in| host.left_alone(retry_in))?;
-        Ok(Turn { host, admission, told: false, _permits: [background, Some(turn)] })
+        Ok(Turn { host, admission, told: false, _permits: permits })
+    }
+
+    /// A turn that leaves some to clients. Whoever waits for one holds nothing that others wait for.
+    async fn background_turn(&self, host: &Host) -> Vec<Permit> {
+        let of_background = permit(&host.background).await;
+        loop {
+            let of_host = permit(&host.turns).await;
+            if let Ok(of_all) = self.background.clone().try_acquire_owned() {
+                let all = permit(&self.turns).await;
+                return vec![of_background, of_host, Some(of_all), all];
+            }
+            drop(of_host);
+            // Until there is room; someone else may be there sooner.
+            drop(permit(&self.background).await);
+        }
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -154,14 +179,8 @@ impl Drop for Turn {
     }
 }
 
-/// Room in both; `None` never comes, as neither semaphore is ever closed.
-///
-/// The host's own queue comes first, so that those who wait for a slow host take no turns from the
-/// others.
-async fn permits(host: &Arc<Semaphore>, all: &Arc<Semaphore>) -> Option<Permits> {
-    let of_host = host.clone().acquire_owned().await;
-    let of_all = all.clone().acquire_owned().await;
-    of_host.ok().zip(of_all.ok())
+async fn permit(queue: &Arc<Semaphore>) -> Permit {
+    queue.clone().acquire_owned().await.ok()
 }
 
 /// What the mutexes here guard is whole after every statement, so a panic elsewhere is no
@@ -220,6 +239,21 @@ mod tests {
         assert!(matches!(hosts.client_turn("a:443").await, Err(FetchErrorKind::Busy { .. })));
         drop(first);
         assert!(background("a:443").await.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_host_that_clients_keep_busy_takes_no_turns_from_the_others() {
+        let hosts = hosts(4, 2);
+        let _clients = (hosts.client_turn("a:443").await, hosts.client_turn("a:443").await);
+        let nobody = Awaited::by_none();
+        let mut waiting = std::pin::pin!(async { hosts.turn("a:443", &nobody).await });
+        let short = Duration::from_millis(60);
+        assert!(
+            tokio::time::timeout(short, waiting.as_mut()).await.is_err(),
+            "and is not sent away"
+        );
+        let others = [hosts.turn("b:443", &nobody).await, hosts.turn("c:443", &nobody).await];
+        assert!(others.iter().all(Result::is_ok));
     }
 
     #[tokio::test]

@@ -243,6 +243,25 @@ fn what_is_printed_for_people_is_what_is_printed_for_programs() {
 }
 
 #[test]
+fn clients_of_a_verbatim_repository_are_told_of_the_cache_first() {
+    let keep = Keep::stopped(BINARY);
+    let shown = |mode: &str| {
+        let repository = "[[repository]]\nname = \"a\"\nupstream = \"https://a.example\"\n";
+        keep.configure(&format!("{repository}mode = \"{mode}\"\n"));
+        keep.run(&["client", "--url", "https://keep.example"]).ok()
+    };
+    let (verbatim, managed) = (shown("verbatim"), shown("managed"));
+    let place = |text: &str, part: &str| text.find(part).expect(part);
+    let option = "archive-mirrors=[\"https://keep.example/cache\"]";
+    assert!(place(&verbatim, option) < place(&verbatim, "Trust it for good"), "{verbatim}");
+    assert!(verbatim.contains("a repository in verbatim mode does not say that"), "{verbatim}");
+    assert!(place(&managed, option) > place(&managed, "Trust it for good"), "{managed}");
+    // A certificate is nothing to who speaks plain HTTP.
+    let plain = keep.run(&["client", "--url", "http://keep.example"]).ok();
+    assert!(!plain.contains("CURL_CA_BUNDLE") && !plain.contains("Trust"), "{plain}");
+}
+
+#[test]
 fn every_repository_can_be_pasted() {
     let keep = Keep::stopped(BINARY);
     let repository = |name| {

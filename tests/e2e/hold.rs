@@ -106,7 +106,13 @@ fn a_gutted_repository_is_held_as_a_whole_until_it_is_accepted() {
         keep.restart();
     }
     let id = only(&keep);
-    assert!(keep.run(&["divergences", "show", &id]).ok().contains("3 of 10 versions are gone"));
+    let shown = keep.run(&["divergences", "show", &id]).ok();
+    assert!(shown.contains("3 of 10 versions are gone"), "{shown}");
+    for gone in &packages[7..] {
+        assert!(shown.contains(&format!("- {}\n", gone.full_name())), "{shown}");
+    }
+    let listed = keep.run(&["divergences"]).ok();
+    assert!(listed.contains("held, gutted default\n"), "{listed}");
     keep.run(&["divergences", "accept", &id]).ok();
     assert_eq!(keep.index().packages().len(), 8);
 

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, within};
+use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, run, within};
 
 #[test]
 fn a_rotten_blob_is_never_served_and_is_repaired_from_where_it_came() {
@@ -37,6 +37,22 @@ fn a_rotten_blob_is_never_served_and_is_repaired_from_where_it_came() {
     assert!(again.contains("nothing to repair"), "{again}");
     assert_eq!(keep.ledger().of_kind("pin").count(), 1);
     drop(world);
+}
+
+#[test]
+fn g6_repair_asks_nobody_beside_a_server_that_asks_nobody() {
+    let (world, mut keep) = filled();
+    keep.stop();
+    let offline = Mirror::of(&world).set("upstream.offline", true);
+    keep.configure(&offline.text(&keep.store()));
+    keep.restart();
+    fs::remove_file(keep.blob(hello().archive_bytes())).expect("it can be removed");
+    world.forget_requests();
+    // By what it is told itself it might ask.
+    let mut repair = keep.command(&["repair"]);
+    let repair = run(repair.env("OPAM_KEEP_UPSTREAM__OFFLINE", "false"), Duration::from_secs(30));
+    assert!(repair.code == 1 && repair.stdout.contains("offline"), "{}", repair.said());
+    assert_eq!(world.requests(), []);
 }
 
 #[test]

@@ -39,8 +39,11 @@ impl Blobs {
                 Some(next)
             });
             let some: Vec<_> = some.take(AT_ONCE).collect();
-            let some = some.into_par_iter().map(|(name, bytes)| (name, self.stage(bytes)));
-            let some: Vec<_> = on_the_disk(|| some.collect());
+            let stage = |(name, bytes): (Sha256, &[u8])| (name, self.stage(bytes));
+            let some: Vec<_> = match some.len() {
+                1 => some.into_iter().map(stage).collect(),
+                _ => on_the_disk(|| some.into_par_iter().map(stage).collect()),
+            };
             // Whichever of them failed, all others have taken room by now.
             for (_, more) in some.iter().filter_map(|(_, staged)| staged.as_ref().ok()) {
                 taken.add(*more);
@@ -78,7 +81,10 @@ impl Blobs {
             // Together, so that the file system can write what they have in common once.
             let sync =
                 |(_, path): &(Sha256, TempPath)| durable::sync_file(&File::open(path)?, path);
-            on_the_disk(|| staged.par_iter().try_for_each(sync))?;
+            match staged.len() {
+                1 => staged.iter().try_for_each(sync),
+                _ => on_the_disk(|| staged.par_iter().try_for_each(sync)),
+            }?;
         }
         let mut directories = BTreeSet::new();
         let renaming = self.pending.begin(staged.iter().map(|(name, _)| *name).collect());
@@ -91,7 +97,10 @@ impl Blobs {
             file_system.sync()?;
         } else {
             let sync = |directory: &PathBuf| durable::sync_directory(directory);
-            on_the_disk(|| directories.par_iter().try_for_each(sync))?;
+            match directories.len() {
+                1 => directories.iter().try_for_each(sync),
+                _ => on_the_disk(|| directories.par_iter().try_for_each(sync)),
+            }?;
         }
         renaming.durable();
         Ok(())

@@ -1,7 +1,7 @@
 //! The index in a file, by redb.
 
 use super::checked_file::CheckedFile;
-use super::guarded::guarded;
+use super::guarded::{guarded, ours};
 use super::index::{Change, Index, IndexError, Item, Table, whole_key};
 use redb::{
     AccessGuard, Database, Durability, ReadOnlyTable, ReadableDatabase as _, TableDefinition,
@@ -116,7 +116,7 @@ impl Index for DiskIndex {
                 if !key.value().starts_with(&start) {
                     break;
                 }
-                each(&key.value()[1..], value.value());
+                ours(|| each(&key.value()[1..], value.value()));
             }
             Ok(())
         })

@@ -1,6 +1,7 @@
 //! What others see of the catalog while it is rebuilt.
 
 use super::super::catalog::Kept;
+use super::super::layout::Layout;
 use super::super::medium::{Directory, LedgerMedium, SwapError};
 use super::super::tests::{URL, open, pin};
 use super::*;
@@ -192,7 +193,33 @@ async fn a_start_reads_nothing_again_that_was_taken_in_before_the_store_was_clos
     }
     let (layout, size) = (store.layout().clone(), store.log().size().unwrap());
     let ledger = store.log().verifier().name().to_owned();
-    // Without anyone who could have it settled later.
     drop(store);
     assert_eq!(Catalog::open(&layout, &ledger, size).ledger_size().unwrap(), size);
+}
+
+#[tokio::test]
+async fn what_a_crash_took_back_is_read_again_by_one_start_and_not_by_every() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    let (layout, ledger) = (store.layout().clone(), store.log().verifier().name().to_owned());
+    let index = layout.catalog().join("index.redb");
+    drop(store);
+    let before = std::fs::read(&index).unwrap();
+    let store = open(&directory).await.unwrap();
+    for number in 0..MANY {
+        let url = format!("{URL}/{number}");
+        store.append(pin(&url, url.as_bytes())).await.unwrap();
+    }
+    let size = store.log().size().unwrap();
+    drop(store);
+    std::fs::write(&index, before).unwrap();
+
+    let store = open(&directory).await.unwrap();
+    // As a crash now would leave it.
+    let crashed = Layout::new(tempfile::tempdir().unwrap().keep());
+    std::fs::create_dir_all(crashed.catalog()).unwrap();
+    std::fs::copy(&index, crashed.catalog().join("index.redb")).unwrap();
+    assert_eq!(Catalog::open(&crashed, &ledger, size).ledger_size().unwrap(), size);
+    drop(store);
+    std::fs::remove_dir_all(crashed.root()).unwrap();
 }
