@@ -77,6 +77,13 @@ fn warnings(config: &Config, certificate_expires: Option<Timestamp>) -> Vec<Stri
     }
     for repository in &config.repository {
         let upstream = repository.upstream.get_ref().expose().as_str();
+        if upstream.starts_with("http:") {
+            let name = &repository.name;
+            warnings.push(format!(
+                "nothing vouches for what comes of {name}'s upstream by plain http://: whoever is \
+                 on the way can change it"
+            ));
+        }
         let local = Url::parse(upstream.strip_prefix("git+").unwrap_or(upstream)).ok();
         let local = local.filter(|url| url.scheme() == "file");
         let directory = local.and_then(|url| url.to_file_path().ok());

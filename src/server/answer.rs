@@ -62,11 +62,13 @@ pub(super) fn content(
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.reserve(MOST_HEADERS);
-    describe(headers, name, &etag, freshness);
+    say_how_fresh(headers, &etag, freshness);
     if matches_etag(request, header::IF_NONE_MATCH, &etag) {
+        // What else describes the bytes, whoever has them knows (RFC 9110 section 15.4.5).
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
+    say_what_it_is(headers, name);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     let range = match requested_range(request, &etag, size) {
         Requested::Whole => 0..size,
@@ -86,15 +88,8 @@ pub(super) fn content(
     response
 }
 
-/// The headers that say what the bytes are.
-pub(super) fn describe(
-    headers: &mut HeaderMap,
-    name: &Sha256,
-    etag: &HeaderValue,
-    freshness: Freshness,
-) {
+fn say_how_fresh(headers: &mut HeaderMap, etag: &HeaderValue, freshness: Freshness) {
     headers.insert(header::ETAG, etag.clone());
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static(match freshness {
@@ -102,6 +97,10 @@ pub(super) fn describe(
             Freshness::Revalidate => "no-cache",
         }),
     );
+}
+
+fn say_what_it_is(headers: &mut HeaderMap, name: &Sha256) {
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(REPR_DIGEST, repr_digest(name));
 }
 

@@ -140,6 +140,10 @@ fn check_config_warns_of_an_upstream_directory_that_is_not_there() {
     assert!(said.contains(warning), "{said}");
     let said = repository("file:///tmp");
     assert!(!said.contains("warning"), "{said}");
+    let said = repository("git+file:///nowhere/own-repository");
+    assert!(said.contains(warning), "{said}");
+    let said = repository("http://opam.example");
+    assert!(said.contains("warning: nothing vouches for what comes of own's upstream"), "{said}");
 }
 
 #[test]

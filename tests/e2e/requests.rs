@@ -145,6 +145,10 @@ fn head_conditions_and_ranges_are_answered_as_rfc_9110_says() {
 
         let same = curl.with(&["-H", &format!("If-None-Match: {tag}")], path);
         assert_eq!((same.status, same.body.len()), (304, 0), "{path}");
+        // Of what would describe the bytes, only what updates a cache's copy of it.
+        let said = ["etag", "cache-control", "repr-digest", "accept-ranges", "content-type"];
+        let said = said.map(|name| same.header(name).is_some());
+        assert_eq!(said, [true, true, false, false, false], "{path}");
         let listed = curl.with(&["-H", &format!("If-None-Match: \"x\", W/{tag}")], path);
         assert_eq!(listed.status, 304, "{path}");
         let other = curl.with(&["-H", "If-None-Match: \"other\""], path);
