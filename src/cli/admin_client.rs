@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
@@ -32,6 +33,18 @@ pub(super) fn ask<T: DeserializeOwned>(
     path: &str,
 ) -> Result<Option<T>, Failure> {
     send(layout, method, path, Bytes::new())
+}
+
+/// The same, of a server that answers soon or not at all.
+pub(super) fn ask_soon<T: DeserializeOwned>(
+    layout: &Layout,
+    path: &str,
+) -> Result<Option<T>, Failure> {
+    block_on(async {
+        let asked = exchange_json(layout, Method::GET, path, Bytes::new());
+        let late = |_| did_not_answer(layout, format_args!("not within {} s", SOON.as_secs()));
+        tokio::time::timeout(SOON, asked).await.map_err(late)?
+    })
 }
 
 /// The same, with something to say as JSON.
@@ -124,11 +137,18 @@ fn send<T: DeserializeOwned>(
     path: &str,
     body: Bytes,
 ) -> Result<Option<T>, Failure> {
-    block_on(async {
-        let Some(answer) = request(layout, method, path, body).await? else { return Ok(None) };
-        let body = whole(layout, answer).await?;
-        serde_json::from_slice(&body).map(Some).map_err(|error| did_not_answer(layout, error))
-    })
+    block_on(exchange_json(layout, method, path, body))
+}
+
+async fn exchange_json<T: DeserializeOwned>(
+    layout: &Layout,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Option<T>, Failure> {
+    let Some(answer) = request(layout, method, path, body).await? else { return Ok(None) };
+    let body = whole(layout, answer).await?;
+    serde_json::from_slice(&body).map(Some).map_err(|error| did_not_answer(layout, error))
 }
 
 fn body_of(chunks: mpsc::Receiver<io::Result<Bytes>>) -> ReadBody {
@@ -210,4 +230,6 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused)
 }
 
+/// How long a server takes at most that answers soon.
+const SOON: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 64 << 20;

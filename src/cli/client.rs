@@ -34,7 +34,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let server = &context.config.server;
     let url = match &arguments.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => match status::of_running(&layout).and_then(|status| status.url) {
+        None => match status::of_running(&layout).ok().flatten().and_then(|status| status.url) {
             // It may listen elsewhere than this configuration says.
             Some(url) if server.public_url.is_none() => url,
             _ => server::public_url(server, None),

@@ -218,7 +218,7 @@ fn without_configuration(
     if let Some(layout) = overrides.likely_layout(cli.global.config.as_deref()) {
         match &cli.command {
             Command::Status => {
-                if let Some(status) = status::of_running(&layout) {
+                if let Ok(Some(status)) = status::of_running(&layout) {
                     return Ok(status::tell(&status, cli.global.json));
                 }
             }

@@ -32,8 +32,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let log = verify::reader(&layout).map_err(Failure::Usage)?;
     let places = arguments.from.clone();
     let mut config = context.config.clone();
-    // Whoever keeps a server from going out means its store.
-    config.upstream.offline |= status::of_running(&layout).is_some_and(|status| status.offline);
+    // Whoever keeps a server from going out means its store; of one that can't be asked nobody knows.
+    config.upstream.offline |= status::of_running(&layout)?.is_some_and(|status| status.offline);
     let repairs = Repairs::new(layout.clone(), &config, places).map_err(Failure::usage)?;
     let repairs = Arc::new(repairs);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;

@@ -26,8 +26,8 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
 }
 
 /// The status of the server that runs on a store, if one does.
-pub(super) fn of_running(layout: &Layout) -> Option<Status> {
-    admin_client::ask(layout, Method::GET, "/status").ok().flatten()
+pub(super) fn of_running(layout: &Layout) -> Result<Option<Status>, Failure> {
+    admin_client::ask_soon(layout, "/status")
 }
 
 pub(super) fn tell(status: &Status, as_json: bool) -> ExitCode {

@@ -4,6 +4,7 @@ use crate::{BINARY, start};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, run, within};
 
@@ -50,9 +51,24 @@ fn g6_repair_asks_nobody_beside_a_server_that_asks_nobody() {
     world.forget_requests();
     // By what it is told itself it might ask.
     let mut repair = keep.command(&["repair"]);
-    let repair = run(repair.env("OPAM_KEEP_UPSTREAM__OFFLINE", "false"), Duration::from_secs(30));
+    let repair = run(repair.env("OPAM_KEEP_UPSTREAM__OFFLINE", "false"), LONG);
     assert!(repair.code == 1 && repair.stdout.contains("offline"), "{}", repair.said());
     assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn g6_repair_asks_nobody_beside_a_server_that_can_not_be_asked() {
+    let (world, mut keep) = filled();
+    fs::remove_file(keep.blob(hello().archive_bytes())).expect("it can be removed");
+    world.forget_requests();
+    let pid = keep.pid().to_string();
+    let signal = |name: &str| run(Command::new("kill").args([name, &pid]), LONG).ok();
+    signal("-STOP");
+    let (repair, client) = (keep.run(&["repair"]), keep.run(&["client"]));
+    signal("-CONT");
+    assert!(repair.code == 1 && repair.stderr.contains("did not answer"), "{}", repair.said());
+    assert_eq!(world.requests(), []);
+    assert_eq!(client.code, 0, "{}", client.said());
 }
 
 #[test]
@@ -222,3 +238,5 @@ fn copy(from: &Path, to: &Path) {
             .expect("a file can be copied");
     }
 }
+
+const LONG: Duration = Duration::from_secs(30);
