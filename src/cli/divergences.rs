@@ -251,13 +251,14 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
         Some(decided) => decided,
         None => decide_here(context, id, deciding.clone())?,
     };
-    let Decided { entry, before, pinned, problem, unpinned } = &decided;
+    let Decided { entry, before, pinned, acknowledged, problem, unpinned } = &decided;
     if context.json {
         output::json(&json!({
             "divergence": id,
             "entry": entry,
             "before": before,
             "pinned": pinned,
+            "acknowledged": acknowledged,
             "problem": problem,
             "unpinned": unpinned,
         }));
@@ -274,6 +275,9 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
     }
     for pin in pinned {
         say!("Its archive is pinned by ledger entry {pin}.");
+    }
+    for same in acknowledged {
+        say!("Divergence {same} told of the same bytes: acknowledged as well.");
     }
     if let Some(unpinned) = unpinned {
         say!("It is served; {unpinned}.");
@@ -293,7 +297,7 @@ fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided
         let Deciding { action, by, why } = deciding;
         let noted = divergences::decide(&store, &clock, id, action, by, why).await;
         let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
-        Ok(Decided { entry, before, pinned: Vec::new(), problem: None, unpinned: None })
+        Ok(Decided::noted(entry, before))
     })
 }
 

@@ -4,6 +4,7 @@ use super::current::Current;
 use super::divergences::{self, DecideError, Noted};
 use super::repository::blocking;
 use super::{Answer, Keeper, Missing, Scope};
+use crate::digest::Sha256;
 use crate::ledger::entry::{Action, Decision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct Decided {
     pub before: Option<Decision>,
     /// The ledger entries that pin what was accepted.
     pub pinned: Vec<u64>,
+    /// The divergences of archives that told of the same bytes, and are acknowledged with this.
+    pub acknowledged: Vec<u64>,
     /// Why what was accepted is not served, if it is not.
     pub problem: Option<String>,
     /// Why an archive of it is not pinned yet, although it is served.
@@ -26,7 +29,8 @@ pub struct Decided {
 
 impl Keeper {
     /// Writes an operator's decision to the ledger; what was accepted is served at once, and its
-    /// archive pinned beside the one before.
+    /// archive pinned beside the one before. Who accepted an archive has nothing more to look into
+    /// where a recheck found it.
     ///
     /// # Errors
     /// As [`divergences::decide`].
@@ -38,10 +42,10 @@ impl Keeper {
         why: Option<String>,
     ) -> Result<Decided, DecideError> {
         let noted =
-            divergences::decide(&self.store, &self.clock, divergence, action, by, why).await;
+            divergences::decide(&self.store, &self.clock, divergence, action, by.clone(), why)
+                .await;
         let Noted { entry, about, before } = noted?;
-        let mut decided =
-            Decided { entry, before, pinned: Vec::new(), problem: None, unpinned: None };
+        let mut decided = Decided::noted(entry, before);
         let name = about.repository.clone();
         let Some(repository) = self.repository(&name).filter(|_| action == Action::Accept) else {
             return Ok(decided);
@@ -62,9 +66,13 @@ impl Keeper {
         if decided.problem.is_some() {
             return Ok(decided);
         }
+        let mut archives = Vec::new();
         for package in &packages {
             match self.named_archive(Scope::Repository(&name), package).await {
-                Answer::Kept(kept) => decided.pinned.push(kept.entry),
+                Answer::Kept(kept) => {
+                    decided.pinned.push(kept.entry);
+                    archives.push(kept.sha256);
+                }
                 // It has none.
                 Answer::Missing(Missing::Undeclared) => {}
                 Answer::Arriving(..) => {
@@ -76,7 +84,41 @@ impl Keeper {
                 }
             }
         }
+        let same = self.acknowledge_same(divergence, (name, packages), archives, by).await;
+        decided.acknowledged = same.unwrap_or_else(|error| {
+            tracing::warn!(error, "divergences of the accepted bytes stay open");
+            Vec::new()
+        });
         Ok(decided)
+    }
+
+    /// Acknowledges what rechecks found of accepted archives; who accepted them knows of it.
+    async fn acknowledge_same(
+        &self,
+        accepted: u64,
+        (repository, packages): (String, Vec<String>),
+        archives: Vec<Sha256>,
+        by: String,
+    ) -> Result<Vec<u64>, String> {
+        let store = self.store.clone();
+        let find = move || divergences::open_about(store.log(), &repository, &packages, &archives);
+        let found = blocking(find).await.map_err(|error| error.to_string())?;
+        let found = found.map_err(|error| error.to_string())?;
+        for &same in &found {
+            let why = Some(format!("its bytes were accepted with divergence {accepted}"));
+            let (action, by) = (Action::Acknowledge, by.clone());
+            let noted = divergences::decide(&self.store, &self.clock, same, action, by, why).await;
+            noted.map_err(|error| error.to_string())?;
+        }
+        Ok(found)
+    }
+}
+
+impl Decided {
+    /// A decision that is in the ledger, of which nothing else came yet.
+    pub(crate) fn noted(entry: u64, before: Option<Decision>) -> Self {
+        let (pinned, acknowledged) = (Vec::new(), Vec::new());
+        Self { entry, before, pinned, acknowledged, problem: None, unpinned: None }
     }
 }
 
@@ -88,7 +130,6 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{self, Purpose};
-    use crate::digest::Sha256;
     use crate::keeper::divergences::all;
     use crate::keeper::repository::read_list;
     use crate::store::Store;

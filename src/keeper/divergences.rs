@@ -128,6 +128,24 @@ pub(super) fn has_accepted_edit(
     }))
 }
 
+/// The divergences that nobody decided about in which an archive of these packages was one of these.
+pub(super) fn open_about(
+    log: &LogReader,
+    repository: &str,
+    packages: &[String],
+    archives: &[Sha256],
+) -> Result<Vec<u64>, LogError> {
+    let is_about = |Recorded { state, divergence, .. }: &Recorded| {
+        let observed = divergence.observed.map(|observed| observed.sha256);
+        *state == DivergenceState::Open
+            && !divergence.what.is_of_metadata()
+            && divergence.repository == repository
+            && divergence.packages.iter().any(|package| packages.contains(package))
+            && observed.is_some_and(|observed| archives.contains(&observed))
+    };
+    Ok(all(log)?.into_iter().filter(is_about).map(|recorded| recorded.id).collect())
+}
+
 /// Why the observed bytes are not the expected ones, and of an edited version why its main archive
 /// is not the one from before; `None` where there are not both: nothing expected is pinned, or the
 /// evidence is no more than a part.

@@ -1,7 +1,10 @@
 //! What changes code under a published version is held until someone accepts it.
 
 use crate::{skip, start};
-use world::{Checkout, Keep, Kind, Mirror, Opam, Package, Repo, Version, World, installed};
+use serde_json::Value;
+use world::{
+    Checkout, Keep, Kind, Lie, Mirror, Opam, Package, Repo, Version, World, installed, tar_gz,
+};
 
 #[test]
 fn a_rewritten_source_is_held_until_it_is_accepted_and_both_archives_stay() {
@@ -47,6 +50,44 @@ fn a_rewritten_source_is_held_until_it_is_accepted_and_both_archives_stay() {
     keep.restart();
     keep.refresh().ok();
     assert!(declares(&mut keep, &second), "what was accepted stays accepted");
+}
+
+#[test]
+fn who_accepts_an_archive_acknowledges_what_a_recheck_found_of_it_and_nothing_else() {
+    let (first, second) = states();
+    let [before, after] = ["one", "another"].map(|content| {
+        let bytes = tar_gz([("other/content", content.as_bytes())]);
+        Package::new("other", "1.0").bytes(bytes, &[Kind::Sha256])
+    });
+    let world = World::start();
+    world.publish(&Repo::new([first.clone(), before.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    for package in [&first, &before] {
+        assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    }
+    world.publish(&Repo::new([second.clone(), before.clone()]));
+    world.lie(after.url(), Lie::Bytes(after.archive_bytes().to_vec()));
+    assert_eq!(keep.run(&["recheck", "--all"]).code, 1);
+    keep.refresh().ok();
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let listed: Vec<Value> =
+        listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let about_hello = |what: &str| {
+        let is_it = |it: &&Value| {
+            it["divergence"]["what"] == what && it["divergence"]["packages"][0] == "hello.1.0"
+        };
+        listed.iter().find(is_it).expect("a divergence")["id"].to_string()
+    };
+    let [edited, changed] = ["edited", "changed"].map(about_hello);
+    let said = keep.run(&["divergences", "accept", &edited]).ok();
+    assert!(said.contains(&format!("Divergence {changed} told of the same bytes")), "{said}");
+    let open = keep.run(&["divergences", "list"]).ok();
+    assert!(open.contains("other.1.0") && !open.contains("hello.1.0"), "{open}");
+    let shown = keep.run(&["divergences", "show", &changed]).ok();
+    let why = format!("accepted with divergence {edited}");
+    assert!(shown.contains("acknowledged") && shown.contains(&why), "{shown}");
+    assert_eq!(keep.run(&["recheck", "hello"]).ok().trim(), "1 URL: 1 same");
 }
 
 #[test]
