@@ -39,7 +39,7 @@ pub enum BundleError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It ends before it should.
-    #[error("it ends early, within {0}")]
+    #[error("it ends early, within {0}: it was cut off, or is no bundle")]
     Truncated(String),
     /// It does not have the form of a bundle.
     #[error("it is damaged, or no bundle: {0}")]

@@ -78,7 +78,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             }
         }
     }
-    if arguments.ci.is_some() && is_this_machine(&url) {
+    if is_this_machine(&url) {
         say!(
             "# {url} is this machine alone. Others need --url https://HOST, or server.public_url.\n"
         );

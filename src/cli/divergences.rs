@@ -9,7 +9,7 @@ use crate::keeper::current::Current;
 use crate::keeper::divergences::{self, Noted, Recorded};
 use crate::keeper::edited;
 use crate::keeper::verify;
-use crate::ledger::entry::{Action, DivergenceState};
+use crate::ledger::entry::{Action, DivergenceKind, DivergenceState};
 use crate::server::admin::Deciding;
 use crate::store::blobs::Blobs;
 use clap::builder::NonEmptyStringValueParser;
@@ -206,6 +206,14 @@ fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     let files = edited::files_diff(&blobs, &recorded.divergence).map_err(Failure::failed)?;
     let explanation = explain(context, &recorded).map_err(Failure::failed)?;
     let archives = explanation.as_ref().and_then(Explanation::unified_diff);
+    if recorded.divergence.what.is_of_metadata()
+        && recorded.divergence.what != DivergenceKind::Edited
+    {
+        return Err(Failure::Failed(format!(
+            "divergence {id} is about a repository as a whole and has no lines to compare: \
+             opam-keep divergences show {id} tells what is gone"
+        )));
+    }
     if files.is_none() && archives.is_none() {
         let why = explanation.map_or_else(
             || "the expected bytes and the observed ones are not both kept".to_owned(),

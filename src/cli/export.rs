@@ -72,13 +72,16 @@ fn bundle(context: &Context, arguments: &Arguments, out: &Path) -> Result<ExitCo
     let bar = progress(arguments.quiet);
     let failed =
         |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", out.display()));
+    if out == Path::new("-") {
+        return Err(Failure::usage("a bundle is a file of its own: name one, such as farm.bundle"));
+    }
     if out.exists() {
         return Err(Failure::Usage(format!("{} is there already", out.display())));
     }
     // Under its own name only when it is whole.
     let directory = out.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::Builder::new().prefix(".opam-keep-").tempfile_in(directory);
-    let file = file.map_err(|error| Failure::Failed(problem(directory, &error)))?;
+    let file = file.map_err(|error| Failure::Usage(problem(directory, &error)))?;
     let tell = |step| match step {
         Step::Bytes(bytes) => bar.set_length(bytes),
         Step::Written(bytes) => bar.inc(bytes),

@@ -5,6 +5,7 @@ use super::{Config, Mode, Reading};
 use crate::safe_url::SafeUrl;
 use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 /// A rule for a repository that is not there holds nothing. Audits have rules for others too.
 pub(super) fn rules(config: &Config) -> Result<(), Mistake> {
@@ -80,11 +81,19 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
             "server.listen is empty: name at least one address, such as \"127.0.0.1:8443\"",
         ));
     }
-    let mut addresses = BTreeSet::new();
-    let mut fixed = server.listen.iter().chain(&server.plain_http).filter(|it| it.port() != 0);
-    if let Some(address) = fixed.find(|address| !addresses.insert(**address)) {
+    let addresses: Vec<SocketAddr> =
+        server.listen.iter().chain(&server.plain_http).copied().collect();
+    for (number, &address) in addresses.iter().enumerate() {
+        let Some(other) = addresses[..number].iter().find(|other| is_within(**other, address))
+        else {
+            continue;
+        };
+        let both = match *other == address {
+            true => format!("{address} twice"),
+            false => format!("{other} and {address}, of which one is part of the other"),
+        };
         return Err(Mistake::of_all(format!(
-            "server.listen and server.plain_http name {address} twice: each needs its own address"
+            "server.listen and server.plain_http name {both}: each needs its own address"
         )));
     }
     if server.hostnames.is_empty() && server.tls.is_none() && !server.listen.is_empty() {
@@ -119,6 +128,16 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
         ));
     }
     Ok(())
+}
+
+/// Whether who listens on one of these addresses also listens on the other. Whether those of IPv6
+/// are also of IPv4 depends on the system.
+fn is_within(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (is_any || one.ip() == other.ip())
 }
 
 const UPSTREAM_SCHEMES: [&str; 5] = ["https", "http", "git+https", "git+file", "file"];

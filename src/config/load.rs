@@ -340,6 +340,10 @@ mod tests {
                 "[server]\nplain_http = [\"127.0.0.1:8443\"]",
                 "mirror.toml: server.listen and server.plain_http name 127.0.0.1:8443 twice",
             ),
+            (
+                "[server]\nlisten = [\"0.0.0.0:1\"]\nplain_http = [\"127.0.0.1:1\"]",
+                "mirror.toml: server.listen and server.plain_http name 0.0.0.0:1 and 127.0.0.1:1, of",
+            ),
             ("[server]\nhostnames = []", "mirror.toml: server.hostnames is empty"),
             ("[server]\nhostnames = [\"a b\"]", "mirror.toml: server.hostnames has \"a b\""),
             ("[server]\npublic_url = \"ftp://x\"", "mirror.toml: server.public_url is no"),

@@ -204,7 +204,13 @@ impl<'de> Deserialize<'de> for Override {
                         Key::Other(key) => return Err(misplaced(key, "[policy]")),
                     }
                 }
-                Ok(found)
+                match found.rules.is_empty() {
+                    true => Err(A::Error::custom(
+                        "an override without a rule changes nothing: add one, such as \
+                         source_rewritten = \"allow\"",
+                    )),
+                    false => Ok(found),
+                }
             }
         }
         deserializer.deserialize_map(OfOverride)
@@ -280,6 +286,7 @@ mod tests {
             ("packages = [\"a\"]", "belongs to [[policy.override]]"),
             ("[[override]]\nmax_removed = \"1%\"", "belongs to [policy]"),
             ("[[override]]\npackages = [\"a b\"]", "a package pattern"),
+            ("[[override]]\npackages = [\"a\"]", "an override without a rule"),
         ] {
             let error = policy(text).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -80,6 +80,9 @@ pub enum ExportError {
     /// There is no ledger yet.
     #[error("the ledger has no entry yet")]
     Empty,
+    /// Nothing of what was named is there.
+    #[error("the repository has nothing of this: {0}")]
+    NoneKnown(String),
     /// The ledger can't be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -132,6 +135,9 @@ pub fn export(
             }
             let selected = selector::select(blobs, lists, packages)?;
             unknown.clone_from(&selected.unknown);
+            if selected.versions == 0 && !unknown.is_empty() {
+                return Err(ExportError::NoneKnown(unknown.join(" ")));
+            }
             let selected = Names::of(selected);
             found.pins.into_iter().filter(|pin| selected.has(pin)).collect()
         }

@@ -256,8 +256,21 @@ fn a_bundle_of_some_packages_has_their_archives_alone() {
     assert!(far.curl().get(&one.cache_path(Kind::Sha256)).is_whole());
     let miss = far.curl().get(&two.cache_path(Kind::Sha256));
     assert!(miss.header("x-opam-keep-reason").is_some_and(|why| why.starts_with("offline")));
-    let unknown = near.run(&["export", "--out", "unknown.bundle", "nothing"]);
-    assert!(unknown.code == 1 && unknown.stdout.contains("nothing"), "{}", unknown.said());
+    let out = near.path("unknown.bundle");
+    let some = |packages: &[&str]| {
+        let out = out.display().to_string();
+        near.run(&[&["export", "--out", &out], packages].concat())
+    };
+    let unknown = some(&["nothing"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("nothing"), "{}", unknown.said());
+    assert!(!out.exists(), "there is no empty bundle");
+    let one = some(&["nothing", "one"]);
+    assert!(
+        one.code == 1 && one.stdout.contains("not in the repository: nothing"),
+        "{}",
+        one.said()
+    );
+    assert!(out.exists());
 }
 
 #[test]
