@@ -2,9 +2,11 @@
 //! there is something to compare with. `cargo bench --bench store [PART]`, of which the parts are
 //! start, verify and pins.
 
+#[path = "../tests/e2e/many_pins.rs"]
+mod many_pins;
+
+use many_pins::{append, digests};
 use opam_keep::clock::Clock;
-use opam_keep::digest::Digests;
-use opam_keep::ledger::entry::{Entry, Pin, Strength};
 use opam_keep::opam::Checksum;
 use opam_keep::store::Store;
 use opam_keep::store::layout::Layout;
@@ -161,41 +163,6 @@ fn pins() {
     );
 }
 
-async fn append(store: &Store, numbers: std::ops::Range<usize>) {
-    let numbers: Vec<usize> = numbers.collect();
-    for batch in numbers.chunks(AT_ONCE) {
-        let appends = batch.iter().map(|number| store.append(pin(*number)));
-        for appended in futures_util::future::join_all(appends).await {
-            appended.expect("a pin can be appended");
-        }
-    }
-}
-
-fn pin(number: usize) -> Entry {
-    let digests = digests(number);
-    let url = format!("https://github.com/world/package-{number}/archive/v1.0.tar.gz");
-    Entry::Pin(Pin {
-        at: Clock::system().now(),
-        repository: "default".to_owned(),
-        packages: vec![format!("package-{number}.1.0")],
-        from: url.clone(),
-        url,
-        src: None,
-        sha256: digests.sha256,
-        sha512: digests.sha512,
-        md5: digests.md5,
-        size: digests.size,
-        declared: vec![format!("sha256={}", digests.sha256)],
-        strength: Strength::Strong,
-        agreed: Vec::new(),
-        import: None,
-    })
-}
-
-fn digests(number: usize) -> Digests {
-    Digests::of(&number.to_be_bytes())
-}
-
 /// Every other one with an archive.
 fn package(number: usize) -> Package {
     let name = format!("package-{number}");
@@ -227,4 +194,3 @@ const ROUNDS: usize = 5;
 const LONG: Duration = Duration::from_secs(300);
 const MEASURED: usize = 10_000;
 const LOOKUPS: usize = 50_000;
-const AT_ONCE: usize = 2_048;

@@ -124,7 +124,7 @@ impl Gate {
         let is_free = !self.is_closed() || target.is_for_everyone();
         match visitor {
             Some(visitor) => Ok(visitor),
-            None if is_free || peer.certificate.is_some() => Ok(Visitor::default()),
+            None if is_free || peer.certificate().is_some() => Ok(Visitor::default()),
             None => {
                 Err(unauthorized("this mirror is read with a token: ask whoever runs it for one"))
             }

@@ -39,10 +39,29 @@ struct Open {
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub address: IpAddr,
-    /// The name in the certificate that it showed, if that is one of `access.client_ca`.
-    pub certificate: Option<Arc<str>>,
-    /// Whether it speaks plain HTTP to a port that speaks HTTPS.
-    pub lacks_tls: bool,
+    pub speaks: Speaks,
+}
+
+/// What a peer speaks.
+#[derive(Clone, Debug)]
+pub(super) enum Speaks {
+    Http,
+    /// Plain HTTP, to a port that speaks HTTPS.
+    HttpForHttps,
+    Https {
+        /// The name in the certificate that it showed, if that is one of `access.client_ca`.
+        certificate: Option<Arc<str>>,
+    },
+}
+
+impl Peer {
+    /// The name in the certificate that it showed.
+    pub(super) fn certificate(&self) -> Option<&Arc<str>> {
+        match &self.speaks {
+            Speaks::Https { certificate } => certificate.as_ref(),
+            Speaks::Http | Speaks::HttpForHttps => None,
+        }
+    }
 }
 
 /// A place among the connections, given back when dropped.
@@ -158,9 +177,10 @@ async fn connection(
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let activity = Activity::default();
-    let mut peer = Peer { address: peer.ip(), certificate: None, lacks_tls: false };
+    let address = peer.ip();
     let Some(tls) = tls else {
         let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
+        let peer = Peer { address, speaks: Speaks::Http };
         return serve_http1(current, stream, peer, activity, stop).await;
     };
     let patience = Instant::now() + HANDSHAKE_PATIENCE;
@@ -171,16 +191,17 @@ async fn connection(
     };
     let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     if is_plain {
-        peer.lacks_tls = true;
+        let peer = Peer { address, speaks: Speaks::HttpForHttps };
         return serve_http1(current, stream, peer, activity, stop).await;
     }
     let accepted = tokio::select! {
         accepted = timeout_at(patience, tls.accept(stream)) => accepted?,
         () = stop.cancelled() => return Ok(()),
     };
-    let stream = accepted.inspect_err(|error| tell_refused(peer.address, error))?;
+    let stream = accepted.inspect_err(|error| tell_refused(address, error))?;
     let session = stream.get_ref().1;
-    peer.certificate = session.peer_certificates().and_then(tls::client_name);
+    let certificate = session.peer_certificates().and_then(tls::client_name);
+    let peer = Peer { address, speaks: Speaks::Https { certificate } };
     let http2 = session.alpn_protocol() == Some(b"h2");
     if http2 {
         Box::pin(serve_http2(current, stream, peer, stop)).await

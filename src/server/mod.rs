@@ -54,7 +54,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use listener::{Limits, Peer};
+use listener::{Limits, Peer, Speaks};
 use metrics::Metrics;
 use rate::Rate;
 use reload::Configuration;
@@ -147,10 +147,8 @@ impl Server {
     /// How everything stands.
     async fn status(&self) -> Status {
         let tokens = self.gate.problem();
-        let mut status =
-            status::of(&self.keeper, &self.clock, self.configuration.status(), tokens).await;
-        status.url = Some(self.public_url.clone());
-        status
+        let (configuration, url) = (self.configuration.status(), self.public_url.clone());
+        status::of(&self.keeper, &self.clock, configuration, url, tokens).await
     }
 
     /// What is wrong with the certificate, if clients don't trust it any more.
@@ -207,7 +205,7 @@ impl Server {
     ) -> (Response<Body>, Visitor, Route) {
         let Parts { method, uri, version, headers, .. } = request;
         let visitor = Visitor::default();
-        if peer.lacks_tls {
+        if matches!(peer.speaks, Speaks::HttpForHttps) {
             Box::pin(body::let_pass(body)).await;
             return (plain_request::answer(&self.public_url), visitor, Route::None);
         }

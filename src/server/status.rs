@@ -113,6 +113,7 @@ pub(super) async fn of(
     keeper: &Keeper,
     clock: &Clock,
     configuration: ConfigurationStatus,
+    url: String,
     tokens: Option<String>,
 ) -> Status {
     let store = keeper.store();
@@ -137,7 +138,7 @@ pub(super) async fn of(
     Status {
         running: true,
         version: VERSION.text.to_owned(),
-        url: None,
+        url: Some(url),
         at: clock.now(),
         store: Some(store.layout().root().to_owned()),
         offline: keeper.is_offline(),

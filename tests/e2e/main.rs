@@ -32,6 +32,7 @@ mod joined;
 mod large_ledger;
 mod ledger;
 mod lies;
+mod many_pins;
 mod metrics;
 mod pages;
 mod pins;
