@@ -22,7 +22,21 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
         let tls = server::tls::server_config(config, &layout.tls()).map_err(Failure::usage)?;
         expires = tls.expires;
     }
-    let warnings = warnings(config, expires);
+    server::tls::check_client_ca(config).map_err(Failure::usage)?;
+    let root = layout.root();
+    if root.exists() && !root.is_dir() {
+        let root = root.display();
+        return Err(Failure::Usage(format!("{root}: store.path must name a directory")));
+    }
+    let mut warnings = warnings(config, expires);
+    if let Some(file) = &context.file
+        && std::fs::metadata(file).is_ok_and(|it| it.len() == 0)
+    {
+        let file = file.display();
+        warnings.push(format!(
+            "{file} is empty: that is the defaults at a start, and no change for a running server"
+        ));
+    }
     if context.json {
         let repositories = config.repository.iter().map(|repository| {
             serde_json::json!({

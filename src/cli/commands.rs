@@ -96,11 +96,17 @@ impl Mirror<'_> {
                 "Only archives, for a repository that comes from git; opam 2.2 and later",
             ));
         }
-        recipes.push(recipe(
-            "at",
-            "A build with the packages of a day that is over, in UTC",
-            [format!("opam repository set-url default {url}/at/YYYY-MM-DD/{}", self.repository)],
-        ));
+        // What is of a day already has no other one below it.
+        if !url.contains("/at/") {
+            recipes.push(recipe(
+                "at",
+                "A build with the packages of a day that is over, in UTC",
+                [format!(
+                    "opam repository set-url default {url}/at/YYYY-MM-DD/{}",
+                    self.repository
+                )],
+            ));
+        }
         recipes
     }
 

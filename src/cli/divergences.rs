@@ -4,11 +4,11 @@ use super::output::say;
 use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output, user};
 use crate::archive::Explanation;
-use crate::keeper::Decided;
 use crate::keeper::current::Current;
-use crate::keeper::divergences::{self, Noted, Recorded};
+use crate::keeper::divergences::{self, DecideError, Noted, Recorded};
 use crate::keeper::edited;
 use crate::keeper::verify;
+use crate::keeper::{Decided, outdated};
 use crate::ledger::entry::{Action, DivergenceKind, DivergenceState};
 use crate::server::admin::Deciding;
 use crate::store::blobs::Blobs;
@@ -179,7 +179,13 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
             }
         }
         Ok(None) if !divergence.edits.is_empty() => {
-            say!("               opam-keep divergences diff {id} prints the files' lines")
+            say!("               opam-keep divergences diff {id} prints the files' lines");
+            if divergence.edits.iter().any(|edit| edit == "source-rewritten") {
+                say!(
+                    "               its archives are not both here: opam-keep recheck fetches the"
+                );
+                say!("               new one, where that has the URL of the old one");
+            }
         }
         Ok(None) if divergence.what.is_of_metadata() => {}
         Ok(None) => {
@@ -240,6 +246,15 @@ fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
 
 fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitCode, Failure> {
     let Decision { ids, why, by } = decision;
+    // What is decided stays in the ledger, so either all of them can be decided about or none is.
+    let known = read(context)?;
+    for &id in &ids {
+        let about =
+            &known.iter().find(|known| known.id == id).ok_or_else(|| unknown(id))?.divergence;
+        if action == Action::Accept && !about.what.is_of_metadata() {
+            return Err(Failure::usage(DecideError::NothingToAccept { id, what: about.what }));
+        }
+    }
     let deciding = Deciding { action, by: by.unwrap_or_else(user::name), why };
     let mut code = ExitCode::SUCCESS;
     for id in ids {
@@ -290,7 +305,7 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
     if let Some(unpinned) = unpinned {
         say!("It is served; {unpinned}.");
     }
-    if let (Action::Accept, false) = (deciding.action, is_running) {
+    if let (Action::Accept, false, None) = (deciding.action, is_running, problem) {
         say!("It is served from the next refresh on; no server runs.");
     }
     if let Some(problem) = problem {
@@ -304,8 +319,9 @@ fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided
     with_store(context, async |store, clock| {
         let Deciding { action, by, why } = deciding;
         let noted = divergences::decide(&store, &clock, id, action, by, why).await;
-        let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
-        Ok(Decided::noted(entry, before))
+        let Noted { entry, about, before } = noted.map_err(Failure::usage)?;
+        let outdated = (action == Action::Accept).then(|| outdated(&store, &about)).flatten();
+        Ok(Decided { problem: outdated, ..Decided::noted(entry, before) })
     })
 }
 
@@ -314,13 +330,15 @@ fn read(context: &Context) -> Result<Vec<Recorded>, Failure> {
     divergences::all(&reader).map_err(Failure::failed)
 }
 
+fn unknown(id: u64) -> Failure {
+    Failure::Usage(format!(
+        "ledger entry {id} is no divergence: opam-keep divergences --all lists them"
+    ))
+}
+
 fn find(context: &Context, id: u64) -> Result<Recorded, Failure> {
     let found = read(context)?.into_iter().find(|recorded| recorded.id == id);
-    let mut found = found.ok_or_else(|| {
-        Failure::Usage(format!(
-            "ledger entry {id} is no divergence: opam-keep divergences --all lists them"
-        ))
-    })?;
+    let mut found = found.ok_or_else(|| unknown(id))?;
     mark(context, std::slice::from_mut(&mut found))?;
     Ok(found)
 }

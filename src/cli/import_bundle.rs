@@ -5,7 +5,7 @@ use super::output::say;
 use super::own_store::with_store_or_new;
 use super::{Context, Failure, admin_client, output};
 use crate::keeper::Keeper;
-use crate::keeper::import::{self, ImportError, Imported, Keep};
+use crate::keeper::import::{self, Imported, Keep};
 use crate::keeper::verify;
 use crate::ledger::note::Verifier;
 use crate::store::blobs::Blobs;
@@ -40,11 +40,9 @@ pub(super) fn run(
     let advance = |bytes| bar.inc(bytes);
     let contents = import::read(source, &key, last.as_ref(), &blobs, Keep::Nothing, advance);
     let contents = contents.map_err(|error| failed(&error))?;
-    for name in contents.repositories() {
-        if !context.config.repository.iter().any(|it| it.name.as_str() == name) {
-            return Err(failed(&ImportError::NoRepository(name.to_owned())));
-        }
-    }
+    let configured = &context.config.repository;
+    let is_configured = |name: &str| configured.iter().any(|it| it.name.as_str() == name);
+    contents.is_for(is_configured).map_err(|error| failed(&error))?;
     drop(contents);
     let sending = bar.clone();
     let advance = move |bytes| sending.inc(bytes);
@@ -69,16 +67,20 @@ pub(super) fn run(
 }
 
 fn print(imported: &Imported) {
-    let Imported { entry, size, pinned, known, left_out, snapshots, divergences } = imported;
+    let Imported { entry, size, pinned, known, left_out, snapshots, unserved, divergences } =
+        imported;
     for (name, versions) in snapshots {
         let are = if *versions == 1 { "is" } else { "are" };
         say!("{name}: {} {are} served", output::count(*versions, "version", "versions"));
+    }
+    for name in unserved {
+        say!("{name}: not served, as mirror.toml has no repository of that name");
     }
     let urls = output::count(*pinned, "URL", "URLs");
     say!("{urls} pinned, {known} pinned before; ledger entry {entry}");
     if *left_out > 0 {
         say!(
-            "{} not in the bundle, which has some packages only",
+            "{} not in the bundle, which has some packages only: one without --since can bring them",
             output::count(*left_out, "pin", "pins")
         );
     }

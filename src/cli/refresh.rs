@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     if context.json {
         output::json(&reports);
     } else {
-        reports.iter().for_each(print);
+        reports.iter().for_each(|report| print(report, context.config.upstream.offline));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -53,7 +53,7 @@ fn refresh_here(context: &Context, arguments: &Arguments) -> Result<Vec<RefreshR
     })
 }
 
-fn print(report: &RefreshReport) {
+fn print(report: &RefreshReport, is_offline: bool) {
     let name = &report.repository;
     match (&report.refreshed, &report.problem) {
         (Some(Refreshed::Admitted { entry, versions }), _) => {
@@ -72,7 +72,10 @@ fn print(report: &RefreshReport) {
         let named = few.map(String::as_str).collect::<Vec<_>>().join(" ");
         let more = if report.held.len() > MAX_NAMED { " …" } else { "" };
         say!("{name}: {bad}{held} held{bad:#} as before: {named}{more}");
-        say!("  opam-keep divergences tells why");
+        match is_offline {
+            false => say!("  opam-keep divergences tells why"),
+            true => say!("  opam-keep divergences tells why, here or where bundles come from"),
+        }
     }
 }
 

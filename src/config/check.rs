@@ -121,6 +121,14 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
     if config.store.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
         return Err(Mistake::of_all("store.path is empty: name a directory, or leave it out"));
     }
+    let (upstream, most) = (&config.upstream, MOST_TURNS);
+    for (key, turns) in [("concurrency", upstream.concurrency), ("per_host", upstream.per_host)] {
+        if turns.get() > most {
+            return Err(Mistake::of_all(format!(
+                "upstream.{key} is {turns}: {most} fetches at a time are the most"
+            )));
+        }
+    }
     let proxy = config.upstream.proxy.as_ref();
     if proxy.is_some_and(|proxy| proxy.expose().scheme() != "http") {
         return Err(Mistake::of_all(
@@ -140,4 +148,6 @@ fn is_within(one: SocketAddr, other: SocketAddr) -> bool {
         && (is_any || one.ip() == other.ip())
 }
 
+/// Each holds files and a thread.
+const MOST_TURNS: usize = 1_024;
 const UPSTREAM_SCHEMES: [&str; 5] = ["https", "http", "git+https", "git+file", "file"];

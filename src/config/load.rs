@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{path}: {source}: check the path given with --config")]
+    #[error("{path}: {source}: check the path given with --config or OPAM_KEEP_CONFIG")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -348,6 +348,7 @@ mod tests {
             ("[server]\nhostnames = [\"a b\"]", "mirror.toml: server.hostnames has \"a b\""),
             ("[server]\npublic_url = \"ftp://x\"", "mirror.toml: server.public_url is no"),
             ("[store]\npath = \"\"", "mirror.toml: store.path is empty"),
+            ("[upstream]\nper_host = 5000", "mirror.toml: upstream.per_host is 5000: 1024 fetches"),
             ("[upstream]\nproxy = \"socks5://x:1\"", "mirror.toml: upstream.proxy is no HTTP"),
             (
                 "[server]\nlisten = [\"127.0.0.1\"]",

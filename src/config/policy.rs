@@ -200,7 +200,15 @@ impl<'de> Deserialize<'de> for Override {
                     match key {
                         Key::Rule(kind) => drop(found.rules.insert(kind, map.next_value()?)),
                         Key::Other("repository") => found.repository = Some(map.next_value()?),
-                        Key::Other("packages") => found.packages = map.next_value()?,
+                        Key::Other("packages") => {
+                            found.packages = map.next_value()?;
+                            if found.packages.is_empty() {
+                                return Err(A::Error::custom(
+                                    "an override for no package changes nothing: name some, or \
+                                     leave packages out for all",
+                                ));
+                            }
+                        }
                         Key::Other(key) => return Err(misplaced(key, "[policy]")),
                     }
                 }
@@ -287,6 +295,7 @@ mod tests {
             ("[[override]]\nmax_removed = \"1%\"", "belongs to [policy]"),
             ("[[override]]\npackages = [\"a b\"]", "a package pattern"),
             ("[[override]]\npackages = [\"a\"]", "an override without a rule"),
+            ("[[override]]\npackages = []\nbuild = \"allow\"", "an override for no package"),
         ] {
             let error = policy(text).unwrap_err();
             assert!(error.contains(expected), "{error}");

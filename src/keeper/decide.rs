@@ -4,8 +4,8 @@ use super::current::Current;
 use super::divergences::{self, DecideError, Noted};
 use super::repository::blocking;
 use super::{Answer, Keeper, Missing, Scope};
-use crate::digest::Sha256;
-use crate::ledger::entry::{Action, Decision};
+use crate::ledger::entry::{Action, Decision, Divergence};
+use crate::store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -41,6 +41,19 @@ impl Keeper {
         by: String,
         why: Option<String>,
     ) -> Result<Decided, DecideError> {
+        let keeper = Arc::clone(self);
+        let deciding = async move { keeper.decide_all(divergence, action, by, why).await };
+        // To its end, whoever waits for it or goes away.
+        self.tasks.spawn(deciding).await.map_err(|error| DecideError::Broken(error.to_string()))?
+    }
+
+    async fn decide_all(
+        self: &Arc<Self>,
+        divergence: u64,
+        action: Action,
+        by: String,
+        why: Option<String>,
+    ) -> Result<Decided, DecideError> {
         let noted =
             divergences::decide(&self.store, &self.clock, divergence, action, by.clone(), why)
                 .await;
@@ -55,24 +68,15 @@ impl Keeper {
             decided.problem = Some(format!("it is not served yet: {error}"));
             return Ok(decided);
         }
-        let (store, packages) = (self.store.clone(), about.packages.clone());
-        let says = blocking(move || Current::in_store(&store).says(&about)).await;
-        decided.problem = match says {
-            Ok(Ok(true)) => None,
-            Ok(Ok(false)) => Some(OUTDATED.to_owned()),
-            Ok(Err(error)) => Some(format!("what upstream says now can't be told: {error}")),
-            Err(error) => Some(error.to_string()),
-        };
+        let (store, accepted) = (self.store.clone(), about.clone());
+        let outdated = blocking(move || outdated(&store, &accepted)).await;
+        decided.problem = outdated.unwrap_or_else(|error| Some(error.to_string()));
         if decided.problem.is_some() {
             return Ok(decided);
         }
-        let mut archives = Vec::new();
-        for package in &packages {
+        for package in &about.packages {
             match self.named_archive(Scope::Repository(&name), package).await {
-                Answer::Kept(kept) => {
-                    decided.pinned.push(kept.entry);
-                    archives.push(kept.sha256);
-                }
+                Answer::Kept(kept) => decided.pinned.push(kept.entry),
                 // It has none.
                 Answer::Missing(Missing::Undeclared) => {}
                 Answer::Arriving(..) => {
@@ -84,7 +88,7 @@ impl Keeper {
                 }
             }
         }
-        let same = self.acknowledge_same(divergence, (name, packages), archives, by).await;
+        let same = self.acknowledge_same(divergence, about, &decided.pinned, by).await;
         decided.acknowledged = same.unwrap_or_else(|error| {
             tracing::warn!(error, "divergences of the accepted bytes stay open");
             Vec::new()
@@ -92,16 +96,17 @@ impl Keeper {
         Ok(decided)
     }
 
-    /// Acknowledges what rechecks found of accepted archives; who accepted them knows of it.
+    /// Acknowledges what rechecks found of the archives that an accepted edit brings; who accepted
+    /// them knows of it.
     async fn acknowledge_same(
         &self,
         accepted: u64,
-        (repository, packages): (String, Vec<String>),
-        archives: Vec<Sha256>,
+        edit: Divergence,
+        pins: &[u64],
         by: String,
     ) -> Result<Vec<u64>, String> {
-        let store = self.store.clone();
-        let find = move || divergences::open_about(store.log(), &repository, &packages, &archives);
+        let (store, pins) = (self.store.clone(), pins.to_vec());
+        let find = move || divergences::open_about(&store, &edit, &pins);
         let found = blocking(find).await.map_err(|error| error.to_string())?;
         let found = found.map_err(|error| error.to_string())?;
         for &same in &found {
@@ -111,6 +116,15 @@ impl Keeper {
             noted.map_err(|error| error.to_string())?;
         }
         Ok(found)
+    }
+}
+
+/// Why accepting this changes nothing, if so; blocks.
+pub(crate) fn outdated(store: &Store, about: &Divergence) -> Option<String> {
+    match Current::in_store(store).says(about) {
+        Ok(true) => None,
+        Ok(false) => Some(OUTDATED.to_owned()),
+        Err(error) => Some(format!("what upstream says now can't be told: {error}")),
     }
 }
 
@@ -130,9 +144,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::{self, Purpose};
+    use crate::digest::Sha256;
     use crate::keeper::divergences::all;
     use crate::keeper::repository::read_list;
-    use crate::store::Store;
     use crate::store::layout::Layout;
     use std::fs;
     use std::path::Path;

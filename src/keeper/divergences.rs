@@ -4,7 +4,7 @@
 use super::edited;
 use crate::archive::{self, Explanation, Limits};
 use crate::clock::Clock;
-use crate::digest::Sha256;
+use crate::digest::{Digests, Sha256};
 use crate::ledger::entry::{
     Action, Decision, Divergence, DivergenceKind, DivergenceState, Entry, Pin,
 };
@@ -69,6 +69,9 @@ pub enum DecideError {
         /// Its kind.
         what: DivergenceKind,
     },
+    /// It was broken off in the middle.
+    #[error("the decision was broken off: {0}")]
+    Broken(String),
     /// The ledger can't be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -111,39 +114,52 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
     Ok(recorded.into_values().collect())
 }
 
-/// Whether someone accepted, since ledger entry `since`, an edit of one of these packages: their
-/// archive is then meant to be another one.
-pub(super) fn has_accepted_edit(
-    log: &LogReader,
+/// The last edit of one of these packages that someone accepted and that brings this archive: it is
+/// meant to be another one than before that.
+pub(super) fn last_accepted_edit(
+    store: &Store,
     repository: &str,
     packages: &[String],
-    since: u64,
-) -> Result<bool, LogError> {
-    Ok(all(log)?.into_iter().any(|Recorded { id, state, divergence, .. }| {
-        id > since
-            && state == DivergenceState::Accepted
+    archive: &Digests,
+) -> Result<Option<u64>, ExplainError> {
+    let is_accepted = |Recorded { state, divergence, .. }: &Recorded| {
+        *state == DivergenceState::Accepted
             && divergence.what == DivergenceKind::Edited
             && divergence.repository == repository
             && divergence.packages.iter().any(|package| packages.contains(package))
-    }))
+    };
+    for Recorded { id, divergence, .. } in all(store.log())?.into_iter().rev().filter(is_accepted) {
+        if edited::brings(store.blobs(), &divergence, archive)? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
-/// The divergences that nobody decided about in which an archive of these packages was one of these.
+/// The divergences that nobody decided about and that tell of the archives that an edit brings, which
+/// these ledger entries pin.
 pub(super) fn open_about(
-    log: &LogReader,
-    repository: &str,
-    packages: &[String],
-    archives: &[Sha256],
-) -> Result<Vec<u64>, LogError> {
+    store: &Store,
+    edit: &Divergence,
+    pins: &[u64],
+) -> Result<Vec<u64>, ExplainError> {
+    let mut brought = Vec::new();
+    for &index in pins {
+        let entry = store.log().entries(index, index.saturating_add(1)).next().transpose()?;
+        let Some((_, Entry::Pin(Pin { md5, sha256, sha512, size, .. }))) = entry else { continue };
+        if edited::brings(store.blobs(), edit, &Digests { md5, sha256, sha512, size })? {
+            brought.push(sha256);
+        }
+    }
     let is_about = |Recorded { state, divergence, .. }: &Recorded| {
         let observed = divergence.observed.map(|observed| observed.sha256);
         *state == DivergenceState::Open
             && !divergence.what.is_of_metadata()
-            && divergence.repository == repository
-            && divergence.packages.iter().any(|package| packages.contains(package))
-            && observed.is_some_and(|observed| archives.contains(&observed))
+            && divergence.repository == edit.repository
+            && divergence.packages.iter().any(|package| edit.packages.contains(package))
+            && observed.is_some_and(|observed| brought.contains(&observed))
     };
-    Ok(all(log)?.into_iter().filter(is_about).map(|recorded| recorded.id).collect())
+    Ok(all(store.log())?.into_iter().filter(is_about).map(|recorded| recorded.id).collect())
 }
 
 /// Why the observed bytes are not the expected ones, and of an edited version why its main archive

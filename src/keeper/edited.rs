@@ -4,7 +4,7 @@
 use super::divergences::{ExplainError, Pinned, compare};
 use super::file_list::FileList;
 use crate::archive::{self, Explanation, Limits};
-use crate::digest::Sha256;
+use crate::digest::{Digests, Sha256};
 use crate::ledger::entry::Divergence;
 use crate::opam::syntax::OpamFile;
 use crate::opam::{Checksum, RepoPath, archive_sources};
@@ -58,6 +58,23 @@ pub(super) fn explain(
     }
 }
 
+/// Whether an edit declares an archive of these hashes that was not declared before it.
+///
+/// # Errors
+/// When a blob can't be read.
+pub(super) fn brings(
+    blobs: &Blobs,
+    divergence: &Divergence,
+    archive: &Digests,
+) -> Result<bool, ExplainError> {
+    let Some(Sides { before, after }) = sides(blobs, divergence)? else { return Ok(false) };
+    let declares = |files: &FileList| -> Result<bool, BlobError> {
+        let declared = archives(blobs, files)?;
+        Ok(declared.iter().flatten().any(|checksum| checksum.matches(archive)))
+    };
+    Ok(declares(&after)? && !declares(&before)?)
+}
+
 /// The files on either side; `None` where a divergence is of no version's.
 pub(super) fn sides(blobs: &Blobs, divergence: &Divergence) -> Result<Option<Sides>, ExplainError> {
     if divergence.edits.is_empty() {
@@ -80,13 +97,18 @@ pub(super) fn read_list(blobs: &Blobs, name: &Sha256) -> Result<FileList, Explai
 
 /// The checksums that the opam file in a list declares of the main archive.
 fn main_archive(blobs: &Blobs, files: &FileList) -> Result<Vec<Checksum>, BlobError> {
+    // The main one comes first.
+    Ok(archives(blobs, files)?.into_iter().next().unwrap_or_default())
+}
+
+/// The checksums that the opam file in a list declares of each archive.
+fn archives(blobs: &Blobs, files: &FileList) -> Result<Vec<Vec<Checksum>>, BlobError> {
     let opam = files.0.iter().find(|(path, _)| path.as_str().ends_with("/opam"));
     let Some((_, name)) = opam else { return Ok(Vec::new()) };
     let bytes = blobs.read(name, MAX_FILE)?;
     let sources = OpamFile::parse(&bytes).ok().and_then(|file| archive_sources(&file).ok());
-    // The main one comes first.
-    let main = sources.and_then(|sources| sources.into_iter().next());
-    Ok(main.map(|main| main.checksums.as_slice().to_vec()).unwrap_or_default())
+    let checksums = sources.into_iter().flatten().map(|it| it.checksums.as_slice().to_vec());
+    Ok(checksums.collect())
 }
 
 /// The blob that one of the checksums names, if it is kept.

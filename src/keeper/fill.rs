@@ -11,9 +11,9 @@ use crate::digest::{Digests, Sha256};
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use crate::safe_url::SafeUrl;
-use crate::store::Appended;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, FirstDeclared, Kept};
+use crate::store::{Accepted, Appended};
 use crate::upstream::Awaited;
 use std::fs::File;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Fill {
                     return Ok((kept, file));
                 }
                 Attempt::Diverged(observation) => {
-                    self.diverge(archive, source, observation).await;
+                    self.diverge(archive, source, observation).await?;
                     answers.diverged.push(format!("{} gave something else", host(source)));
                 }
                 Attempt::Unavailable(reason) => {
@@ -174,13 +174,13 @@ impl Fill {
                         evidence: Some(hashed),
                         detail: detail.clone(),
                     };
-                    self.diverge(archive, source, observation).await;
+                    self.diverge(archive, source, observation).await?;
                     return Err(Missing::Diverged(format!(
                         "its sources disagree and no strong checksum decides: {detail}"
                     )));
                 }
                 Attempt::Diverged(observation) => {
-                    self.diverge(archive, source, observation).await;
+                    self.diverge(archive, source, observation).await?;
                 }
                 Attempt::Unavailable(_) => {}
                 Attempt::Failed(problem) => return Err(Missing::Store(problem)),
@@ -221,60 +221,51 @@ impl Fill {
             agreed,
             import: None,
         };
-        let changed = |first: Kept| Divergence {
-            at: pin.at,
-            repository: pin.repository.clone(),
-            packages: pin.packages.clone(),
-            url: url.clone(),
-            src: src.clone(),
-            from: pin.from.clone(),
-            what: DivergenceKind::Changed,
-            expected: vec![format!("sha256={}", first.sha256)],
-            edits: Vec::new(),
-            held: false,
-            observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
-            evidence: Some(digests.sha256),
-            detail: format!("pinned to other bytes by ledger entry {}", first.entry),
-        };
         let first = self.keeper.store.lookup(|catalog| catalog.pin(&url)).map_err(store_failed)?;
-        if let Some(first) = first.filter(|first| first.sha256 != digests.sha256)
-            && !self.is_accepted(archive, first.entry).await
-        {
-            self.append_divergence(changed(first)).await;
+        let accepted = match first.filter(|first| first.sha256 != digests.sha256) {
+            Some(_) => self.accepted(archive, digests).await,
+            None => Accepted::Never,
+        };
+        self.hold_against_history(archive, &pin, digests).await?;
+        let from = pin.from.clone();
+        let pinned = self.keeper.store.pin(pin, accepted).await.map_err(store_failed)?;
+        if let Some(Appended::New(entry)) = pinned.changed {
+            let what = DivergenceKind::Changed;
+            tracing::error!(%what, url, from, entry, "upstream diverged");
         }
-        let append = self.keeper.store.append(Entry::Pin(pin.clone()));
-        match append.await.map_err(store_failed)? {
+        match pinned.appended {
             Appended::New(entry) => {
                 tracing::info!(url, from, sha256 = %digests.sha256, size = digests.size, entry, "pinned");
-                self.hold_against_history(archive, pin, digests).await;
                 Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
             }
             Appended::Known(entry) => {
                 Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
             }
-            Appended::PinnedOtherwise(first) => {
-                self.append_divergence(changed(first)).await;
-                Err(Missing::Diverged(format!(
-                    "ledger entry {} pinned {url} to other bytes, no strong checksum decides, and \
-                     the first pin stands",
-                    first.entry
-                )))
-            }
+            Appended::PinnedOtherwise(first) => Err(Missing::Diverged(format!(
+                "ledger entry {} pinned {url} to other bytes, no strong checksum decides, and the \
+                 first pin stands",
+                first.entry
+            ))),
         }
     }
 
     /// Tells of a first fetch that gives other bytes than the URL was first published with.
-    async fn hold_against_history(&self, archive: &DeclaredArchive, pin: Pin, digests: Digests) {
+    async fn hold_against_history(
+        &self,
+        archive: &DeclaredArchive,
+        pin: &Pin,
+        digests: Digests,
+    ) -> Result<(), Missing> {
         let urls = std::iter::once(&pin.url).chain(&archive.urls).cloned().collect();
         let first = self.keeper.contradicted(&self.repository, urls, digests).await;
-        let Some(FirstDeclared { checksums, package, commit }) = first else { return };
+        let Some(FirstDeclared { checksums, package, commit }) = first else { return Ok(()) };
         let divergence = Divergence {
             at: pin.at,
-            repository: pin.repository,
-            packages: pin.packages,
-            url: pin.url,
-            src: pin.src,
-            from: pin.from,
+            repository: pin.repository.clone(),
+            packages: pin.packages.clone(),
+            url: pin.url.clone(),
+            src: pin.src.clone(),
+            from: pin.from.clone(),
             what: DivergenceKind::Changed,
             expected: checksums.iter().map(Checksum::to_string).collect(),
             edits: Vec::new(),
@@ -285,30 +276,31 @@ impl Fill {
                 "{package} was first published with another archive, by commit {commit}"
             ),
         };
-        self.append_divergence(divergence).await;
+        self.append_divergence(divergence).await
     }
 
-    /// Whether someone accepted an edit since the URL was pinned, so that its bytes are meant to
-    /// be other ones and nobody has to be told again.
-    async fn is_accepted(&self, archive: &DeclaredArchive, pin: u64) -> bool {
+    /// Whether someone accepted an edit that brings these bytes, so that nobody has to be told.
+    async fn accepted(&self, archive: &DeclaredArchive, digests: Digests) -> Accepted {
         let (store, repository) = (self.keeper.store.clone(), self.repository.clone());
         let packages = archive.packages.clone();
-        let accepted = tokio::task::spawn_blocking(move || {
-            divergences::has_accepted_edit(store.log(), &repository, &packages, pin)
+        let last = tokio::task::spawn_blocking(move || {
+            divergences::last_accepted_edit(&store, &repository, &packages, &digests)
         });
         // Whoever can't tell tells once more.
-        matches!(accepted.await, Ok(Ok(true)))
+        match last.await {
+            Ok(Ok(Some(edit))) => Accepted::Edit(edit),
+            _ => Accepted::Never,
+        }
     }
 
-    /// Records what a source gave, with its bytes as evidence.
-    ///
-    /// A failing store is logged and keeps nobody from asking the next source.
+    /// Records what a source gave, with its bytes as evidence. While that can't be recorded, nothing
+    /// is pinned: nobody would come to know of it.
     async fn diverge(
         &self,
         archive: &DeclaredArchive,
         source: &Url,
         observation: attempt::Observation,
-    ) {
+    ) -> Result<(), Missing> {
         let (url, src) = subject(archive, source);
         let mut divergence = Divergence {
             at: self.keeper.clock.now(),
@@ -327,26 +319,22 @@ impl Fill {
         };
         // What is known already needs no evidence once more.
         let known = self.keeper.store.lookup(|catalog| catalog.divergence(&divergence));
-        if let Ok(Some(_)) = known {
-            return;
+        if known.map_err(store_failed)?.is_some() {
+            return Ok(());
         }
         if let Some(evidence) = observation.evidence {
             divergence.evidence = self.keeper.keep_evidence(evidence).await;
         }
-        self.append_divergence(divergence).await;
+        self.append_divergence(divergence).await
     }
 
-    async fn append_divergence(&self, divergence: Divergence) {
+    async fn append_divergence(&self, divergence: Divergence) -> Result<(), Missing> {
         let (what, url, from) = (divergence.what, divergence.url.clone(), divergence.from.clone());
-        match self.keeper.store.append(Entry::Divergence(divergence)).await {
-            Ok(Appended::New(entry)) => {
-                tracing::error!(%what, url, from, entry, "upstream diverged");
-            }
-            Ok(Appended::Known(_) | Appended::PinnedOtherwise(_)) => {}
-            Err(error) => {
-                tracing::error!(%what, url, from, %error, "a divergence can't be recorded");
-            }
+        let appended = self.keeper.store.append(Entry::Divergence(divergence)).await;
+        if let Appended::New(entry) = appended.map_err(store_failed)? {
+            tracing::error!(%what, url, from, entry, "upstream diverged");
         }
+        Ok(())
     }
 }
 

@@ -58,6 +58,7 @@ mod version_sources;
 pub use admit::AdmitError;
 pub use archives::{Answer, Scope};
 pub use decide::Decided;
+pub(crate) use decide::outdated;
 pub use file_list::{FileList, FileListError};
 pub use missing::Missing;
 pub use past::{NotAPoint, PastState, When};
@@ -116,9 +117,18 @@ pub struct Keeper {
     measured: Measured,
     /// What goes on to its end, whoever waits for it.
     tasks: TaskTracker,
+    /// Bundles are taken in one after the other.
+    importing: Arc<tokio::sync::Mutex<()>>,
     background: Background,
     /// Who took this one's place.
     successor: watch::Sender<Option<Arc<Keeper>>>,
+}
+
+/// What goes on when another keeper takes one's place.
+#[derive(Default)]
+struct Lasting {
+    tasks: TaskTracker,
+    importing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Why a keeper can't start.
@@ -148,8 +158,8 @@ impl Keeper {
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
         let rechecking = Rechecking::new(&config.recheck);
-        let (tally, tasks) = (Tally::default(), TaskTracker::new());
-        Self::with_parts(config, store, clock, client, rechecking, tally, tasks)
+        let (tally, lasting) = (Tally::default(), Lasting::default());
+        Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }
 
     /// The keeper of another configuration, to take this one's place once this one has retired;
@@ -161,8 +171,9 @@ impl Keeper {
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let client = self.client.in_place_of(&config.upstream)?;
         let rechecking = self.rechecking.by(&config.recheck);
-        let (tally, tasks) = (self.tally.clone(), self.tasks.clone());
-        Self::with_parts(config, store, clock, client, rechecking, tally, tasks)
+        let (tasks, importing) = (self.tasks.clone(), Arc::clone(&self.importing));
+        let (tally, lasting) = (self.tally.clone(), Lasting { tasks, importing });
+        Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }
 
     /// Whether a keeper of this configuration could be opened, as far as that can be said without
@@ -188,7 +199,7 @@ impl Keeper {
         client: Client,
         rechecking: Rechecking,
         tally: Tally,
-        tasks: TaskTracker,
+        Lasting { tasks, importing }: Lasting,
     ) -> Result<Arc<Self>, OpenError> {
         let alerts = Alerts::open(config, &store, &clock)?;
         let mut repositories = Vec::new();
@@ -228,6 +239,7 @@ impl Keeper {
             tally,
             measured: Measured::default(),
             tasks,
+            importing,
             background: Background::default(),
             successor: watch::Sender::default(),
         }))

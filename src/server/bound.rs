@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// An address can't be listened on.
-    #[error("server.{key}: {address}: {source}: free the port, or name another address")]
+    #[error("server.{key}: {address}: {source}: {}", advice(source))]
     Listen {
         /// The key in mirror.toml.
         key: &'static str,
@@ -47,6 +47,16 @@ pub enum ServeError {
     /// TLS can't be set up.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+}
+
+fn advice(problem: &io::Error) -> &'static str {
+    match problem.kind() {
+        io::ErrorKind::AddrNotAvailable => "name an address that this machine has",
+        io::ErrorKind::PermissionDenied => {
+            "name a port from 1024 on, or run it with the right to this one"
+        }
+        _ => "free the port, or name another address",
+    }
 }
 
 /// Listeners that are bound, so that nothing else can go wrong before serving.

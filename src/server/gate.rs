@@ -221,8 +221,9 @@ impl Gate {
         let metadata = std::fs::metadata(self.layout.tokens()).ok();
         let state = metadata.map(|it| (it.ino(), it.mtime(), it.mtime_nsec(), it.size()));
         if known.file != state || state.is_none() {
-            known.file = state;
             let read = Tokens::read(&self.layout).inspect_err(tell);
+            // What can't be read may be so again without a change that shows.
+            known.file = state.filter(|_| read.is_ok());
             known.problem = read.as_ref().err().map(ToString::to_string);
             known.tokens = Arc::new(read.unwrap_or_default());
         }

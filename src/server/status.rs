@@ -120,6 +120,8 @@ pub(super) async fn of(
     let repositories = keeper.repositories().iter().map(|repository| {
         let (health, served) = (repository.health(), repository.served());
         let snapshot = served.as_ref().map(|served| &served.snapshot);
+        // What a bundle brought, no upstream said.
+        let answered = snapshot.filter(|snapshot| snapshot.import.is_none());
         RepositoryStatus {
             name: repository.name().to_owned(),
             upstream: repository.settings().upstream.get_ref().to_string(),
@@ -129,7 +131,7 @@ pub(super) async fn of(
             // What has a snapshot was answered once, maybe before this start.
             fresh_at: health
                 .fresh_at
-                .max(snapshot.and(keeper.alerts().fresh_at(repository.name()))),
+                .max(answered.and(keeper.alerts().fresh_at(repository.name()))),
             problem: health.problem,
             refused: health.refused,
             held: health.held,

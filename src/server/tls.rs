@@ -95,6 +95,15 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
     Ok(Tls { config: Arc::new(config), expires })
 }
 
+/// Whether clients can be known by `access.client_ca`, where that is set.
+///
+/// # Errors
+/// When its authorities can't be read or used.
+pub fn check_client_ca(config: &Config) -> Result<(), TlsError> {
+    let Some(path) = &config.access.client_ca else { return Ok(()) };
+    verifier(path.get_ref(), Arc::new(aws_lc_rs::default_provider())).map(drop)
+}
+
 fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()

@@ -26,10 +26,10 @@ pub mod tokens;
 pub mod tree_writer;
 mod writer;
 
-pub use writer::{AppendError, Appended};
+pub use writer::{Accepted, AppendError, Appended, Pinned};
 
 use crate::clock::Clock;
-use crate::ledger::entry::{Entry, KeyEntry};
+use crate::ledger::entry::{Entry, KeyEntry, Pin};
 use blobs::Blobs;
 use catalog::{Catalog, IndexError};
 use layout::Layout;
@@ -165,7 +165,7 @@ impl Store {
                 name: signer.name().to_owned(),
                 vkey: signer.verifier().to_string(),
             };
-            writer.append(Entry::Key(key)).await?;
+            writer.append(Entry::Key(key), Accepted::Never).await?;
         }
         let inner = Inner { layout, blobs, catalog, log: reader, writer, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
@@ -189,15 +189,28 @@ impl Store {
     /// Appends an entry; resolves once it is durable and the catalog knows it.
     ///
     /// A pin of a URL that is pinned already and a divergence that is known already are not
-    /// written again.
+    /// written again; with a pin comes what [`Store::pin`] says.
     ///
     /// # Errors
     /// When the ledger fails; whether the entry is in it is then not known, and asking again is
     /// safe.
     pub async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
-        let appended = self.inner.writer.append(entry).await;
-        match &appended {
-            Ok(Appended::New(_)) => self.inner.blobs.note_write(Ok(())),
+        Ok(self.write(entry, Accepted::Never).await?.appended)
+    }
+
+    /// Appends a pin, with the divergence that tells of it where its URL was pinned to other bytes
+    /// before and nobody accepted these; resolves once both are durable.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub async fn pin(&self, pin: Pin, accepted: Accepted) -> Result<Pinned, AppendError> {
+        self.write(Entry::Pin(pin), accepted).await
+    }
+
+    async fn write(&self, entry: Entry, accepted: Accepted) -> Result<Pinned, AppendError> {
+        let written = self.inner.writer.append(entry, accepted).await;
+        match &written {
+            Ok(Pinned { appended: Appended::New(_), .. }) => self.inner.blobs.note_write(Ok(())),
             Err(AppendError::Log(error)) => {
                 if let LogError::Io { source, .. } = &**error {
                     self.inner.blobs.note_write(Err(source));
@@ -205,7 +218,7 @@ impl Store {
             }
             _ => {}
         }
-        appended
+        written
     }
 
     /// Spares the next start what the catalog knows already; blocks.

@@ -7,8 +7,12 @@ use crate::opam::Checksum;
 use tempfile::TempDir;
 
 pub(super) fn pin(url: &str, bytes: &[u8]) -> Entry {
+    Entry::Pin(vouched_for(url, bytes, Strength::None))
+}
+
+fn vouched_for(url: &str, bytes: &[u8], strength: Strength) -> Pin {
     let digests = Digests::of(bytes);
-    Entry::Pin(Pin {
+    Pin {
         at: Clock::system().now(),
         repository: "default".to_owned(),
         packages: Vec::new(),
@@ -20,10 +24,10 @@ pub(super) fn pin(url: &str, bytes: &[u8]) -> Entry {
         md5: digests.md5,
         size: digests.size,
         declared: Vec::new(),
-        strength: Strength::None,
+        strength,
         agreed: Vec::new(),
         import: None,
-    })
+    }
 }
 
 fn divergence(bytes: &[u8]) -> Entry {
@@ -77,7 +81,42 @@ async fn g2_the_first_pin_of_a_url_stands_also_within_one_batch() {
         store.append(pin(URL, b"other")).await,
         Ok(Appended::PinnedOtherwise(kept)) if kept.entry == 1
     ));
-    assert_eq!(store.log().size().unwrap(), 2);
+    assert_eq!(store.log().size().unwrap(), 3, "a divergence tells of the others, once");
+}
+
+#[tokio::test]
+async fn g4_no_bytes_are_pinned_beside_the_first_ones_untold_however_they_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    let pin = |bytes: &'static [u8], accepted| {
+        store.pin(vouched_for(URL, bytes, Strength::Strong), accepted)
+    };
+    // In one batch, or in two.
+    let (first, second) =
+        tokio::join!(pin(b"first", Accepted::Never), pin(b"second", Accepted::Never));
+    assert_eq!(first.unwrap(), Pinned { appended: Appended::New(1), changed: None });
+    let told = Pinned { appended: Appended::New(3), changed: Some(Appended::New(2)) };
+    assert_eq!(second.unwrap(), told);
+    let again = Pinned { appended: Appended::Known(3), changed: Some(Appended::Known(2)) };
+    assert_eq!(pin(b"second", Accepted::Never).await.unwrap(), again);
+    assert_eq!(pin(b"first", Accepted::Never).await.unwrap().changed, None);
+    let entry = store.log().entries(2, 3).next().unwrap().unwrap().1;
+    let Entry::Divergence(divergence) = entry else { panic!("{entry:?}") };
+    let sha256 = |bytes: &[u8]| Digests::of(bytes).sha256;
+    assert_eq!(divergence.what, DivergenceKind::Changed);
+    assert_eq!(divergence.expected, [format!("sha256={}", sha256(b"first"))]);
+    assert_eq!(divergence.observed.unwrap().sha256, sha256(b"second"));
+
+    // What was accepted before the first pin says nothing of what comes after it.
+    for (bytes, accepted, is_told) in [
+        (&b"third"[..], Accepted::Edit(2), false),
+        (b"fourth", Accepted::Elsewhere, false),
+        (b"fifth", Accepted::Edit(0), true),
+    ] {
+        let pinned = pin(bytes, accepted).await.unwrap();
+        assert!(matches!(pinned.appended, Appended::New(_)), "{accepted:?}");
+        assert_eq!(pinned.changed.is_some(), is_told, "{accepted:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! The one writer: entries that arrive together share one append, and the first pin of a URL
-//! stands; only what a strong checksum vouches for is pinned beside it.
+//! stands; only what a strong checksum vouches for is pinned beside it, and a divergence tells of
+//! whatever is not what was pinned first.
 
 use super::catalog::{Catalog, IndexError, Kept};
 use super::log::{LogError, LogReader, LogWriter};
 use super::medium::LedgerMedium;
 use super::replay::{self, ReplayError};
 use crate::digest::Sha256;
-use crate::ledger::entry::{Entry, Pin, Strength};
+use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Observed, Pin, Strength};
 use crate::ledger::note::Signer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -24,6 +25,28 @@ pub enum Appended {
     /// The URL is pinned to other bytes and no strong checksum vouches for these; nothing was
     /// written.
     PinnedOtherwise(Kept),
+}
+
+/// What became of a pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// What became of the pin itself.
+    pub appended: Appended,
+    /// Where the URL was pinned to other bytes first, and nobody accepted these: the divergence that
+    /// tells so, which is in the ledger as durably as the pin.
+    pub changed: Option<Appended>,
+}
+
+/// Whether a URL's bytes are meant to be others than the first ones, so that nobody has to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Nobody accepted other ones.
+    Never,
+    /// Someone accepted the edit at this ledger index, and with it other bytes than those that were
+    /// pinned before it.
+    Edit(u64),
+    /// Someone accepted them where this pin comes from.
+    Elsewhere,
 }
 
 /// Why an entry is not in the ledger.
@@ -63,8 +86,12 @@ pub(super) struct Writer {
 
 struct Request {
     entry: Entry,
-    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    /// Of a pin.
+    accepted: Accepted,
+    reply: Reply,
 }
+
+type Reply = oneshot::Sender<Result<Pinned, AppendError>>;
 
 impl Writer {
     /// Starts the thread that owns `log`.
@@ -95,11 +122,15 @@ impl Writer {
         self.growth.clone()
     }
 
-    /// Appends an entry; resolves once it is durable.
-    pub(super) async fn append(&self, entry: Entry) -> Result<Appended, AppendError> {
+    /// Appends an entry, and what a pin needs to be told of; resolves once it is durable.
+    pub(super) async fn append(
+        &self,
+        entry: Entry,
+        accepted: Accepted,
+    ) -> Result<Pinned, AppendError> {
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or(AppendError::Closed)?;
-        requests.send(Request { entry, reply }).map_err(|_| AppendError::Closed)?;
+        requests.send(Request { entry, accepted, reply }).map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 }
@@ -176,7 +207,7 @@ struct Round {
     next: u64,
     entries: Vec<Entry>,
     leaves: Vec<Vec<u8>>,
-    waiting: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
+    waiting: Vec<(Reply, Pinned)>,
     /// The pins of this batch by URL, in their order.
     pins: HashMap<String, Vec<Kept>>,
     divergences: HashMap<Sha256, u64>,
@@ -195,31 +226,64 @@ impl Round {
     }
 
     fn admit(&mut self, request: Request, catalog: &Catalog, log: &LogReader) {
-        let Request { entry, reply } = request;
-        let leaf = match self.known(&entry, catalog, log).map_err(AppendError::from) {
-            Ok(Some(outcome)) => return self.waiting.push((reply, outcome)),
-            Ok(None) => entry.to_leaf().map_err(|error| AppendError::Entry(Arc::new(error.into()))),
-            Err(error) => Err(error),
-        };
-        let leaf = match leaf {
-            Ok(leaf) => leaf,
+        let Request { entry, accepted, reply } = request;
+        match self.take(entry, accepted, catalog, log) {
+            Ok(pinned) => self.waiting.push((reply, pinned)),
             // Whoever asked may have gone; then nobody needs the answer.
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn take(
+        &mut self,
+        entry: Entry,
+        accepted: Accepted,
+        catalog: &Catalog,
+        log: &LogReader,
+    ) -> Result<Pinned, AppendError> {
+        let (known, first) = match &entry {
+            Entry::Pin(pin) => self.known_pin(pin, catalog, log)?,
+            entry => (self.known(entry, catalog, log)?, None),
         };
+        // What can't be written is not told of.
+        let written = match known {
+            Some(_) => Vec::new(),
+            None => leaf(&entry)?,
+        };
+        let changed = match (&entry, first.filter(|first| !accepted.covers(first))) {
+            (Entry::Pin(pin), Some(first)) => {
+                let changed = Entry::Divergence(changed(pin, &first));
+                Some(match self.known(&changed, catalog, log)? {
+                    Some(known) => known,
+                    // Before the pin, so that it is never there alone.
+                    None => {
+                        let leaf = leaf(&changed)?;
+                        self.push(changed, leaf)
+                    }
+                })
+            }
+            _ => None,
+        };
+        let appended = known.unwrap_or_else(|| self.push(entry, written));
+        Ok(Pinned { appended, changed })
+    }
+
+    fn push(&mut self, entry: Entry, leaf: Vec<u8>) -> Appended {
+        let index = self.next;
         match &entry {
             Entry::Pin(pin) => {
-                let kept = Kept { sha256: pin.sha256, size: pin.size, entry: self.next };
+                let kept = Kept { sha256: pin.sha256, size: pin.size, entry: index };
                 self.pins.entry(pin.url.clone()).or_default().push(kept);
             }
             Entry::Divergence(divergence) => {
-                self.divergences.insert(super::catalog::divergence_key(divergence), self.next);
+                self.divergences.insert(super::catalog::divergence_key(divergence), index);
             }
             _ => {}
         }
-        self.waiting.push((reply, Appended::New(self.next)));
         self.leaves.push(leaf);
         self.entries.push(entry);
         self.next += 1;
+        Appended::New(index)
     }
 
     /// What the ledger, or this batch, says already.
@@ -230,7 +294,6 @@ impl Round {
         log: &LogReader,
     ) -> Result<Option<Appended>, IndexError> {
         match entry {
-            Entry::Pin(pin) => self.known_pin(pin, catalog, log),
             Entry::Divergence(divergence) => {
                 let key = super::catalog::divergence_key(divergence);
                 let index = match self.divergences.get(&key) {
@@ -245,7 +308,8 @@ impl Round {
                 let known = decided.filter(|(state, _)| *state >= decision.action.state());
                 Ok(known.map(|(_, index)| Appended::Known(index)))
             }
-            Entry::History(_)
+            Entry::Pin(_)
+            | Entry::History(_)
             | Entry::Import(_)
             | Entry::Recheck(_)
             | Entry::Snapshot(_)
@@ -254,33 +318,74 @@ impl Round {
         }
     }
 
+    /// What the ledger, or this batch, says already of a pin, and the first pin of its URL where that
+    /// is to other bytes.
     fn known_pin(
         &self,
         pin: &Pin,
         catalog: &Catalog,
         log: &LogReader,
-    ) -> Result<Option<Appended>, IndexError> {
+    ) -> Result<(Option<Appended>, Option<Kept>), IndexError> {
         let batch = self.pins.get(&pin.url).map_or(&[][..], Vec::as_slice);
+        let first = replay::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?;
+        let Some(first) = first.or(batch.first().copied()) else { return Ok((None, None)) };
+        if first.sha256 == pin.sha256 {
+            return Ok((Some(Appended::Known(first.entry)), None));
+        }
         let same = match batch.iter().find(|kept| kept.sha256 == pin.sha256) {
             Some(kept) => Some(*kept),
             None => replay::lookup(catalog, log, |catalog| catalog.pin_to(&pin.url, &pin.sha256))?,
         };
-        if let Some(kept) = same {
-            return Ok(Some(Appended::Known(kept.entry)));
-        }
-        // Whoever asks for these bytes by a strong checksum can't be given others.
-        if pin.strength == Strength::Strong {
-            return Ok(None);
-        }
-        let first = replay::lookup(catalog, log, |catalog| catalog.pin(&pin.url))?;
-        Ok(first.or(batch.first().copied()).map(Appended::PinnedOtherwise))
+        let known = match (same, pin.strength) {
+            (Some(kept), _) => Some(Appended::Known(kept.entry)),
+            // Whoever asks for these bytes by a strong checksum can't be given others.
+            (None, Strength::Strong) => None,
+            (None, _) => Some(Appended::PinnedOtherwise(first)),
+        };
+        Ok((known, Some(first)))
     }
 }
 
-fn answer(
-    waiting: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
-    result: Result<(), AppendError>,
-) {
+impl Accepted {
+    /// Whether other bytes than the first ones are meant.
+    fn covers(self, first: &Kept) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Edit(edit) => edit > first.entry,
+            Self::Elsewhere => true,
+        }
+    }
+}
+
+/// What tells that a pin is not to the bytes that its URL was pinned to first.
+fn changed(pin: &Pin, first: &Kept) -> Divergence {
+    let bundle = pin.import.map(|entry| format!("; the bundle of entry {entry} has these"));
+    Divergence {
+        at: pin.at,
+        repository: pin.repository.clone(),
+        packages: pin.packages.clone(),
+        url: pin.url.clone(),
+        src: pin.src.clone(),
+        from: pin.from.clone(),
+        what: DivergenceKind::Changed,
+        expected: vec![format!("sha256={}", first.sha256)],
+        edits: Vec::new(),
+        held: false,
+        observed: Some(Observed { sha256: pin.sha256, size: pin.size }),
+        evidence: Some(pin.sha256),
+        detail: format!(
+            "pinned to other bytes by ledger entry {}{}",
+            first.entry,
+            bundle.unwrap_or_default()
+        ),
+    }
+}
+
+fn leaf(entry: &Entry) -> Result<Vec<u8>, AppendError> {
+    entry.to_leaf().map_err(|error| AppendError::Entry(Arc::new(error.into())))
+}
+
+fn answer(waiting: Vec<(Reply, Pinned)>, result: Result<(), AppendError>) {
     for (reply, outcome) in waiting {
         // Whoever asked may have gone; the entry stands all the same.
         let _ = reply.send(result.clone().map(|()| outcome));

@@ -1,6 +1,6 @@
 //! One file that carries a mirror to where there is no network.
 
-use crate::{BINARY, skip};
+use crate::{BINARY, skip, start};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -288,6 +288,63 @@ fn what_was_pinned_here_to_other_bytes_is_told_and_both_stay() {
     for package in [&here, &there] {
         assert!(far.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
     }
+}
+
+#[test]
+fn a_url_that_was_pinned_twice_is_told_of_where_a_bundle_is_taken_in_unless_someone_accepted_that()
+{
+    let first = Package::new("one", "1");
+    let kinds = [Kind::Sha256, Kind::Sha512];
+    let second = first.clone().bytes(b"other bytes".to_vec(), &kinds);
+    for rule in ["allow", "hold"] {
+        let world = World::start();
+        world.publish(&Repo::new([first.clone(), Package::new("two", "1")]));
+        let mut near = start(&Mirror::of(&world).set("policy.source_rewritten", rule));
+        near.index();
+        assert!(near.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+        world.publish(&Repo::new([second.clone(), Package::new("two", "1")]));
+        near.refresh().ok();
+        if rule == "hold" {
+            let listed = near.run(&["divergences", "--json"]).ok();
+            let held: Value = serde_json::from_str(&listed).expect("one divergence");
+            near.run(&["divergences", "accept", &held["id"].to_string()]).ok();
+        }
+        let answer = near.curl().get(&second.cache_path(Kind::Sha256));
+        assert!(answer.is_whole(), "{rule}: {answer:?}");
+        assert_eq!(near.ledger().pins(first.url()).len(), 2, "{rule}");
+        let (all, key) = export(&near, "all.bundle", &[]);
+        let (some, _) = export(&near, "some.bundle", &["one"]);
+        let expected = i32::from(rule == "allow");
+        let far = stopped(&offline(&world));
+        let run = far.run(&["import", &all, "--key", &key]);
+        assert_eq!(run.code, expected, "{rule}: {}", run.said());
+        assert_eq!(far.ledger().divergences(first.url()).len() as i32, expected, "{rule}");
+        let again = far.run(&["import", &all, "--key", &key]);
+        assert_eq!(again.code, expected, "{rule}, nobody decided yet: {}", again.said());
+        // The second bytes come first here.
+        let far = stopped(&offline(&world));
+        far.run(&["import", &some, "--key", &key]).ok();
+        let run = far.run(&["import", &all, "--key", &key]);
+        assert_eq!(run.code, expected, "{rule}: {}", run.said());
+    }
+}
+
+#[test]
+fn a_repository_that_is_not_configured_where_a_bundle_is_taken_in_keeps_no_other_from_being_served()
+{
+    let (world, near) = filled([Package::new("one", "1")]);
+    let renamed = Mirror::of(&world).of_repository("name", "renamed");
+    near.configure(&renamed.text(&near.store()));
+    near.run(&["refresh"]).ok();
+    near.configure(&Mirror::of(&world).text(&near.store()));
+    let (bundle, key) = export(&near, "two.bundle", &[]);
+    let mut far = stopped(&offline(&world));
+    let said = far.run(&["import", &bundle, "--key", &key]).ok();
+    assert!(said.contains("renamed: not served, as mirror.toml"), "{said}");
+    far.restart();
+    assert_eq!(far.index().packages(), ["one.1"]);
+    let third = stopped(&offline(&world).of_repository("name", "third"));
+    refused(&third, &bundle, &key, "name one like it in mirror.toml");
 }
 
 /// Imports what must be refused for `reason`, and checks that nothing changed.

@@ -91,6 +91,49 @@ fn who_accepts_an_archive_acknowledges_what_a_recheck_found_of_it_and_nothing_el
 }
 
 #[test]
+fn who_accepts_an_edit_of_words_acknowledges_no_archive() {
+    let (first, second) = states();
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mirror = Mirror::of(&world).set("policy.source_rewritten", "allow");
+    let mut keep = start(&mirror.set("policy.description", "hold"));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    world.publish(&Repo::new([second.clone()]));
+    keep.refresh().ok();
+    assert!(keep.curl().get(&second.cache_path(Kind::Sha256)).is_whole());
+    world.publish(&Repo::new([second.clone().synopsis("in other words")]));
+    keep.refresh().ok();
+    let open = keep.run(&["divergences", "list"]).ok();
+    assert!(open.contains("description") && open.contains("changed"), "{open}");
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let edited = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let edited = edited.into_iter().find(|it| it["divergence"]["what"] == "edited");
+    let id = edited.expect("it is held")["id"].to_string();
+    let said = keep.run(&["divergences", "accept", &id]).ok();
+    assert!(!said.contains("acknowledged"), "{said}");
+    let open = keep.run(&["divergences", "list"]).ok();
+    assert!(open.contains("changed") && !open.contains("description"), "{open}");
+}
+
+#[test]
+fn without_a_server_too_accepting_what_is_outdated_says_so_and_all_ids_are_looked_at_first() {
+    let (world, mut keep, first, second) = rewritten();
+    world.publish(&Repo::new([second]));
+    keep.refresh().ok();
+    let id = only(&keep);
+    world.publish(&Repo::new([first]));
+    keep.refresh().ok();
+    keep.stop();
+    let before = keep.ledger().len();
+    let both = keep.run(&["divergences", "accept", &id, "9999"]);
+    assert_eq!((both.code, keep.ledger().len()), (2, before), "{}", both.said());
+    let run = keep.run(&["divergences", "accept", &id]);
+    assert!(run.code == 1 && run.stdout.contains("not done"), "{}", run.said());
+    assert!(!run.stdout.contains("from the next refresh on"), "{}", run.stdout);
+}
+
+#[test]
 fn opam_installs_the_first_archive_until_the_second_is_accepted() {
     let (world, mut keep, first, second) = rewritten();
     let Some(opam) = Opam::fresh(Version::System, keep.ca()) else { skip!("no opam in PATH") };

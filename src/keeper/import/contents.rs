@@ -5,7 +5,7 @@ use crate::bundle::{BundleError, BundleReader, Extent, Manifest, Member, MemberP
 use crate::digest::Sha256;
 use crate::keeper::export::lists_of;
 use crate::keeper::file_list::FileList;
-use crate::ledger::entry::{Entry, Pin, Snapshot};
+use crate::ledger::entry::{Action, Divergence, DivergenceKind, Entry, Pin, Snapshot};
 use crate::ledger::note::Verifier;
 use crate::store::blobs::Blobs;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,6 +21,49 @@ pub struct Contents {
     pub(super) snapshots: Vec<Snapshot>,
     /// How many of its archives were not selected.
     pub(super) left_out: u64,
+    /// The packages of which someone accepted an edit there.
+    pub(super) accepted: AcceptedThere,
+}
+
+/// The packages, by repository, of which someone accepted an edit where a bundle comes from: their
+/// archives are meant to be other ones than before.
+#[derive(Default)]
+pub(super) struct AcceptedThere {
+    /// The edits, by where they are in the other ledger.
+    edits: HashMap<u64, (String, Vec<String>)>,
+    packages: HashSet<(String, String)>,
+    /// What nobody decided about: URLs and the bytes that were others than the first ones.
+    open: HashMap<u64, (String, Sha256)>,
+}
+
+impl AcceptedThere {
+    fn take_in(&mut self, index: u64, entry: &Entry) {
+        match entry {
+            Entry::Divergence(edit) if edit.what == DivergenceKind::Edited => {
+                self.edits.insert(index, (edit.repository.clone(), edit.packages.clone()));
+            }
+            Entry::Divergence(Divergence { url, observed: Some(observed), .. }) => {
+                self.open.insert(index, (url.clone(), observed.sha256));
+            }
+            Entry::Decision(decision) => {
+                self.open.remove(&decision.divergence);
+                let edit = Some(decision.divergence).filter(|_| decision.action == Action::Accept);
+                let edit = edit.and_then(|edit| self.edits.remove(&edit));
+                if let Some((repository, packages)) = edit {
+                    let named = packages.into_iter().map(|package| (repository.clone(), package));
+                    self.packages.extend(named);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn covers(&self, pin: &Pin) -> bool {
+        let is_there =
+            |package: &String| self.packages.contains(&(pin.repository.clone(), package.clone()));
+        let is_it = |(url, sha256): &(String, Sha256)| *url == pin.url && *sha256 == pin.sha256;
+        pin.packages.iter().any(is_there) && !self.open.values().any(is_it)
+    }
 }
 
 /// Whether a bundle's blobs are kept as it is read.
@@ -33,9 +76,18 @@ pub enum Keep {
 }
 
 impl Contents {
-    /// The repositories that it has snapshots of.
-    pub fn repositories(&self) -> impl Iterator<Item = &str> {
-        self.snapshots.iter().map(|snapshot| snapshot.repository.as_str())
+    /// Refuses a bundle that has snapshots, and none of a repository that is configured.
+    ///
+    /// # Errors
+    /// [`ImportError::NoRepository`].
+    pub fn is_for(&self, is_configured: impl Fn(&str) -> bool) -> Result<(), ImportError> {
+        let mut names = self.snapshots.iter().map(|snapshot| snapshot.repository.as_str());
+        match self.snapshots.first() {
+            Some(first) if !names.any(is_configured) => {
+                Err(ImportError::NoRepository(first.repository.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -63,11 +115,14 @@ pub fn read(
     }
     bundle.watch(had);
     let (mut pins, mut snapshots) = (Vec::new(), BTreeMap::new());
+    let mut accepted = AcceptedThere::default();
     while let Some(leaves) = bundle.read_entries()? {
         tell(leaves.iter().map(|(_, leaf)| leaf.len() as u64 + 2).sum());
         for (index, leaf) in leaves {
             let entry = Entry::from_leaf(&leaf);
-            match entry.map_err(|source| ImportError::Entry { index, source })? {
+            let entry = entry.map_err(|source| ImportError::Entry { index, source })?;
+            accepted.take_in(index, &entry);
+            match entry {
                 Entry::Pin(pin) => pins.push(pin),
                 Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
                     drop(snapshots.insert(snapshot.repository.clone(), snapshot));
@@ -109,7 +164,7 @@ pub fn read(
     }
     let left_out = (all - pins.len()) as u64;
     let snapshots = snapshots.into_values().collect();
-    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out })
+    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out, accepted })
 }
 
 /// The blobs of a bundle on their way into the store.

@@ -12,18 +12,17 @@ use super::refresh::RefreshError;
 use super::repository::blocking;
 use super::{AdmitError, Keeper};
 use crate::bundle::BundleError;
-use crate::ledger::entry::{
-    Divergence, DivergenceKind, Entry, EntryError, Import, Observed, Pin, Snapshot,
-};
+use crate::ledger::entry::{Entry, EntryError, Import, Pin, Snapshot};
 use crate::ledger::note::Verifier;
 use crate::store::catalog::IndexError;
 use crate::store::log::{LogError, LogReader};
-use crate::store::{AppendError, Appended};
+use crate::store::{Accepted, AppendError, Appended, Pinned};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use thiserror::Error;
 
 /// What the last bundle of the same ledger ended with.
@@ -50,7 +49,10 @@ pub struct Imported {
     pub left_out: u64,
     /// The snapshots that are served now: repository, and how many versions.
     pub snapshots: BTreeMap<String, u64>,
-    /// The divergences that it led to: URLs that were pinned to other bytes here.
+    /// The repositories that it has snapshots of, and that mirror.toml does not have.
+    pub unserved: Vec<String>,
+    /// The divergences that it led to, and that nobody decided about yet: URLs that were pinned to
+    /// other bytes before.
     pub divergences: Vec<u64>,
 }
 
@@ -93,9 +95,15 @@ pub enum ImportError {
     /// It does not have all that it should.
     #[error("it lacks {0}, which its ledger entries name")]
     Incomplete(String),
-    /// A snapshot is of a repository that mirror.toml does not have.
+    /// All of its snapshots are of repositories that mirror.toml does not have.
     #[error("it has the repository \"{0}\": name one like it in mirror.toml")]
     NoRepository(String),
+    /// Another bundle was faster.
+    #[error("another bundle of its ledger was taken in meanwhile: take this one in once more")]
+    Overtaken,
+    /// Another configuration is in force by now.
+    #[error("the configuration was reloaded meanwhile: take it in once more")]
+    Retired,
     /// An entry can't be read.
     #[error("its ledger entry {index} can't be read: {source}")]
     Entry {
@@ -158,21 +166,27 @@ impl Keeper {
             Ok::<_, ImportError>((contents, last))
         });
         let (contents, last) = reading.await??;
-        for snapshot in &contents.snapshots {
-            if self.repository(&snapshot.repository).is_none() {
-                return Err(ImportError::NoRepository(snapshot.repository.clone()));
-            }
+        contents.is_for(|name| self.repository(name).is_some())?;
+        let _alone = self.importing.lock().await;
+        let (store, verifier) = (self.store.clone(), key.clone());
+        let now = blocking(move || last_import(store.log(), &verifier)).await??;
+        let is_same = |now: &LastImport| {
+            now.import.size == contents.manifest.size && now.import.root == contents.manifest.root
+        };
+        let is_overtaken = now.as_ref().map(|it| it.entry) != last.map(|it| it.entry);
+        if is_overtaken && !now.as_ref().is_some_and(is_same) {
+            return Err(ImportError::Overtaken);
         }
-        self.adopt(contents, last, &key).await
+        self.adopt(contents, now, &key).await
     }
 
     async fn adopt(
-        &self,
+        self: &Arc<Self>,
         contents: Contents,
         last: Option<LastImport>,
         key: &Verifier,
     ) -> Result<Imported, ImportError> {
-        let Contents { manifest, checkpoint, pins, snapshots, left_out } = contents;
+        let Contents { manifest, checkpoint, pins, snapshots, left_out, accepted } = contents;
         let entry = match last.filter(|last| last.import.size == manifest.size) {
             // It was interrupted, or is the same once more.
             Some(last) => last.entry,
@@ -198,71 +212,59 @@ impl Keeper {
             known: 0,
             left_out,
             snapshots: BTreeMap::new(),
+            unserved: Vec::new(),
             divergences: Vec::new(),
         };
         for batch in pins.chunks(BATCH) {
-            let pinned = batch.iter().map(|pin| self.adopt_pin(pin.clone(), entry));
+            let pinned = batch.iter().map(|pin| {
+                let accepted = match accepted.covers(pin) {
+                    true => Accepted::Elsewhere,
+                    false => Accepted::Never,
+                };
+                let pin = Pin { at: self.clock.now(), import: Some(entry), ..pin.clone() };
+                self.store.pin(pin, accepted)
+            });
             for pinned in join_all(pinned).await {
-                let (appended, divergence) = pinned?;
+                let Pinned { appended, changed } = pinned?;
                 match appended {
                     Appended::New(_) => imported.pinned += 1,
                     Appended::Known(_) => imported.known += 1,
                     Appended::PinnedOtherwise(_) => {}
                 }
-                imported.divergences.extend(divergence);
+                if let Some(Appended::New(divergence) | Appended::Known(divergence)) = changed
+                    && self.store.lookup(|catalog| catalog.decided(divergence))?.is_none()
+                {
+                    imported.divergences.push(divergence);
+                }
             }
         }
         for snapshot in snapshots {
-            imported.snapshots.insert(snapshot.repository.clone(), snapshot.versions);
+            let (name, versions) = (snapshot.repository.clone(), snapshot.versions);
+            if self.repository(&name).is_none() {
+                imported.unserved.push(name);
+                continue;
+            }
+            imported.snapshots.insert(name, versions);
             self.adopt_snapshot(snapshot, entry).await?;
         }
         self.negative.clear();
         Ok(imported)
     }
 
-    async fn adopt_pin(
-        &self,
-        pin: Pin,
+    async fn adopt_snapshot(
+        self: &Arc<Self>,
+        snapshot: Snapshot,
         import: u64,
-    ) -> Result<(Appended, Option<u64>), ImportError> {
-        let pin = Pin { at: self.clock.now(), import: Some(import), ..pin };
-        let first = self.store.lookup(|catalog| catalog.pin(&pin.url))?;
-        let appended = self.store.append(Entry::Pin(pin.clone())).await?;
-        let first = first.filter(|first| first.sha256 != pin.sha256);
-        let (Some(first), Appended::New(_) | Appended::PinnedOtherwise(_)) = (first, &appended)
-        else {
-            return Ok((appended, None));
-        };
-        let divergence = Divergence {
-            at: pin.at,
-            repository: pin.repository,
-            packages: pin.packages,
-            url: pin.url,
-            src: pin.src,
-            from: pin.from,
-            what: DivergenceKind::Changed,
-            expected: vec![format!("sha256={}", first.sha256)],
-            edits: Vec::new(),
-            held: false,
-            observed: Some(Observed { sha256: pin.sha256, size: pin.size }),
-            evidence: Some(pin.sha256),
-            detail: format!(
-                "pinned to other bytes by ledger entry {}; the bundle of entry {import} has these",
-                first.entry
-            ),
-        };
-        let entry = match self.store.append(Entry::Divergence(divergence)).await? {
-            Appended::New(entry) | Appended::Known(entry) => entry,
-            Appended::PinnedOtherwise(kept) => kept.entry,
-        };
-        Ok((appended, Some(entry)))
-    }
-
-    async fn adopt_snapshot(&self, snapshot: Snapshot, import: u64) -> Result<(), ImportError> {
+    ) -> Result<(), ImportError> {
         let name = snapshot.repository.clone();
         let repository = self.repository(&name);
         let repository = repository.ok_or_else(|| ImportError::NoRepository(name.clone()))?;
-        let _alone = repository.refreshing.lock().await;
+        let alone = repository.refreshing.lock().await;
+        if repository.is_retired.load(Ordering::Relaxed) {
+            drop(alone);
+            let next = self.successor().await.ok_or(ImportError::Retired)?;
+            return Box::pin(next.adopt_snapshot(snapshot, import)).await;
+        }
         let served = repository.served();
         let is_served = served.is_some_and(|served| served.snapshot.admitted == snapshot.admitted);
         if !is_served {
