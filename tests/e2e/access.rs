@@ -103,6 +103,24 @@ fn a_running_server_knows_of_new_and_revoked_tokens() {
 }
 
 #[test]
+fn a_list_that_can_be_read_again_lets_in_again_though_nothing_of_the_file_shows_it() {
+    let (_world, mut keep) = closed();
+    let ci = token(&keep, &["ci"]);
+    let curl = keep.curl();
+    let reads = || curl.with(&bearer(&ci).each_ref().map(String::as_str), "/repo").status == 200;
+    within(SOON, "a token that is good", || reads().then_some(()));
+    let file = keep.store().join("keys/tokens.json");
+    let good = std::fs::read(&file).expect("the list is there");
+    std::fs::write(&file, vec![b'['; good.len()]).expect("a file can be written");
+    let damaged = file.metadata().and_then(|it| it.modified()).expect("a file has a time");
+    within(SOON, "nobody", || (!reads()).then_some(()));
+    std::fs::write(&file, good).expect("a file can be written");
+    let list = std::fs::File::options().write(true).open(&file).expect("it can be opened");
+    list.set_modified(damaged).expect("a time can be set");
+    within(SOON, "the same token", || reads().then_some(()));
+}
+
+#[test]
 fn a_list_of_tokens_that_can_not_be_read_is_told_of() {
     let (_world, mut keep) = closed();
     token(&keep, &["ci"]);

@@ -2,6 +2,8 @@
 
 use crate::{BINARY, skip, start};
 use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -327,6 +329,54 @@ fn a_url_that_was_pinned_twice_is_told_of_where_a_bundle_is_taken_in_unless_some
         let run = far.run(&["import", &all, "--key", &key]);
         assert_eq!(run.code, expected, "{rule}: {}", run.said());
     }
+}
+
+#[test]
+fn a_bundle_that_comes_during_a_reload_is_served_by_the_configuration_that_came() {
+    let (world, near) = filled([Package::new("one", "1"), Package::new("two", "1")]);
+    let (bundle, key) = export(&near, "all.bundle", &[]);
+    let bytes = std::fs::read(bundle).expect("it was written");
+    let mut far = stopped(&offline(&world));
+    far.restart();
+    let mut socket = UnixStream::connect(far.store().join("admin.sock")).expect("it listens");
+    let head = format!(
+        "PUT /bundle HTTP/1.1\r\nhost: keep\r\nconnection: close\r\nx-opam-keep-key: {key}\r\n\
+         content-length: {}\r\n\r\n",
+        bytes.len()
+    );
+    let (begin, end) = bytes.split_at(bytes.len() / 2);
+    socket.write_all(&[head.as_bytes(), begin].concat()).expect("it is taken");
+    let since = |far: &Keep| {
+        let status: Value =
+            serde_json::from_str(&far.run(&["status", "--json"]).ok()).expect("JSON");
+        status["configuration"]["since"].clone()
+    };
+    let before = since(&far);
+    // Times are told to the second.
+    std::thread::sleep(Duration::from_millis(1_100));
+    far.configure(&offline(&world).set("upstream.patience", "7s").text(&far.store()));
+    within(Duration::from_secs(30), "a reload", || (since(&far) != before).then_some(()));
+    socket.write_all(end).expect("it is taken");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(far.index().packages(), ["one.1", "two.1"]);
+}
+
+#[test]
+fn bundles_that_come_at_once_are_taken_in_one_after_the_other() {
+    let (world, near) = filled([Package::new("one", "1")]);
+    let (bundle, key) = export(&near, "all.bundle", &[]);
+    let mut far = stopped(&offline(&world));
+    far.restart();
+    let importing = [0, 1, 2]
+        .map(|_| far.command(&["import", &bundle, "--key", &key]).stdout(Stdio::null()).spawn());
+    for import in importing {
+        let status = import.and_then(|mut import| import.wait()).expect("it runs");
+        assert!(status.success(), "{status}");
+    }
+    assert_eq!(far.ledger().of_kind("import").count(), 1);
+    assert_eq!(far.ledger().of_kind("snapshot").count(), 1);
 }
 
 #[test]

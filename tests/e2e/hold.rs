@@ -2,8 +2,10 @@
 
 use crate::{skip, start};
 use serde_json::Value;
+use std::time::Duration;
 use world::{
     Checkout, Keep, Kind, Lie, Mirror, Opam, Package, Repo, Version, World, installed, tar_gz,
+    within,
 };
 
 #[test]
@@ -88,6 +90,31 @@ fn who_accepts_an_archive_acknowledges_what_a_recheck_found_of_it_and_nothing_el
     let why = format!("accepted with divergence {edited}");
     assert!(shown.contains("acknowledged") && shown.contains(&why), "{shown}");
     assert_eq!(keep.run(&["recheck", "hello"]).ok().trim(), "1 URL: 1 same");
+}
+
+#[test]
+fn a_decision_is_carried_out_to_its_end_whoever_goes_away() {
+    let (world, mut keep, _, second) = rewritten();
+    world.publish(&Repo::new([second.clone()]));
+    assert_eq!(keep.run(&["recheck", "hello"]).code, 1);
+    keep.refresh().ok();
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let edited = listed.into_iter().find(|it| it["divergence"]["what"] == "edited");
+    let id = edited.expect("it is held")["id"].to_string();
+    // The archive takes three seconds.
+    world.lie(second.url(), Lie::Slow(second.archive_bytes().len() as u64 / 3));
+    let asked = world.count(second.url());
+    let mut accept = keep.command(&["divergences", "accept", &id]).spawn().expect("it runs");
+    within(Duration::from_secs(30), "the fetch", || {
+        (world.count(second.url()) > asked).then_some(())
+    });
+    accept.kill().and_then(|()| accept.wait()).expect("it can be killed");
+    within(Duration::from_secs(60), "both decisions", || {
+        let open = keep.run(&["divergences", "list"]).ok();
+        open.contains("no divergence is open").then_some(())
+    });
+    assert!(keep.curl().get(&second.cache_path(Kind::Sha256)).is_whole());
 }
 
 #[test]
