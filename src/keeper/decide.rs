@@ -20,6 +20,7 @@ pub struct Decided {
     /// The ledger entries that pin what was accepted.
     pub pinned: Vec<u64>,
     /// The divergences of archives that told of the same bytes, and are acknowledged with this.
+    #[serde(default)]
     pub acknowledged: Vec<u64>,
     /// Why what was accepted is not served, if it is not.
     pub problem: Option<String>,
@@ -29,8 +30,8 @@ pub struct Decided {
 
 impl Keeper {
     /// Writes an operator's decision to the ledger; what was accepted is served at once, and its
-    /// archive pinned beside the one before. Who accepted an archive has nothing more to look into
-    /// where a recheck found it.
+    /// archive pinned beside the one before. Divergences that tell of these
+    /// very bytes are acknowledged with it.
     ///
     /// # Errors
     /// As [`divergences::decide`].
@@ -88,34 +89,35 @@ impl Keeper {
                 }
             }
         }
-        let same = self.acknowledge_same(divergence, about, &decided.pinned, by).await;
-        decided.acknowledged = same.unwrap_or_else(|error| {
+        let same = self.acknowledge_same(divergence, about, &mut decided, by).await;
+        if let Err(error) = same {
             tracing::warn!(error, "divergences of the accepted bytes stay open");
-            Vec::new()
-        });
+        }
         Ok(decided)
     }
 
-    /// Acknowledges what rechecks found of the archives that an accepted edit brings; who accepted
-    /// them knows of it.
+    /// Acknowledges the divergences that tell of the archives that an accepted edit brings; who
+    /// accepted them knows of it.
     async fn acknowledge_same(
         &self,
         accepted: u64,
         edit: Divergence,
-        pins: &[u64],
+        decided: &mut Decided,
         by: String,
-    ) -> Result<Vec<u64>, String> {
-        let (store, pins) = (self.store.clone(), pins.to_vec());
+    ) -> Result<(), String> {
+        let (store, pins) = (self.store.clone(), decided.pinned.clone());
         let find = move || divergences::open_about(&store, &edit, &pins);
         let found = blocking(find).await.map_err(|error| error.to_string())?;
         let found = found.map_err(|error| error.to_string())?;
-        for &same in &found {
+        for same in found {
             let why = Some(format!("its bytes were accepted with divergence {accepted}"));
             let (action, by) = (Action::Acknowledge, by.clone());
             let noted = divergences::decide(&self.store, &self.clock, same, action, by, why).await;
-            noted.map_err(|error| error.to_string())?;
+            if noted.map_err(|error| error.to_string())?.before.is_none() {
+                decided.acknowledged.push(same);
+            }
         }
-        Ok(found)
+        Ok(())
     }
 }
 

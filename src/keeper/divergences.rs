@@ -114,26 +114,43 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
     Ok(recorded.into_values().collect())
 }
 
-/// The last edit of one of these packages that someone accepted and that brings this archive: it is
-/// meant to be another one than before that.
-pub(super) fn last_accepted_edit(
+/// Whether someone accepted an edit of one of these packages that brings this archive.
+pub(super) fn is_accepted(
     store: &Store,
     repository: &str,
     packages: &[String],
     archive: &Digests,
-) -> Result<Option<u64>, ExplainError> {
-    let is_accepted = |Recorded { state, divergence, .. }: &Recorded| {
-        *state == DivergenceState::Accepted
-            && divergence.what == DivergenceKind::Edited
-            && divergence.repository == repository
-            && divergence.packages.iter().any(|package| packages.contains(package))
-    };
-    for Recorded { id, divergence, .. } in all(store.log())?.into_iter().rev().filter(is_accepted) {
-        if edited::brings(store.blobs(), &divergence, archive)? {
-            return Ok(Some(id));
+) -> Result<bool, ExplainError> {
+    for (_, edit) in in_state(store, DivergenceState::Accepted)? {
+        let is_of_them = edit.what == DivergenceKind::Edited
+            && edit.repository == repository
+            && edit.packages.iter().any(|package| packages.contains(package));
+        // One that can't be read says nothing of the others.
+        if is_of_them && edited::brings(store.blobs(), &edit, archive).unwrap_or(false) {
+            return Ok(true);
         }
     }
-    Ok(None)
+    Ok(false)
+}
+
+/// The divergences that have come so far, as the catalog knows them.
+fn in_state(
+    store: &Store,
+    wanted: DivergenceState,
+) -> Result<Vec<(u64, Divergence)>, ExplainError> {
+    let mut found = Vec::new();
+    for id in store.lookup(|catalog| catalog.divergence_ids())? {
+        let decided = store.lookup(|catalog| catalog.decided(id))?;
+        if decided.map_or(DivergenceState::Open, |(state, _)| state) != wanted {
+            continue;
+        }
+        if let Some((_, Entry::Divergence(divergence))) =
+            store.log().entries(id, id.saturating_add(1)).next().transpose()?
+        {
+            found.push((id, divergence));
+        }
+    }
+    Ok(found)
 }
 
 /// The divergences that nobody decided about and that tell of the archives that an edit brings, which
@@ -151,15 +168,16 @@ pub(super) fn open_about(
             brought.push(sha256);
         }
     }
-    let is_about = |Recorded { state, divergence, .. }: &Recorded| {
+    let is_about = |(_, divergence): &(u64, Divergence)| {
         let observed = divergence.observed.map(|observed| observed.sha256);
-        *state == DivergenceState::Open
-            && !divergence.what.is_of_metadata()
+        divergence.what == DivergenceKind::Changed
             && divergence.repository == edit.repository
-            && divergence.packages.iter().any(|package| edit.packages.contains(package))
+            // Who accepted it for one package decided nothing about others.
+            && divergence.packages.iter().all(|package| edit.packages.contains(package))
             && observed.is_some_and(|observed| brought.contains(&observed))
     };
-    Ok(all(store.log())?.into_iter().filter(is_about).map(|recorded| recorded.id).collect())
+    let open = in_state(store, DivergenceState::Open)?;
+    Ok(open.into_iter().filter(is_about).map(|(id, _)| id).collect())
 }
 
 /// Why the observed bytes are not the expected ones, and of an edited version why its main archive

@@ -13,7 +13,7 @@ use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use crate::safe_url::SafeUrl;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{DeclaredArchive, FirstDeclared, Kept};
-use crate::store::{Accepted, Appended};
+use crate::store::{Accepted, AppendError, Appended};
 use crate::upstream::Awaited;
 use std::fs::File;
 use std::sync::Arc;
@@ -222,11 +222,16 @@ impl Fill {
             import: None,
         };
         let first = self.keeper.store.lookup(|catalog| catalog.pin(&url)).map_err(store_failed)?;
-        let accepted = match first.filter(|first| first.sha256 != digests.sha256) {
-            Some(_) => self.accepted(archive, digests).await,
-            None => Accepted::Never,
+        let accepted = match first {
+            Some(first) if first.sha256 != digests.sha256 => {
+                self.accepted(archive, first.sha256, digests).await
+            }
+            Some(_) => Accepted::Never,
+            None => {
+                self.hold_against_history(archive, &pin, digests).await?;
+                Accepted::Never
+            }
         };
-        self.hold_against_history(archive, &pin, digests).await?;
         let from = pin.from.clone();
         let pinned = self.keeper.store.pin(pin, accepted).await.map_err(store_failed)?;
         if let Some(Appended::New(entry)) = pinned.changed {
@@ -280,15 +285,20 @@ impl Fill {
     }
 
     /// Whether someone accepted an edit that brings these bytes, so that nobody has to be told.
-    async fn accepted(&self, archive: &DeclaredArchive, digests: Digests) -> Accepted {
+    async fn accepted(
+        &self,
+        archive: &DeclaredArchive,
+        first: Sha256,
+        digests: Digests,
+    ) -> Accepted {
         let (store, repository) = (self.keeper.store.clone(), self.repository.clone());
         let packages = archive.packages.clone();
-        let last = tokio::task::spawn_blocking(move || {
-            divergences::last_accepted_edit(&store, &repository, &packages, &digests)
+        let accepted = tokio::task::spawn_blocking(move || {
+            divergences::is_accepted(&store, &repository, &packages, &digests)
         });
         // Whoever can't tell tells once more.
-        match last.await {
-            Ok(Ok(Some(edit))) => Accepted::Edit(edit),
+        match accepted.await {
+            Ok(Ok(true)) => Accepted::Over(first),
             _ => Accepted::Never,
         }
     }
@@ -330,9 +340,16 @@ impl Fill {
 
     async fn append_divergence(&self, divergence: Divergence) -> Result<(), Missing> {
         let (what, url, from) = (divergence.what, divergence.url.clone(), divergence.from.clone());
-        let appended = self.keeper.store.append(Entry::Divergence(divergence)).await;
-        if let Appended::New(entry) = appended.map_err(store_failed)? {
-            tracing::error!(%what, url, from, entry, "upstream diverged");
+        match self.keeper.store.append(Entry::Divergence(divergence)).await {
+            Ok(Appended::New(entry)) => {
+                tracing::error!(%what, url, from, entry, "upstream diverged");
+            }
+            Ok(Appended::Known(_) | Appended::PinnedOtherwise(_)) => {}
+            // It will never be written, whatever the disk does: that keeps nobody from other sources.
+            Err(error @ AppendError::Entry(_)) => {
+                tracing::error!(%what, url, from, %error, "a divergence can't be recorded");
+            }
+            Err(error) => return Err(store_failed(error)),
         }
         Ok(())
     }

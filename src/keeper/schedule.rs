@@ -65,6 +65,11 @@ impl Keeper {
         self.successor.send_replace(Some(Arc::clone(next)));
     }
 
+    /// Who has this one's place by now, if somebody has.
+    pub(super) fn successor_now(&self) -> Option<Arc<Self>> {
+        self.successor.borrow().clone()
+    }
+
     /// Who has this one's place, once somebody has.
     pub(super) async fn successor(&self) -> Option<Arc<Self>> {
         let mut named = self.successor.subscribe();

@@ -13,7 +13,7 @@ use super::target::{Refusal, Target};
 use crate::clock::Clock;
 use crate::config::{Access, Reading};
 use crate::store::layout::Layout;
-use crate::store::tokens::{Role, Token, TokenName, Tokens, TokensError};
+use crate::store::tokens::{Role, Token, TokenName, Tokens};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
@@ -221,19 +221,19 @@ impl Gate {
         let metadata = std::fs::metadata(self.layout.tokens()).ok();
         let state = metadata.map(|it| (it.ino(), it.mtime(), it.mtime_nsec(), it.size()));
         if known.file != state || state.is_none() {
-            let read = Tokens::read(&self.layout).inspect_err(tell);
+            let read = Tokens::read(&self.layout);
             // What can't be read may be so again without a change that shows.
             known.file = state.filter(|_| read.is_ok());
-            known.problem = read.as_ref().err().map(ToString::to_string);
+            let problem = read.as_ref().err().map(ToString::to_string);
+            if let Some(problem) = problem.as_ref().filter(|_| problem != known.problem) {
+                // A list that can't be read lets nobody in.
+                tracing::error!(problem, "nobody is let in");
+            }
+            known.problem = problem;
             known.tokens = Arc::new(read.unwrap_or_default());
         }
         Arc::clone(&known.tokens)
     }
-}
-
-/// A list that can't be read lets nobody in.
-fn tell(error: &TokensError) {
-    tracing::error!(%error, "nobody is let in");
 }
 
 /// The token in an `Authorization` header.

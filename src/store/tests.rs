@@ -107,16 +107,16 @@ async fn g4_no_bytes_are_pinned_beside_the_first_ones_untold_however_they_come()
     assert_eq!(divergence.expected, [format!("sha256={}", sha256(b"first"))]);
     assert_eq!(divergence.observed.unwrap().sha256, sha256(b"second"));
 
-    // What was accepted before the first pin says nothing of what comes after it.
+    // What is accepted over some bytes is not accepted over others.
     for (bytes, accepted, is_told) in [
-        (&b"third"[..], Accepted::Edit(2), false),
-        (b"fourth", Accepted::Elsewhere, false),
-        (b"fifth", Accepted::Edit(0), true),
+        (&b"third"[..], Accepted::Over(sha256(b"first")), false),
+        (b"fourth", Accepted::Over(sha256(b"second")), true),
     ] {
         let pinned = pin(bytes, accepted).await.unwrap();
         assert!(matches!(pinned.appended, Appended::New(_)), "{accepted:?}");
         assert_eq!(pinned.changed.is_some(), is_told, "{accepted:?}");
     }
+    assert_eq!(pin(b"third", Accepted::Never).await.unwrap().changed, None, "it was accepted");
 }
 
 #[tokio::test]

@@ -42,11 +42,8 @@ pub struct Pinned {
 pub enum Accepted {
     /// Nobody accepted other ones.
     Never,
-    /// Someone accepted the edit at this ledger index, and with it other bytes than those that were
-    /// pinned before it.
-    Edit(u64),
-    /// Someone accepted them where this pin comes from.
-    Elsewhere,
+    /// Someone accepted them in place of these first ones.
+    Over(Sha256),
 }
 
 /// Why an entry is not in the ledger.
@@ -253,14 +250,16 @@ impl Round {
         let changed = match (&entry, first.filter(|first| !accepted.covers(first))) {
             (Entry::Pin(pin), Some(first)) => {
                 let changed = Entry::Divergence(changed(pin, &first));
-                Some(match self.known(&changed, catalog, log)? {
-                    Some(known) => known,
+                match (self.known(&changed, catalog, log)?, known) {
+                    (Some(told), _) => Some(told),
+                    // It was accepted when it was pinned.
+                    (None, Some(Appended::Known(_))) => None,
                     // Before the pin, so that it is never there alone.
-                    None => {
+                    (None, _) => {
                         let leaf = leaf(&changed)?;
-                        self.push(changed, leaf)
+                        Some(self.push(changed, leaf))
                     }
-                })
+                }
             }
             _ => None,
         };
@@ -351,8 +350,7 @@ impl Accepted {
     fn covers(self, first: &Kept) -> bool {
         match self {
             Self::Never => false,
-            Self::Edit(edit) => edit > first.entry,
-            Self::Elsewhere => true,
+            Self::Over(bytes) => bytes == first.sha256,
         }
     }
 }

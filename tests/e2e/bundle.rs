@@ -304,6 +304,8 @@ fn a_url_that_was_pinned_twice_is_told_of_where_a_bundle_is_taken_in_unless_some
         let mut near = start(&Mirror::of(&world).set("policy.source_rewritten", rule));
         near.index();
         assert!(near.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+        let (begin, key) = export(&near, "begin.bundle", &[]);
+        let size = near.ledger().len().to_string();
         world.publish(&Repo::new([second.clone(), Package::new("two", "1")]));
         near.refresh().ok();
         if rule == "hold" {
@@ -314,7 +316,8 @@ fn a_url_that_was_pinned_twice_is_told_of_where_a_bundle_is_taken_in_unless_some
         let answer = near.curl().get(&second.cache_path(Kind::Sha256));
         assert!(answer.is_whole(), "{rule}: {answer:?}");
         assert_eq!(near.ledger().pins(first.url()).len(), 2, "{rule}");
-        let (all, key) = export(&near, "all.bundle", &[]);
+        let (all, _) = export(&near, "all.bundle", &[]);
+        let (rest, _) = export(&near, "rest.bundle", &["--since", &size]);
         let (some, _) = export(&near, "some.bundle", &["one"]);
         let expected = i32::from(rule == "allow");
         let far = stopped(&offline(&world));
@@ -323,6 +326,19 @@ fn a_url_that_was_pinned_twice_is_told_of_where_a_bundle_is_taken_in_unless_some
         assert_eq!(far.ledger().divergences(first.url()).len() as i32, expected, "{rule}");
         let again = far.run(&["import", &all, "--key", &key]);
         assert_eq!(again.code, expected, "{rule}, nobody decided yet: {}", again.said());
+        // One after the other.
+        let far = stopped(&offline(&world));
+        far.run(&["import", &begin, "--key", &key]).ok();
+        let run = far.run(&["import", &rest, "--key", &key]);
+        assert_eq!(run.code, expected, "{rule}: {}", run.said());
+        // Whoever has other bytes of someone else is told all the same.
+        let other = first.clone().bytes(b"from elsewhere".to_vec(), &kinds);
+        let (_world, elsewhere) = filled_by_clients(other);
+        let (foreign, foreign_key) = export(&elsewhere, "foreign.bundle", &[]);
+        let far = stopped(&offline(&world));
+        far.run(&["import", &foreign, "--key", &foreign_key]).ok();
+        let run = far.run(&["import", &all, "--key", &key]);
+        assert_eq!(run.code, 1, "{rule}: {}", run.said());
         // The second bytes come first here.
         let far = stopped(&offline(&world));
         far.run(&["import", &some, "--key", &key]).ok();
@@ -434,6 +450,16 @@ fn filled(packages: impl IntoIterator<Item = Package>) -> (World, Keep) {
     world.publish(&Repo::new(packages));
     let keep = stopped(&Mirror::of(&world));
     keep.run(&["sync", "--all"]).ok();
+    (world, keep)
+}
+
+/// A mirror that pinned an archive under the URL that declares it.
+fn filled_by_clients(package: Package) -> (World, Keep) {
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
     (world, keep)
 }
 

@@ -21,49 +21,82 @@ pub struct Contents {
     pub(super) snapshots: Vec<Snapshot>,
     /// How many of its archives were not selected.
     pub(super) left_out: u64,
-    /// The packages of which someone accepted an edit there.
-    pub(super) accepted: AcceptedThere,
+    pub(super) twice: Twice,
 }
 
-/// The packages, by repository, of which someone accepted an edit where a bundle comes from: their
-/// archives are meant to be other ones than before.
+/// What the other ledger says of URLs that gave one thing first and another later.
+///
+/// Its writer tells of each pin that is not to its URL's first bytes, unless someone accepted these.
 #[derive(Default)]
-pub(super) struct AcceptedThere {
-    /// The edits, by where they are in the other ledger.
-    edits: HashMap<u64, (String, Vec<String>)>,
-    packages: HashSet<(String, String)>,
-    /// What nobody decided about: URLs and the bytes that were others than the first ones.
-    open: HashMap<u64, (String, Sha256)>,
+pub(super) struct Twice {
+    /// The packages, by repository, of which someone accepted an edit of the sources.
+    accepted: HashSet<(String, String)>,
+    edits: HashMap<u64, Divergence>,
+    /// What it tells of bytes that were not the first ones, and whether someone decided about it.
+    changed: HashMap<u64, (Divergence, bool)>,
+    /// The bytes that each URL is pinned to, the first ones first.
+    pinned: HashMap<String, Vec<Sha256>>,
 }
 
-impl AcceptedThere {
+impl Twice {
     fn take_in(&mut self, index: u64, entry: &Entry) {
         match entry {
             Entry::Divergence(edit) if edit.what == DivergenceKind::Edited => {
-                self.edits.insert(index, (edit.repository.clone(), edit.packages.clone()));
+                self.edits.insert(index, edit.clone());
             }
-            Entry::Divergence(Divergence { url, observed: Some(observed), .. }) => {
-                self.open.insert(index, (url.clone(), observed.sha256));
+            Entry::Divergence(changed) if changed.what == DivergenceKind::Changed => {
+                self.changed.insert(index, (changed.clone(), false));
             }
             Entry::Decision(decision) => {
-                self.open.remove(&decision.divergence);
-                let edit = Some(decision.divergence).filter(|_| decision.action == Action::Accept);
-                let edit = edit.and_then(|edit| self.edits.remove(&edit));
-                if let Some((repository, packages)) = edit {
-                    let named = packages.into_iter().map(|package| (repository.clone(), package));
-                    self.packages.extend(named);
+                if let Some((_, is_decided)) = self.changed.get_mut(&decision.divergence) {
+                    *is_decided = true;
+                }
+                let edit = self.edits.get(&decision.divergence);
+                let edit = edit.filter(|_| decision.action == Action::Accept);
+                let edit = edit.filter(|edit| edit.edits.iter().any(|it| is_of_sources(it)));
+                if let Some(Divergence { repository, packages, .. }) = edit {
+                    let named = packages.iter().map(|it| (repository.clone(), it.clone()));
+                    self.accepted.extend(named);
+                }
+            }
+            Entry::Pin(pin) => {
+                let pinned = self.pinned.entry(pin.url.clone()).or_default();
+                if !pinned.contains(&pin.sha256) {
+                    pinned.push(pin.sha256);
                 }
             }
             _ => {}
         }
     }
 
-    pub(super) fn covers(&self, pin: &Pin) -> bool {
-        let is_there =
-            |package: &String| self.packages.contains(&(pin.repository.clone(), package.clone()));
-        let is_it = |(url, sha256): &(String, Sha256)| *url == pin.url && *sha256 == pin.sha256;
-        pin.packages.iter().any(is_there) && !self.open.values().any(is_it)
+    /// The bytes that a URL was pinned to first there.
+    pub(super) fn first(&self, url: &str) -> Option<Sha256> {
+        self.pinned.get(url)?.first().copied()
     }
+
+    /// Whether a URL was pinned to both there, and nobody has to look into it.
+    pub(super) fn has_accepted(&self, url: &str, both: [Sha256; 2]) -> bool {
+        let pinned = self.pinned.get(url);
+        both.iter().all(|bytes| {
+            pinned.is_some_and(|pinned| pinned.contains(bytes)) && !self.is_told(url, bytes)
+        })
+    }
+
+    /// Whether the other ledger tells of these bytes, and nobody accepted them.
+    pub(super) fn is_told(&self, url: &str, bytes: &Sha256) -> bool {
+        self.changed.values().any(|(changed, is_decided)| {
+            let is_accepted = |package: &String| {
+                self.accepted.contains(&(changed.repository.clone(), package.clone()))
+            };
+            changed.url == url
+                && changed.observed.is_some_and(|observed| observed.sha256 == *bytes)
+                && !(*is_decided && changed.packages.iter().all(is_accepted))
+        })
+    }
+}
+
+fn is_of_sources(edit: &str) -> bool {
+    matches!(edit, "source-rewritten" | "extra-source")
 }
 
 /// Whether a bundle's blobs are kept as it is read.
@@ -115,13 +148,13 @@ pub fn read(
     }
     bundle.watch(had);
     let (mut pins, mut snapshots) = (Vec::new(), BTreeMap::new());
-    let mut accepted = AcceptedThere::default();
+    let mut twice = Twice::default();
     while let Some(leaves) = bundle.read_entries()? {
         tell(leaves.iter().map(|(_, leaf)| leaf.len() as u64 + 2).sum());
         for (index, leaf) in leaves {
             let entry = Entry::from_leaf(&leaf);
             let entry = entry.map_err(|source| ImportError::Entry { index, source })?;
-            accepted.take_in(index, &entry);
+            twice.take_in(index, &entry);
             match entry {
                 Entry::Pin(pin) => pins.push(pin),
                 Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
@@ -164,7 +197,7 @@ pub fn read(
     }
     let left_out = (all - pins.len()) as u64;
     let snapshots = snapshots.into_values().collect();
-    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out, accepted })
+    Ok(Contents { manifest, checkpoint, pins, snapshots, left_out, twice })
 }
 
 /// The blobs of a bundle on their way into the store.

@@ -8,6 +8,8 @@ mod contents;
 
 pub use contents::{Contents, Keep, read};
 
+use contents::Twice;
+
 use super::refresh::RefreshError;
 use super::repository::blocking;
 use super::{AdmitError, Keeper};
@@ -50,6 +52,7 @@ pub struct Imported {
     /// The snapshots that are served now: repository, and how many versions.
     pub snapshots: BTreeMap<String, u64>,
     /// The repositories that it has snapshots of, and that mirror.toml does not have.
+    #[serde(default)]
     pub unserved: Vec<String>,
     /// The divergences that it led to, and that nobody decided about yet: URLs that were pinned to
     /// other bytes before.
@@ -186,7 +189,7 @@ impl Keeper {
         last: Option<LastImport>,
         key: &Verifier,
     ) -> Result<Imported, ImportError> {
-        let Contents { manifest, checkpoint, pins, snapshots, left_out, accepted } = contents;
+        let Contents { manifest, checkpoint, pins, snapshots, left_out, twice } = contents;
         let entry = match last.filter(|last| last.import.size == manifest.size) {
             // It was interrupted, or is the same once more.
             Some(last) => last.entry,
@@ -216,14 +219,12 @@ impl Keeper {
             divergences: Vec::new(),
         };
         for batch in pins.chunks(BATCH) {
-            let pinned = batch.iter().map(|pin| {
-                let accepted = match accepted.covers(pin) {
-                    true => Accepted::Elsewhere,
-                    false => Accepted::Never,
-                };
+            let mut pinned = Vec::new();
+            for pin in batch {
+                let accepted = self.accepted(pin, &twice, key)?;
                 let pin = Pin { at: self.clock.now(), import: Some(entry), ..pin.clone() };
-                self.store.pin(pin, accepted)
-            });
+                pinned.push(self.store.pin(pin, accepted));
+            }
             for pinned in join_all(pinned).await {
                 let Pinned { appended, changed } = pinned?;
                 match appended {
@@ -240,25 +241,51 @@ impl Keeper {
         }
         for snapshot in snapshots {
             let (name, versions) = (snapshot.repository.clone(), snapshot.versions);
-            if self.repository(&name).is_none() {
-                imported.unserved.push(name);
-                continue;
+            match self.adopt_snapshot(snapshot, entry).await? {
+                Served::Here => drop(imported.snapshots.insert(name, versions)),
+                Served::Nowhere => imported.unserved.push(name),
             }
-            imported.snapshots.insert(name, versions);
-            self.adopt_snapshot(snapshot, entry).await?;
         }
         self.negative.clear();
         Ok(imported)
+    }
+
+    /// Whether bytes that are not the first ones that we know of a URL were accepted where they come
+    /// from, in place of those.
+    fn accepted(&self, pin: &Pin, twice: &Twice, key: &Verifier) -> Result<Accepted, ImportError> {
+        let ours = self.store.lookup(|catalog| catalog.pin(&pin.url))?;
+        let first = ours.map(|ours| ours.sha256).or(twice.first(&pin.url));
+        let Some(first) = first.filter(|first| *first != pin.sha256) else {
+            return Ok(Accepted::Never);
+        };
+        let is_accepted = twice.has_accepted(&pin.url, [first, pin.sha256])
+            || (![first, pin.sha256].iter().any(|bytes| twice.is_told(&pin.url, bytes))
+                && ours.map_or(Ok(false), |ours| self.came_from(ours.entry, key))?);
+        Ok(if is_accepted { Accepted::Over(first) } else { Accepted::Never })
+    }
+
+    /// Whether a pin of ours is from an earlier bundle of the same ledger.
+    fn came_from(&self, pin: u64, key: &Verifier) -> Result<bool, LogError> {
+        let at = |index: u64| {
+            self.store.log().entries(index, index.saturating_add(1)).next().transpose()
+        };
+        let Some((_, Entry::Pin(Pin { import: Some(import), .. }))) = at(pin)? else {
+            return Ok(false);
+        };
+        let import = at(import)?;
+        Ok(matches!(import, Some((_, Entry::Import(it))) if it.key == key.to_string()))
     }
 
     async fn adopt_snapshot(
         self: &Arc<Self>,
         snapshot: Snapshot,
         import: u64,
-    ) -> Result<(), ImportError> {
+    ) -> Result<Served, ImportError> {
         let name = snapshot.repository.clone();
-        let repository = self.repository(&name);
-        let repository = repository.ok_or_else(|| ImportError::NoRepository(name.clone()))?;
+        if let Some(next) = self.successor_now() {
+            return Box::pin(next.adopt_snapshot(snapshot, import)).await;
+        }
+        let Some(repository) = self.repository(&name) else { return Ok(Served::Nowhere) };
         let alone = repository.refreshing.lock().await;
         if repository.is_retired.load(Ordering::Relaxed) {
             drop(alone);
@@ -279,7 +306,8 @@ impl Keeper {
             let (repository, store) = (Arc::clone(repository), self.store.clone());
             blocking(move || repository.take_up_again(&store)).await??;
         }
-        Ok(())
+        self.negative.clear();
+        Ok(Served::Here)
     }
 }
 
@@ -287,6 +315,13 @@ impl From<AdmitError> for ImportError {
     fn from(error: AdmitError) -> Self {
         Self::Serve(error.into())
     }
+}
+
+/// Whether a snapshot that was taken in is served.
+enum Served {
+    Here,
+    /// mirror.toml has no such repository.
+    Nowhere,
 }
 
 /// So many pins share the ledger's appends.
