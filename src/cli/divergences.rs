@@ -208,18 +208,17 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
 
 fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
     let recorded = find(context, id)?;
+    let what = recorded.divergence.what;
+    if what.is_of_metadata() && what != DivergenceKind::Edited {
+        return Err(Failure::Failed(format!(
+            "divergence {id} is about a repository as a whole and has no lines to compare: \
+             opam-keep divergences show {id} tells what is known of it"
+        )));
+    }
     let blobs = Blobs::at(context.layout()?);
     let files = edited::files_diff(&blobs, &recorded.divergence).map_err(Failure::failed)?;
     let explanation = explain(context, &recorded).map_err(Failure::failed)?;
     let archives = explanation.as_ref().and_then(Explanation::unified_diff);
-    if recorded.divergence.what.is_of_metadata()
-        && recorded.divergence.what != DivergenceKind::Edited
-    {
-        return Err(Failure::Failed(format!(
-            "divergence {id} is about a repository as a whole and has no lines to compare: \
-             opam-keep divergences show {id} tells what is gone"
-        )));
-    }
     if files.is_none() && archives.is_none() {
         let why = explanation.map_or_else(
             || "the expected bytes and the observed ones are not both kept".to_owned(),

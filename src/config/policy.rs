@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for Override {
                             found.packages = map.next_value()?;
                             if found.packages.is_empty() {
                                 return Err(A::Error::custom(
-                                    "an override for no package changes nothing: name some, or \
+                                    "an override for no package holds for nothing: name some, or \
                                      leave packages out for all",
                                 ));
                             }

@@ -30,8 +30,8 @@ pub struct Decided {
 
 impl Keeper {
     /// Writes an operator's decision to the ledger; what was accepted is served at once, and its
-    /// archive pinned beside the one before. Divergences that tell of these
-    /// very bytes are acknowledged with it.
+    /// archive pinned beside the one before. Divergences that tell of these very bytes are
+    /// acknowledged with it.
     ///
     /// # Errors
     /// As [`divergences::decide`].

@@ -133,7 +133,7 @@ pub(super) fn is_accepted(
     Ok(false)
 }
 
-/// The divergences that have come so far, as the catalog knows them.
+/// The divergences that have come so far and no further, as the catalog knows them.
 fn in_state(
     store: &Store,
     wanted: DivergenceState,
