@@ -264,23 +264,10 @@ impl Fill {
         let urls = std::iter::once(&pin.url).chain(&archive.urls).cloned().collect();
         let first = self.keeper.contradicted(&self.repository, urls, digests).await;
         let Some(FirstDeclared { checksums, package, commit }) = first else { return Ok(()) };
-        let divergence = Divergence {
-            at: pin.at,
-            repository: pin.repository.clone(),
-            packages: pin.packages.clone(),
-            url: pin.url.clone(),
-            src: pin.src.clone(),
-            from: pin.from.clone(),
-            what: DivergenceKind::Changed,
-            expected: checksums.iter().map(Checksum::to_string).collect(),
-            edits: Vec::new(),
-            held: false,
-            observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
-            evidence: Some(digests.sha256),
-            detail: format!(
-                "{package} was first published with another archive, by commit {commit}"
-            ),
-        };
+        let expected = checksums.iter().map(Checksum::to_string).collect();
+        let detail =
+            format!("{package} was first published with another archive, by commit {commit}");
+        let divergence = Divergence::changed(pin, expected, detail);
         self.append_divergence(divergence).await
     }
 

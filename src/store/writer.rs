@@ -7,7 +7,7 @@ use super::log::{LogError, LogReader, LogWriter};
 use super::medium::LedgerMedium;
 use super::replay::{self, ReplayError};
 use crate::digest::Sha256;
-use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Observed, Pin, Strength};
+use crate::ledger::entry::{Divergence, Entry, Pin, Strength};
 use crate::ledger::note::Signer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -358,25 +358,9 @@ impl Accepted {
 /// What tells that a pin is not to the bytes that its URL was pinned to first.
 fn changed(pin: &Pin, first: &Kept) -> Divergence {
     let bundle = pin.import.map(|entry| format!("; the bundle of entry {entry} has these"));
-    Divergence {
-        at: pin.at,
-        repository: pin.repository.clone(),
-        packages: pin.packages.clone(),
-        url: pin.url.clone(),
-        src: pin.src.clone(),
-        from: pin.from.clone(),
-        what: DivergenceKind::Changed,
-        expected: vec![format!("sha256={}", first.sha256)],
-        edits: Vec::new(),
-        held: false,
-        observed: Some(Observed { sha256: pin.sha256, size: pin.size }),
-        evidence: Some(pin.sha256),
-        detail: format!(
-            "pinned to other bytes by ledger entry {}{}",
-            first.entry,
-            bundle.unwrap_or_default()
-        ),
-    }
+    let (entry, bundle) = (first.entry, bundle.unwrap_or_default());
+    let detail = format!("pinned to other bytes by ledger entry {entry}{bundle}");
+    Divergence::changed(pin, vec![format!("sha256={}", first.sha256)], detail)
 }
 
 fn leaf(entry: &Entry) -> Result<Vec<u8>, AppendError> {

@@ -1,5 +1,6 @@
 //! What upstream said otherwise, and what an operator decided about it.
 
+use super::Pin;
 use crate::digest::Sha256;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -80,6 +81,27 @@ pub enum DivergenceKind {
     RolledBack,
     /// More versions vanished from the repository at once than the policy lets go.
     Gutted,
+}
+
+impl Divergence {
+    /// What tells that a URL was pinned to other bytes than those that are expected of it.
+    pub fn changed(pin: &Pin, expected: Vec<String>, detail: String) -> Self {
+        Self {
+            at: pin.at,
+            repository: pin.repository.clone(),
+            packages: pin.packages.clone(),
+            url: pin.url.clone(),
+            src: pin.src.clone(),
+            from: pin.from.clone(),
+            what: DivergenceKind::Changed,
+            expected,
+            edits: Vec::new(),
+            held: false,
+            observed: Some(Observed { sha256: pin.sha256, size: pin.size }),
+            evidence: Some(pin.sha256),
+            detail,
+        }
+    }
 }
 
 impl DivergenceKind {
