@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
-use world::{Distance, Keep, Kind, Mirror, Package, Recorded, Repo, World, installed, run, tar_gz};
+use world::{
+    Distance, Keep, Kind, Mirror, Package, Recorded, Repo, UNBOUNDED, World, installed, run, tar_gz,
+};
 
 fn main() -> ExitCode {
     if !installed("curl") {
@@ -19,7 +21,8 @@ fn main() -> ExitCode {
     let only = std::env::args().nth(1).filter(|part| !part.starts_with('-'));
     let is_wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if is_wanted("miss") {
-        miss();
+        miss("a line of 1 Gbit/s", 1e9 / 8.0);
+        miss("a line without bound", UNBOUNDED);
     }
     if !is_wanted("sync") {
         return ExitCode::SUCCESS;
@@ -32,13 +35,14 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Archives that nobody asked for before, each by a mirror that was just started and by curl.
-fn miss() {
+/// Archives that nobody asked for before, each by a mirror that was just started and by curl, over a
+/// line that carries so many bytes a second.
+fn miss(line: &str, rate: f64) {
     let world = World::start();
     let packages: Vec<Package> = (0..ROUNDS).map(archive).collect();
     // curl asks no cache first, so neither does the mirror.
     world.publish(&Repo::new(packages.clone()).with_repo_file("opam-version: \"2.0\"\n"));
-    let far = Distance::to(world.address(), ROUND_TRIP);
+    let far = Distance::to(world.address(), ROUND_TRIP, rate);
     let mut mirror = Mirror::of(&world);
     for host in world.hosts() {
         mirror = mirror.resolve(&host, far.address());
@@ -57,7 +61,9 @@ fn miss() {
         ours.push(curl(&keep.ca(), &url, None));
     }
     let (theirs, ours) = (median(theirs), median(ours));
-    println!("cold miss of 5 MB, upstream 30 ms away, to the last byte, median of {ROUNDS}:");
+    println!(
+        "cold miss of 5 MB, upstream 30 ms away by {line}, to the last byte, median of {ROUNDS}:"
+    );
     println!("  curl straight from there {:.1} ms", theirs * 1e3);
     println!("  through opam-keep        {:.1} ms, {:.2} of it", ours * 1e3, ours / theirs);
 }
@@ -75,7 +81,7 @@ fn sync(recorded: &Recorded) {
     let files = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
     let index = tar_gz(files);
     world.put(&format!("{}/index.tar.gz", World::OPAM), index.clone());
-    let far = Distance::to(world.address(), ROUND_TRIP);
+    let far = Distance::to(world.address(), ROUND_TRIP, UNBOUNDED);
 
     let directory = tempfile::tempdir().expect("a directory can be made");
     tar::Archive::new(GzDecoder::new(index.as_slice()))

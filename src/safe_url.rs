@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for SafeUrl {
         // The text itself stays out of the message: it may hold a password.
         text.parse().map_err(|error| {
             serde::de::Error::custom(format!(
-                "not a URL ({error}): write it as https://host/path, a directory as file:///path"
+                "not a URL ({error}): it begins with its scheme, as https://host/path does"
             ))
         })
     }

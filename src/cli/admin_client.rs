@@ -192,7 +192,7 @@ async fn exchange(
         Err(error) if is_nobody(&error) => return Ok(None),
         Err(error) => {
             let advice = owner::advice(&error, layout);
-            return Err(Failure::Failed(format!("{}: {error}{advice}", socket.display())));
+            return Err(Failure::Usage(format!("{}: {error}{advice}", socket.display())));
         }
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))

@@ -4,7 +4,7 @@ use super::named_file::problem;
 use super::output::say;
 use super::selecting::{Selecting, Selection};
 use super::{Context, Failure, export_static, output};
-use crate::keeper::export::{self, Export, Exported, Since, Step};
+use crate::keeper::export::{self, Export, ExportError, Exported, Since, Step};
 use crate::keeper::verify;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::Verifier;
@@ -89,7 +89,10 @@ fn bundle(context: &Context, arguments: &Arguments, out: &Path) -> Result<ExitCo
     let writer = BufWriter::with_capacity(BUFFER, file.as_file());
     let exported = export::export(&log, &Blobs::at(layout), &signer, export, writer, tell);
     bar.finish_and_clear();
-    let exported = exported.map_err(|error| failed(&error))?;
+    let exported = exported.map_err(|error| match error {
+        ExportError::NotReached { .. } | ExportError::OtherLedger(_) => Failure::usage(error),
+        error => failed(&error),
+    })?;
     let size = file.as_file().metadata().map_err(|error| failed(&error))?.len();
     file.as_file().sync_all().map_err(|error| failed(&error))?;
     file.persist_noclobber(out).map_err(|error| failed(&error.error))?;

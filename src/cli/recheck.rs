@@ -97,7 +97,9 @@ impl Report {
             Rechecked::Failed(error) => {
                 self.failed += 1;
                 self.bar.suspend(|| match self.as_json {
-                    true => output::json(&json!({ "error": error.to_string() })),
+                    true => output::json(&json!({
+                        "url": error.url(), "outcome": null, "error": error.to_string(),
+                    })),
                     false => say!("{}{error}{:#}", output::BAD, output::BAD),
                 });
             }

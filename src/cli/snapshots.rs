@@ -70,6 +70,12 @@ fn list(context: &Context, which: &Which) -> Result<ExitCode, Failure> {
     let mut admitted = read(context)?;
     if let Some(name) = &which.repository {
         admitted.retain(|it| it.snapshot.repository == *name);
+        let is_configured = context.config.repository.iter().any(|it| it.name.as_str() == name);
+        if admitted.is_empty() && !is_configured {
+            return Err(Failure::Usage(format!(
+                "no repository \"{name}\" is configured, and none of that name ever was served"
+            )));
+        }
     }
     let left_out = which.last.map_or(0, |last| admitted.len().saturating_sub(last));
     let admitted = &admitted[left_out..];

@@ -121,7 +121,7 @@ fn failure(error: TokensError, layout: &Layout) -> Failure {
         }
         TokensError::Unreadable { .. } => Failure::failed(error),
         TokensError::Io { source, .. } => {
-            Failure::Failed(format!("{error}{}", owner::advice(source, layout)))
+            Failure::Usage(format!("{error}{}", owner::advice(source, layout)))
         }
     }
 }

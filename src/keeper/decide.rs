@@ -1,10 +1,10 @@
 //! An operator's decision, carried out: what was accepted is served and pinned.
 
 use super::current::Current;
-use super::divergences::{self, DecideError, Noted};
+use super::divergences::{self, AcceptedEdit, DecideError, Noted};
 use super::repository::blocking;
 use super::{Answer, Keeper, Missing, Scope};
-use crate::ledger::entry::{Action, Decision, Divergence};
+use crate::ledger::entry::{Action, Decision, Divergence, Pin};
 use crate::store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,7 @@ impl Keeper {
         by: String,
         why: Option<String>,
     ) -> Result<Decided, DecideError> {
+        let since = self.store.log().size()?;
         let noted =
             divergences::decide(&self.store, &self.clock, divergence, action, by.clone(), why)
                 .await;
@@ -89,35 +90,50 @@ impl Keeper {
                 }
             }
         }
-        let same = self.acknowledge_same(divergence, about, &mut decided, by).await;
-        if let Err(error) = same {
-            tracing::warn!(error, "divergences of the accepted bytes stay open");
-        }
+        let accepted = AcceptedEdit { id: divergence, edit: about, by };
+        let pins = decided.pinned.clone();
+        decided.acknowledged = self.acknowledge_same(accepted, pins, since).await;
         Ok(decided)
     }
 
-    /// Acknowledges the divergences that tell of the archives that an accepted edit brings; who
-    /// accepted them knows of it.
-    async fn acknowledge_same(
+    /// The edit that brings the bytes of a pin, if someone accepted one, so that nobody has to be told
+    /// of them.
+    pub(super) async fn accepted_edit(&self, pin: &Pin) -> Option<AcceptedEdit> {
+        let (store, repository, packages) =
+            (self.store.clone(), pin.repository.clone(), pin.packages.clone());
+        let archive = pin.digests();
+        let find = move || divergences::accepted_edit(&store, &repository, &packages, &archive);
+        // Whoever can't tell tells once more.
+        blocking(find).await.ok()?.ok()?
+    }
+
+    /// Acknowledges the divergences that tell of the archives that an accepted edit brings and that
+    /// these ledger entries pin; who accepted them knows of it. Says which nobody had decided about
+    /// when the ledger had `since` entries.
+    pub(super) async fn acknowledge_same(
         &self,
-        accepted: u64,
-        edit: Divergence,
-        decided: &mut Decided,
-        by: String,
-    ) -> Result<(), String> {
-        let (store, pins) = (self.store.clone(), decided.pinned.clone());
-        let find = move || divergences::open_about(&store, &edit, &pins);
-        let found = blocking(find).await.map_err(|error| error.to_string())?;
-        let found = found.map_err(|error| error.to_string())?;
-        for same in found {
-            let why = Some(format!("its bytes were accepted with divergence {accepted}"));
+        accepted: AcceptedEdit,
+        pins: Vec<u64>,
+        since: u64,
+    ) -> Vec<u64> {
+        let AcceptedEdit { id, edit, by } = accepted;
+        let store = self.store.clone();
+        let find = move || divergences::open_about(&store, &edit, &pins, since);
+        let found = blocking(find).await.map_err(|error| error.to_string());
+        let found = found.and_then(|found| found.map_err(|error| error.to_string()));
+        let stays_open = |error: String| {
+            tracing::warn!(accepted = id, error, "divergences of the accepted bytes stay open");
+        };
+        let mut acknowledged = Vec::new();
+        for same in found.map_err(stays_open).unwrap_or_default() {
+            let why = Some(format!("its bytes were accepted with divergence {id}"));
             let (action, by) = (Action::Acknowledge, by.clone());
-            let noted = divergences::decide(&self.store, &self.clock, same, action, by, why).await;
-            if noted.map_err(|error| error.to_string())?.before.is_none() {
-                decided.acknowledged.push(same);
+            match divergences::decide(&self.store, &self.clock, same, action, by, why).await {
+                Ok(_) => acknowledged.push(same),
+                Err(error) => stays_open(error.to_string()),
             }
         }
-        Ok(())
+        acknowledged
     }
 }
 

@@ -114,34 +114,60 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
     Ok(recorded.into_values().collect())
 }
 
-/// Whether someone accepted an edit of one of these packages that brings this archive.
-pub(super) fn is_accepted(
+/// An edit that someone accepted.
+pub(super) struct AcceptedEdit {
+    /// The divergence's id.
+    pub id: u64,
+    /// The edit.
+    pub edit: Divergence,
+    /// Who accepted it.
+    pub by: String,
+}
+
+/// The edit of one of these packages that brings this archive, if someone accepted one.
+pub(super) fn accepted_edit(
     store: &Store,
     repository: &str,
     packages: &[String],
     archive: &Digests,
-) -> Result<bool, ExplainError> {
-    for (_, edit) in in_state(store, DivergenceState::Accepted)? {
+) -> Result<Option<AcceptedEdit>, ExplainError> {
+    let is_accepted = |decided: Option<(DivergenceState, u64)>| {
+        decided.is_some_and(|(state, _)| state == DivergenceState::Accepted)
+    };
+    for (id, edit) in decided_so(store, is_accepted)? {
         let is_of_them = edit.what == DivergenceKind::Edited
             && edit.repository == repository
             && edit.packages.iter().any(|package| packages.contains(package));
         // One that can't be read says nothing of the others.
         if is_of_them && edited::brings(store.blobs(), &edit, archive).unwrap_or(false) {
-            return Ok(true);
+            let by = decided_by(store, id)?;
+            return Ok(Some(AcceptedEdit { id, edit, by }));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
-/// The divergences that have come so far and no further, as the catalog knows them.
-fn in_state(
+/// Who took the latest decision about a divergence.
+fn decided_by(store: &Store, id: u64) -> Result<String, ExplainError> {
+    let Some((_, index)) = store.lookup(|catalog| catalog.decided(id))? else {
+        return Ok(String::new());
+    };
+    let entry = store.log().entries(index, index.saturating_add(1)).next().transpose()?;
+    Ok(match entry {
+        Some((_, Entry::Decision(decision))) => decision.by,
+        _ => String::new(),
+    })
+}
+
+/// The divergences of which what was decided, with its ledger index, is as wanted, as the catalog
+/// knows it.
+fn decided_so(
     store: &Store,
-    wanted: DivergenceState,
+    is_wanted: impl Fn(Option<(DivergenceState, u64)>) -> bool,
 ) -> Result<Vec<(u64, Divergence)>, ExplainError> {
     let mut found = Vec::new();
     for id in store.lookup(|catalog| catalog.divergence_ids())? {
-        let decided = store.lookup(|catalog| catalog.decided(id))?;
-        if decided.map_or(DivergenceState::Open, |(state, _)| state) != wanted {
+        if !is_wanted(store.lookup(|catalog| catalog.decided(id))?) {
             continue;
         }
         if let Some((_, Entry::Divergence(divergence))) =
@@ -153,19 +179,20 @@ fn in_state(
     Ok(found)
 }
 
-/// The divergences that nobody decided about and that tell of the archives that an edit brings, which
-/// these ledger entries pin.
+/// The divergences that nobody had decided about when the ledger had `since` entries and that tell of
+/// the archives that an edit brings, which these ledger entries pin.
 pub(super) fn open_about(
     store: &Store,
     edit: &Divergence,
     pins: &[u64],
+    since: u64,
 ) -> Result<Vec<u64>, ExplainError> {
     let mut brought = Vec::new();
     for &index in pins {
         let entry = store.log().entries(index, index.saturating_add(1)).next().transpose()?;
-        let Some((_, Entry::Pin(Pin { md5, sha256, sha512, size, .. }))) = entry else { continue };
-        if edited::brings(store.blobs(), edit, &Digests { md5, sha256, sha512, size })? {
-            brought.push(sha256);
+        let Some((_, Entry::Pin(pin))) = entry else { continue };
+        if edited::brings(store.blobs(), edit, &pin.digests())? {
+            brought.push(pin.sha256);
         }
     }
     let is_about = |(_, divergence): &(u64, Divergence)| {
@@ -176,7 +203,7 @@ pub(super) fn open_about(
             && divergence.packages.iter().all(|package| edit.packages.contains(package))
             && observed.is_some_and(|observed| brought.contains(&observed))
     };
-    let open = in_state(store, DivergenceState::Open)?;
+    let open = decided_so(store, |decided| decided.is_none_or(|(_, index)| index >= since))?;
     Ok(open.into_iter().filter(is_about).map(|(id, _)| id).collect())
 }
 

@@ -5,7 +5,7 @@ use super::attempt::{self, Attempt, Question};
 use super::missing::Missing;
 use super::progress::{Arrival, Progress};
 use super::sources::Asked;
-use super::{Keeper, divergences, sources};
+use super::{Keeper, sources};
 use crate::config::ChecksumPolicy;
 use crate::digest::{Digests, Sha256};
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
@@ -222,15 +222,21 @@ impl Fill {
             import: None,
         };
         let first = self.keeper.store.lookup(|catalog| catalog.pin(&url)).map_err(store_failed)?;
-        let accepted = match first {
-            Some(first) if first.sha256 != digests.sha256 => {
-                self.accepted(archive, first.sha256, digests).await
-            }
-            Some(_) => Accepted::Never,
-            None => {
-                self.hold_against_history(archive, &pin, digests).await?;
-                Accepted::Never
-            }
+        let contradicted = match first {
+            None => self.contradicted(archive, &pin, digests).await,
+            Some(_) => None,
+        };
+        let is_other = first.is_some_and(|first| first.sha256 != digests.sha256);
+        let edit = match is_other || contradicted.is_some() {
+            true => self.keeper.accepted_edit(&pin).await,
+            false => None,
+        };
+        if let (Some(divergence), None) = (contradicted, &edit) {
+            self.append_divergence(divergence).await?;
+        }
+        let accepted = match (first, &edit) {
+            (Some(first), Some(_)) => Accepted::Over(first.sha256),
+            _ => Accepted::Never,
         };
         let from = pin.from.clone();
         let pinned = self.keeper.store.pin(pin, accepted).await.map_err(store_failed)?;
@@ -238,56 +244,40 @@ impl Fill {
             let what = DivergenceKind::Changed;
             tracing::error!(%what, url, from, entry, "upstream diverged");
         }
-        match pinned.appended {
+        let entry = match pinned.appended {
             Appended::New(entry) => {
                 tracing::info!(url, from, sha256 = %digests.sha256, size = digests.size, entry, "pinned");
-                Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
+                entry
             }
-            Appended::Known(entry) => {
-                Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
+            Appended::Known(entry) => entry,
+            Appended::PinnedOtherwise(first) => {
+                return Err(Missing::Diverged(format!(
+                    "ledger entry {} pinned {url} to other bytes, no strong checksum decides, and \
+                     the first pin stands",
+                    first.entry
+                )));
             }
-            Appended::PinnedOtherwise(first) => Err(Missing::Diverged(format!(
-                "ledger entry {} pinned {url} to other bytes, no strong checksum decides, and the \
-                 first pin stands",
-                first.entry
-            ))),
+        };
+        if let Some(edit) = edit {
+            self.keeper.acknowledge_same(edit, vec![entry], entry).await;
         }
+        Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
     }
 
-    /// Tells of a first fetch that gives other bytes than the URL was first published with.
-    async fn hold_against_history(
+    /// What tells of a first fetch that gives other bytes than the URL was first published with.
+    async fn contradicted(
         &self,
         archive: &DeclaredArchive,
         pin: &Pin,
         digests: Digests,
-    ) -> Result<(), Missing> {
+    ) -> Option<Divergence> {
         let urls = std::iter::once(&pin.url).chain(&archive.urls).cloned().collect();
         let first = self.keeper.contradicted(&self.repository, urls, digests).await;
-        let Some(FirstDeclared { checksums, package, commit }) = first else { return Ok(()) };
+        let FirstDeclared { checksums, package, commit } = first?;
         let expected = checksums.iter().map(Checksum::to_string).collect();
         let detail =
             format!("{package} was first published with another archive, by commit {commit}");
-        let divergence = Divergence::changed(pin, expected, detail);
-        self.append_divergence(divergence).await
-    }
-
-    /// Whether someone accepted an edit that brings these bytes, so that nobody has to be told.
-    async fn accepted(
-        &self,
-        archive: &DeclaredArchive,
-        first: Sha256,
-        digests: Digests,
-    ) -> Accepted {
-        let (store, repository) = (self.keeper.store.clone(), self.repository.clone());
-        let packages = archive.packages.clone();
-        let accepted = tokio::task::spawn_blocking(move || {
-            divergences::is_accepted(&store, &repository, &packages, &digests)
-        });
-        // Whoever can't tell tells once more.
-        match accepted.await {
-            Ok(Ok(true)) => Accepted::Over(first),
-            _ => Accepted::Never,
-        }
+        Some(Divergence::changed(pin, expected, detail))
     }
 
     /// Records what a source gave, with its bytes as evidence. While that can't be recorded, nothing

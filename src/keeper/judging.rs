@@ -93,9 +93,10 @@ impl Repository {
         store: &Store,
         policy: &Policy,
     ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
-        let Review { ref removed, versions, .. } = *review;
-        if policy.is_gutted(removed.len() as u64, versions) {
-            let detail = gutted(removed, versions);
+        let Review { removed, edits, versions, .. } = review;
+        if policy.is_gutted(removed.len() as u64, *versions) {
+            let heading = format!("{} of {versions} versions are gone at once", removed.len());
+            let detail = itemised(heading, removed.iter().map(Package::to_string));
             return Ok(Some((DivergenceKind::Gutted, detail)));
         }
         let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
@@ -105,8 +106,11 @@ impl Repository {
         let is_other = served.snapshot.revision.as_deref() != Some(revision);
         let is_back = |first: &u64| is_git && is_other && review.differs && *first < served.entry;
         Ok(first.filter(is_back).map(|first| {
-            let detail = format!("commit {revision} was there before, in ledger entry {first}");
-            (DivergenceKind::RolledBack, detail)
+            let heading = format!("commit {revision} was there before, in ledger entry {first}");
+            let gone = removed.iter().map(|package| format!("{package} is gone"));
+            let other = edits.iter().map(|edit| format!("{} is another", edit.edit.package));
+            let items: Vec<String> = gone.chain(other).collect();
+            (DivergenceKind::RolledBack, itemised(heading, items.into_iter()))
         }))
     }
 
@@ -184,13 +188,13 @@ impl Judged {
     }
 }
 
-/// What is gone in words, by name as far as that is readable.
-fn gutted(removed: &[Package], versions: u64) -> String {
-    let mut text = format!("{} of {versions} versions are gone at once", removed.len());
-    for package in removed.iter().take(MAX_NAMED) {
-        text.push_str(&format!("\n- {package}"));
+/// A sentence and what it is about, by name as far as that is readable.
+fn itemised(mut text: String, items: impl ExactSizeIterator<Item = String>) -> String {
+    let more = items.len().saturating_sub(MAX_NAMED);
+    for item in items.take(MAX_NAMED) {
+        text.push_str(&format!("\n- {item}"));
     }
-    if let Some(more) = removed.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
+    if more > 0 {
         text.push_str(&format!("\nand {more} more"));
     }
     text

@@ -6,8 +6,7 @@ use super::admit::package_of;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::version_sources::VersionSources;
-use crate::digest::Digests;
-use crate::ledger::entry::{Entry, Pin};
+use crate::ledger::entry::Entry;
 use crate::opam::{
     ArchiveSource, Checksum, OpamFile, Package, RepoPath, Role, Strength, Tree, archive_sources,
     strengthen,
@@ -75,8 +74,8 @@ impl Stronger {
             for entry in store.log().entries(first.entry, last.entry + 1) {
                 let (index, entry) =
                     entry.map_err(|error| RefreshError::Store(error.to_string()))?;
-                let Entry::Pin(Pin { md5, sha256, sha512, size, .. }) = entry else { continue };
-                let digests = Digests { md5, sha256, sha512, size };
+                let Entry::Pin(pin) = entry else { continue };
+                let digests = pin.digests();
                 for Pinned { package, path, file, .. } in near.iter().filter(|it| it.entry == index)
                 {
                     if let Some(bytes) = strengthen(file, &digests) {

@@ -78,8 +78,15 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
     let expires = chain.first().and_then(expiry);
     let private = PrivateKeyDer::from_pem_file(&key)
         .map_err(|error| unreadable(&key, "a private key", &error))?;
-    let refused =
-        |error: rustls::Error| TlsError::Refused { path: cert.clone(), problem: error.to_string() };
+    let refused = |error: rustls::Error| TlsError::Refused {
+        path: cert.clone(),
+        problem: match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("its key is not the one in {}", key.display())
+            }
+            error => error.to_string(),
+        },
+    };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -135,7 +142,7 @@ fn certificates(
         .and_then(Iterator::collect)
         .map_err(|error| unreadable(path, expected, &error))?;
     if read.is_empty() {
-        let problem = "there is none in it".to_owned();
+        let problem = "it has no certificate".to_owned();
         return Err(TlsError::Unreadable { path: path.to_owned(), problem, expected });
     }
     Ok(read)

@@ -10,7 +10,7 @@ pub(super) fn pin(url: &str, bytes: &[u8]) -> Entry {
     Entry::Pin(vouched_for(url, bytes, Strength::None))
 }
 
-fn vouched_for(url: &str, bytes: &[u8], strength: Strength) -> Pin {
+pub(super) fn vouched_for(url: &str, bytes: &[u8], strength: Strength) -> Pin {
     let digests = Digests::of(bytes);
     Pin {
         at: Clock::system().now(),

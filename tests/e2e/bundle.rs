@@ -246,6 +246,47 @@ fn g3_an_import_that_was_killed_goes_on() {
 }
 
 #[test]
+fn g4_an_import_that_is_killed_again_and_again_leaves_no_other_bytes_untold() {
+    let here: Vec<Package> = (0..1_600)
+        .map(|number| {
+            let bytes = format!("here {number}").into_bytes();
+            Package::new("many", &number.to_string()).bytes(bytes, &[Kind::Sha256])
+        })
+        .collect();
+    let there: Vec<Package> = (here.iter())
+        .map(|it| {
+            let bytes = [it.archive_bytes(), b", and there"].concat();
+            it.clone().bytes(bytes, &[Kind::Sha256])
+        })
+        .collect();
+    let (_world, near) = filled(there.clone());
+    let (bundle, key) = export(&near, "there.bundle", &[]);
+    let (_other, mut far) = filled(here.clone());
+    let pins = |far: &Keep| far.ledger().of_kind("pin").count();
+    let mut killed_within = 0;
+    while pins(&far) < here.len() + there.len() {
+        far.restart();
+        let before = size(&far);
+        let mut import = far.command(&["import", &bundle, "--key", &key]);
+        let child = import.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut child = child.expect("the binary runs");
+        // The import itself is an entry, and then pins come.
+        within(PATIENCE, "an append", || {
+            let has_ended = child.try_wait().expect("a child").is_some();
+            (size(&far) > before + 1 || has_ended).then_some(())
+        });
+        far.kill();
+        child.wait().expect("it ends with its server");
+        let (pinned, untold) = (pins(&far), far.ledger().untold());
+        assert_eq!(untold, [0; 0], "killed after {pinned} pins");
+        killed_within += usize::from(pinned > here.len() && pinned < here.len() + there.len());
+    }
+    assert!(killed_within > 0, "it was never killed within");
+    far.run(&["verify"]).ok();
+    assert_eq!(far.ledger().of_kind("divergence").count(), here.len());
+}
+
+#[test]
 fn a_bundle_of_some_packages_has_their_archives_alone() {
     let [one, two] = ["one", "two"].map(|name| Package::new(name, "1"));
     let (world, near) = filled([one.clone(), two.clone()]);
@@ -442,6 +483,13 @@ fn state(store: &Path) -> Vec<(PathBuf, u64)> {
     }
     found.sort();
     found
+}
+
+/// How many entries the checkpoint vouches for.
+fn size(keep: &Keep) -> u64 {
+    let checkpoint = std::fs::read_to_string(keep.store().join("ledger/checkpoint"));
+    let checkpoint = checkpoint.expect("there is a checkpoint");
+    checkpoint.lines().nth(1).and_then(|line| line.parse().ok()).expect("a size")
 }
 
 /// A stopped mirror that holds these packages, and their world.

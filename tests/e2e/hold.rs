@@ -93,15 +93,59 @@ fn who_accepts_an_archive_acknowledges_what_a_recheck_found_of_it_and_nothing_el
 }
 
 #[test]
+fn what_was_accepted_without_a_server_is_acknowledged_when_its_archive_comes() {
+    let (world, mut keep, _, second) = rewritten();
+    world.publish(&Repo::new([second.clone()]));
+    assert_eq!(keep.run(&["recheck", "hello"]).code, 1);
+    keep.refresh().ok();
+    let [edited, changed] = ["edited", "changed"].map(|what| id_of(&keep, what));
+    keep.stop();
+    let said = keep.run(&["divergences", "accept", &edited, "--by", "someone"]).ok();
+    assert!(said.contains("from the next refresh on"), "{said}");
+    let open = keep.run(&["divergences", "list"]).ok();
+    assert!(open.contains("changed"), "nobody has its archive yet: {open}");
+    keep.restart();
+    keep.refresh().ok();
+    assert!(keep.curl().get(&second.cache_path(Kind::Sha256)).is_whole());
+    let shown = keep.run(&["divergences", "show", &changed]).ok();
+    assert!(
+        shown.contains("by someone at ") && shown.contains(&format!("divergence {edited}")),
+        "{shown}"
+    );
+    assert_eq!(keep.ledger().of_kind("divergence").count(), 2);
+}
+
+#[test]
+fn a_recheck_of_accepted_bytes_that_came_from_a_cache_tells_nobody() {
+    let (first, second) = states();
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    // Until then, its own URL goes on giving the first one.
+    world.lie(second.url(), Lie::Bytes(first.archive_bytes().to_vec()));
+    for kind in [Kind::Sha256, Kind::Sha512] {
+        let cached = format!("{}{}", World::OPAM, second.cache_path(kind));
+        world.put(&cached, second.archive_bytes().to_vec());
+    }
+    world.publish(&Repo::new([second.clone()]));
+    keep.refresh().ok();
+    keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+    assert!(keep.curl().get(&second.cache_path(Kind::Sha256)).is_whole());
+    world.lie(second.url(), Lie::Bytes(second.archive_bytes().to_vec()));
+    assert_eq!(keep.run(&["recheck", "hello"]).ok().trim(), "2 URLs: 2 same");
+    assert!(keep.run(&["divergences"]).ok().contains("no divergence is open"));
+    assert_eq!(keep.ledger().pins(second.url()).len(), 2);
+}
+
+#[test]
 fn a_decision_is_carried_out_to_its_end_whoever_goes_away() {
     let (world, mut keep, _, second) = rewritten();
     world.publish(&Repo::new([second.clone()]));
     assert_eq!(keep.run(&["recheck", "hello"]).code, 1);
     keep.refresh().ok();
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let edited = listed.into_iter().find(|it| it["divergence"]["what"] == "edited");
-    let id = edited.expect("it is held")["id"].to_string();
+    let id = id_of(&keep, "edited");
     // The archive takes three seconds.
     world.lie(second.url(), Lie::Slow(second.archive_bytes().len() as u64 / 3));
     let asked = world.count(second.url());
@@ -133,10 +177,7 @@ fn who_accepts_an_edit_of_words_acknowledges_no_archive() {
     keep.refresh().ok();
     let open = keep.run(&["divergences", "list"]).ok();
     assert!(open.contains("description") && open.contains("changed"), "{open}");
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let edited = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let edited = edited.into_iter().find(|it| it["divergence"]["what"] == "edited");
-    let id = edited.expect("it is held")["id"].to_string();
+    let id = id_of(&keep, "edited");
     let said = keep.run(&["divergences", "accept", &id]).ok();
     assert!(!said.contains("acknowledged"), "{said}");
     let open = keep.run(&["divergences", "list"]).ok();
@@ -357,7 +398,9 @@ fn a_repository_that_went_back_is_held_as_a_whole_until_it_is_accepted() {
     }
     let id = only(&keep);
     let shown = keep.run(&["divergences", "show", &id]).ok();
-    assert!(shown.contains("rolled-back") && shown.contains("was there before"), "{shown}");
+    for text in ["rolled-back", "was there before", "- hello.1.1 is gone"] {
+        assert!(shown.contains(text), "{text} is not in {shown}");
+    }
     keep.run(&["divergences", "accept", &id]).ok();
     assert_eq!(keep.index().packages(), ["hello.1.0"]);
     checkout.publish(&Repo::new([hello("1.2")]));
@@ -474,6 +517,14 @@ fn open_about(keep: &Keep, package: &str) -> String {
     let found = listed
         .into_iter()
         .find(|it: &serde_json::Value| it["divergence"]["packages"][0] == package);
+    found.expect("it is open")["id"].to_string()
+}
+
+/// The id of the open divergence of this kind.
+fn id_of(keep: &Keep, what: &str) -> String {
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let found = listed.into_iter().find(|it| it["divergence"]["what"] == what);
     found.expect("it is open")["id"].to_string()
 }
 

@@ -16,8 +16,8 @@ fn snapshots_are_listed_shown_and_compared_with_and_without_a_server() {
         assert!(listed.contains(&first.at) && listed.contains("1 version"), "{listed}");
         let last = keep.run(&["snapshots", "--last", "1", "--repository", "default"]).ok();
         assert!(last.trim().starts_with(&numbers[1]) && last.lines().count() == 1, "{last}");
-        let none = keep.run(&["snapshots", "--repository", "other"]).ok();
-        assert!(none.contains("no snapshot of other"), "{none}");
+        let none = keep.run(&["snapshots", "--repository", "other"]);
+        assert!(none.code == 2 && none.said().contains("no repository \"other\""), "{none:?}");
         let json = keep.run(&["snapshots", "--json"]).ok();
         let json: Vec<serde_json::Value> =
             json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();

@@ -123,6 +123,7 @@ impl Torture {
             connection = next;
         }
         let ledger = self.keep.ledger();
+        assert_eq!(ledger.untold(), [0; 0], "round {round}: other bytes are pinned, untold");
         let decided: BTreeSet<(u64, String)> = ledger
             .of_kind("decision")
             .map(|entry| {

@@ -3,9 +3,9 @@
 use super::super::attempt::{self, Attempt, Observation, Question};
 use super::super::fill::short;
 use super::super::{Keeper, divergences};
-use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Observed, Outcome, Pin, Recheck};
+use crate::ledger::entry::{DivergenceKind, Entry, Observed, Outcome, Pin};
 use crate::opam::Checksum;
-use crate::store::Appended;
+use crate::store::Accepted;
 use crate::store::blobs::Hashed;
 use crate::store::catalog::{Kept, Last, Subject};
 use crate::upstream::{Awaited, FetchErrorKind};
@@ -65,11 +65,20 @@ pub enum CheckError {
     },
 }
 
+impl CheckError {
+    /// The URL.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Postponed { url, .. } | Self::Store { url, .. } => url,
+        }
+    }
+}
+
 /// What upstream said, before it is in the ledger.
-struct Seen {
-    outcome: Outcome,
-    detail: String,
-    divergence: Option<u64>,
+pub(super) struct Seen {
+    pub outcome: Outcome,
+    pub detail: String,
+    pub divergence: Option<u64>,
 }
 
 /// The pins that say what has to come.
@@ -113,7 +122,7 @@ impl Keeper {
         Ok(Pinned { own, pin: self.pin_at(index).await? })
     }
 
-    async fn pin_at(&self, index: u64) -> Result<Pin, String> {
+    pub(super) async fn pin_at(&self, index: u64) -> Result<Pin, String> {
         let log = self.store.log().clone();
         let entry =
             tokio::task::spawn_blocking(move || log.entries(index, index + 1).next().transpose());
@@ -197,33 +206,31 @@ impl Keeper {
         }
         let declared = store.lookup(|catalog| catalog.pin_naming(subject, &sha256));
         let declared = declared.map_err(|error| error.to_string())?;
-        if let (Some(declared), None) = (declared, pinned.own) {
+        let Some(declared) = declared else {
+            return self.diverged(subject, pinned, hashed, from).await;
+        };
+        let pin = self.pin_also(subject, declared, &from).await?;
+        let Some(own) = pinned.own else {
             // Its bytes came from elsewhere so far: this is its own first fetch.
-            self.pin_also(subject, declared, &from).await?;
+            self.append_pin(pin, Accepted::Never).await?;
             let detail = "it gives the bytes that another source gave first".to_owned();
             return Ok(Seen { outcome: Outcome::Same, detail, divergence: None });
-        }
-        let seen = self.diverged(subject, pinned, hashed, from.clone()).await?;
-        if let Some(declared) = declared {
-            // Metadata declares them by now: they are pinned beside the first ones.
-            self.pin_also(subject, declared, &from).await?;
-        }
-        Ok(seen)
-    }
-
-    /// Pins a declared URL to the bytes that another one gave before, now that it gave them too.
-    async fn pin_also(&self, subject: &Subject, declared: u64, from: &str) -> Result<(), String> {
-        let pin = Pin {
-            at: self.clock.now(),
-            url: subject.url.clone(),
-            src: None,
-            from: from.to_owned(),
-            agreed: Vec::new(),
-            import: None,
-            ..self.pin_at(declared).await?
         };
-        // Where only something weak vouches for them, the first pin stands.
-        self.store.append(Entry::Pin(pin)).await.map(drop).map_err(|error| error.to_string())
+        // Metadata declares them by now: they are pinned beside the first ones.
+        if let Some(edit) = self.accepted_edit(&pin).await {
+            if let Some(entry) = self.append_pin(pin, Accepted::Over(own.sha256)).await? {
+                self.acknowledge_same(edit, vec![entry], entry).await;
+            }
+            let detail = "it gives the bytes that were accepted in place of the pinned ones";
+            return Ok(Seen {
+                outcome: Outcome::Same,
+                detail: detail.to_owned(),
+                divergence: None,
+            });
+        }
+        let seen = self.diverged(subject, pinned, hashed, from).await?;
+        self.append_pin(pin, Accepted::Never).await?;
+        Ok(seen)
     }
 
     /// Records other bytes, with themselves as evidence.
@@ -287,98 +294,6 @@ impl Keeper {
         let divergence = self.record(subject, &pinned.pin, expected, observation).await?;
         Ok(Seen { outcome, detail, divergence: Some(divergence) })
     }
-
-    /// Writes a divergence unless it is known, and says where it is.
-    async fn record(
-        &self,
-        subject: &Subject,
-        pin: &Pin,
-        expected: Vec<String>,
-        observation: Observation,
-    ) -> Result<u64, String> {
-        let mut divergence = Divergence {
-            at: self.clock.now(),
-            repository: subject.repository.clone(),
-            packages: pin.packages.clone(),
-            url: subject.url.clone(),
-            src: pin.src.clone().filter(|src| *src != subject.url),
-            from: short(observation.from),
-            what: observation.what,
-            expected,
-            edits: Vec::new(),
-            held: false,
-            observed: observation.observed,
-            evidence: None,
-            detail: short(observation.detail),
-        };
-        let known = self.store.lookup(|catalog| catalog.divergence(&divergence));
-        if let Some(known) = known.map_err(|error| error.to_string())? {
-            return Ok(known);
-        }
-        if let Some(evidence) = observation.evidence {
-            divergence.evidence = self.keep_evidence(evidence).await;
-        }
-        let (what, url) = (divergence.what, divergence.url.clone());
-        let appended = self.store.append(Entry::Divergence(divergence)).await;
-        match appended.map_err(|error| error.to_string())? {
-            Appended::New(entry) => {
-                tracing::error!(%what, url, entry, "upstream diverged");
-                Ok(entry)
-            }
-            Appended::Known(entry) => Ok(entry),
-            Appended::PinnedOtherwise(kept) => Ok(kept.entry),
-        }
-    }
-
-    /// Writes an outcome to the ledger where it is another one than before.
-    async fn note(
-        &self,
-        subject: Subject,
-        pin: &Pin,
-        seen: Seen,
-        asker: Asker,
-    ) -> Result<Checked, CheckError> {
-        let broken = |error: &dyn std::fmt::Display| failed(&subject, error.to_string());
-        let last = self.store.lookup(|catalog| catalog.last_recheck(&subject));
-        let Some(last) = last.map_err(|error| broken(&error))? else {
-            return Err(failed(&subject, "the catalog no longer knows it"));
-        };
-        let Seen { outcome, detail, divergence } = seen;
-        let at = self.clock.now();
-        let is_new = outcome != last.outcome;
-        let waits = outcome == Outcome::Unreachable && asker == Asker::Schedule;
-        if is_new && !(waits && last.failed_at == 0) {
-            let recheck = Recheck {
-                at,
-                repository: subject.repository.clone(),
-                packages: pin.packages.clone(),
-                url: subject.url.clone(),
-                sha256: pin.sha256,
-                outcome,
-                before: last.outcome,
-                divergence,
-                detail: short(detail.clone()),
-            };
-            let url = &subject.url;
-            match outcome.is_good() {
-                true => tracing::info!(%outcome, before = %last.outcome, url, detail, "rechecked"),
-                false => tracing::warn!(%outcome, before = %last.outcome, url, detail, "rechecked"),
-            }
-            let appended = self.store.append(Entry::Recheck(recheck)).await;
-            appended.map_err(|error| broken(&error))?;
-        } else {
-            // What fails for the first time keeps its turn, and has another one soon.
-            let (at, failed_at) = match is_new {
-                true => (last.at, at.as_second()),
-                false => (at.as_second(), 0),
-            };
-            let noted = self.store.lookup(|catalog| catalog.note_recheck(&subject, at, failed_at));
-            noted.map_err(|error| broken(&error))?;
-        }
-        let Subject { repository, url } = subject;
-        let packages = pin.packages.clone();
-        Ok(Checked { url, repository, packages, outcome, before: last.outcome, detail, divergence })
-    }
 }
 
 /// What an answer without bytes says of the archive; the error is why it says nothing yet.
@@ -403,6 +318,6 @@ fn place(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or(url)
 }
 
-fn failed(subject: &Subject, reason: impl Into<String>) -> CheckError {
+pub(super) fn failed(subject: &Subject, reason: impl Into<String>) -> CheckError {
     CheckError::Store { url: subject.url.clone(), reason: reason.into() }
 }

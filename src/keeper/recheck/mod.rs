@@ -6,6 +6,7 @@
 
 mod bandwidth;
 mod check;
+mod note;
 mod schedule;
 mod selection;
 

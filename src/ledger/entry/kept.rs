@@ -1,6 +1,6 @@
 //! What the ledger says of itself and of what is kept: its key, pins, snapshots.
 
-use crate::digest::{Md5, Sha256, Sha512};
+use crate::digest::{Digests, Md5, Sha256, Sha512};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,14 @@ pub struct Pin {
     /// ledger says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<u64>,
+}
+
+impl Pin {
+    /// The hashes and the length of the pinned bytes.
+    pub fn digests(&self) -> Digests {
+        let Self { md5, sha256, sha512, size, .. } = *self;
+        Digests { md5, sha256, sha512, size }
+    }
 }
 
 /// How much an archive's declared checksums prove.

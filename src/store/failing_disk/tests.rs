@@ -1,13 +1,14 @@
 //! Each step of everything that a store writes, made to fail in every way: what was acknowledged is
 //! there, the ledger only grew, and the store goes on by itself.
 
-use super::super::tests::{URL, open, pin};
-use super::super::{Appended, Store};
+use super::super::tests::{URL, open, pin, vouched_for};
+use super::super::{Accepted, Appended, Store};
 use super::*;
 use crate::digest::Sha256;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::edge::Edge;
-use std::collections::BTreeMap;
+use crate::ledger::entry::{Entry, Strength};
+use std::collections::{BTreeMap, BTreeSet};
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -44,6 +45,8 @@ async fn g3_a_death_before_any_step_loses_nothing() {
 #[derive(Default)]
 struct Memory {
     pinned: BTreeMap<String, Vec<u8>>,
+    /// Of these it was said that other bytes are told of.
+    told: Vec<String>,
     heads: Vec<Checkpoint>,
 }
 
@@ -109,7 +112,14 @@ async fn fill(store: &Store, what: &str, memory: &mut Memory) {
         if kept.is_ok()
             && let Ok(Appended::New(_) | Appended::Known(_)) = store.append(pin(&url, &bytes)).await
         {
-            memory.pinned.insert(url, bytes);
+            memory.pinned.insert(url.clone(), bytes);
+        }
+        let other = vouched_for(&url, b"other bytes", Strength::Strong);
+        if let Ok(pinned) = store.pin(other, Accepted::Never).await
+            && memory.pinned.contains_key(&url)
+        {
+            assert!(pinned.changed.is_some(), "{url} is pinned twice, and nobody is told");
+            memory.told.push(url);
         }
         if let Ok(Some((head, _))) = store.log().checkpoint() {
             memory.heads.push(head);
@@ -124,6 +134,7 @@ async fn check(directory: &TempDir, memory: &Memory, when: &str) {
         assert_eq!(kept.map(|kept| kept.sha256), Some(Sha256::of(bytes)), "{when}: {url}");
         assert_eq!(store.blobs().read(&Sha256::of(bytes), 1_000).unwrap(), *bytes, "{when}");
     }
+    check_told(&store, memory, when);
     let size = store.log().size().unwrap();
     let mut edge = Edge::default();
     let mut roots = vec![edge.root()];
@@ -139,4 +150,21 @@ async fn check(directory: &TempDir, memory: &Memory, when: &str) {
     // And it goes on.
     store.blobs().put(b"afterwards").unwrap();
     store.append(pin(&format!("{URL}afterwards"), b"afterwards")).await.unwrap();
+}
+
+/// No URL is pinned to other bytes than the first ones before the ledger has told so.
+fn check_told(store: &Store, memory: &Memory, when: &str) {
+    let (mut pinned, mut told) = (BTreeMap::new(), BTreeSet::new());
+    for entry in store.log().entries(0, store.log().size().unwrap()) {
+        match entry.unwrap_or_else(|error| panic!("{when}: {error}")).1 {
+            Entry::Divergence(divergence) => drop(told.insert(divergence.url)),
+            Entry::Pin(pin) => {
+                let first = pinned.entry(pin.url.clone()).or_insert(pin.sha256);
+                let is_told = *first == pin.sha256 || told.contains(&pin.url);
+                assert!(is_told, "{when}: {} is pinned twice, and nobody is told", pin.url);
+            }
+            _ => {}
+        }
+    }
+    assert!(memory.told.iter().all(|url| told.contains(url)), "{when}: it was told, and is not");
 }

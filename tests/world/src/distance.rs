@@ -1,4 +1,4 @@
-//! A long cable: whatever is on it takes its time, and nothing is lost or slowed down otherwise.
+//! A long cable: whatever is on it takes its time, and nothing is lost.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,8 +17,9 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// Puts `server` at a distance of `round_trip`, opening a connection included.
-    pub fn to(server: SocketAddr, round_trip: Duration) -> Self {
+    /// Puts `server` at a distance of `round_trip`, opening a connection included, on a line that
+    /// carries so many bytes a second in each direction of each connection.
+    pub fn to(server: SocketAddr, round_trip: Duration, rate: f64) -> Self {
         let runtime = Runtime::new().expect("a runtime can be made");
         let listener = runtime
             .block_on(TcpListener::bind("127.0.0.1:0"))
@@ -34,8 +35,8 @@ impl Distance {
                     let _set = (near.set_nodelay(true), far.set_nodelay(true));
                     let ((from_near, to_near), (from_far, to_far)) =
                         (near.into_split(), far.into_split());
-                    tokio::spawn(carry(from_near, to_far, round_trip / 2));
-                    carry(from_far, to_near, round_trip / 2).await;
+                    tokio::spawn(carry(from_near, to_far, round_trip / 2, rate));
+                    carry(from_far, to_near, round_trip / 2, rate).await;
                 });
             }
         });
@@ -48,7 +49,10 @@ impl Distance {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+/// A rate that holds nothing up.
+pub const UNBOUNDED: f64 = f64::INFINITY;
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration, rate: f64) {
     let (cable, mut arriving) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
         while let Some((at, bytes)) = arriving.recv().await {
@@ -59,9 +63,16 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration)
         }
     });
     let mut buffer = vec![0; 256 * 1024];
+    let mut free = Instant::now();
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if cable.send((Instant::now() + delay, buffer[..read].to_vec())).is_err() {
-            return;
+        for part in buffer[..read].chunks(PART) {
+            free = free.max(Instant::now()) + Duration::from_secs_f64(part.len() as f64 / rate);
+            if cable.send((free + delay, part.to_vec())).is_err() {
+                return;
+            }
         }
     }
 }
+
+/// What is on the line at once, in bytes.
+const PART: usize = 64 * 1024;

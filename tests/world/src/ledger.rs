@@ -1,6 +1,7 @@
 //! The ledger as `opam-keep log --json` tells it.
 
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every entry, oldest first.
 #[derive(Clone, Debug)]
@@ -63,6 +64,37 @@ impl Ledger {
         let about =
             |entry: &&Value| ["url", "src", "from"].into_iter().any(|field| entry[field] == url);
         self.of_kind("divergence").filter(about).collect()
+    }
+
+    /// The indices of pins to other bytes than their URL's first ones that nobody was told of before:
+    /// no divergence is about the URL, and no edit of the package was accepted.
+    pub fn untold(&self) -> Vec<usize> {
+        let (mut first, mut told, mut accepted) =
+            (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let mut untold = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            match entry["kind"].as_str() {
+                Some("divergence") => drop(told.insert(entry["url"].to_string())),
+                Some("decision") if entry["action"] == "accept" => {
+                    let about = entry["divergence"].as_u64().expect("an index");
+                    let packages = &self.at(usize::try_from(about).expect("a size"))["packages"];
+                    let packages = packages.as_array().into_iter().flatten();
+                    accepted.extend(packages.map(ToString::to_string));
+                }
+                Some("pin") => {
+                    let url = entry["url"].to_string();
+                    let bytes = first.entry(url.clone()).or_insert_with(|| entry["sha256"].clone());
+                    let mut packages = entry["packages"].as_array().into_iter().flatten();
+                    let is_told = told.contains(&url)
+                        || packages.any(|package| accepted.contains(&package.to_string()));
+                    if *bytes != entry["sha256"] && !is_told {
+                        untold.push(index);
+                    }
+                }
+                _ => {}
+            }
+        }
+        untold
     }
 }
 

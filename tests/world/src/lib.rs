@@ -53,7 +53,7 @@ pub use checksum::{Kind, hex};
 pub use curl::{Answer, Curl};
 pub use deadline::within;
 pub use disk::{Disk, ReadOnly};
-pub use distance::Distance;
+pub use distance::{Distance, UNBOUNDED};
 pub use fake_clock::FakeClock;
 pub use index::Index;
 pub use job::Job;

@@ -1,0 +1,135 @@
+//! What a recheck writes to the ledger: pins, divergences, and outcomes that are other ones than
+//! before.
+
+use super::super::Keeper;
+use super::super::attempt::Observation;
+use super::super::fill::short;
+use super::check::{Asker, CheckError, Checked, Seen, failed};
+use crate::ledger::entry::{Divergence, Entry, Outcome, Pin, Recheck};
+use crate::store::catalog::Subject;
+use crate::store::{Accepted, Appended};
+
+impl Keeper {
+    /// What pins a declared URL to the bytes that another one gave before, now that it gave them too.
+    pub(super) async fn pin_also(
+        &self,
+        subject: &Subject,
+        declared: u64,
+        from: &str,
+    ) -> Result<Pin, String> {
+        Ok(Pin {
+            at: self.clock.now(),
+            url: subject.url.clone(),
+            src: None,
+            from: from.to_owned(),
+            agreed: Vec::new(),
+            import: None,
+            ..self.pin_at(declared).await?
+        })
+    }
+
+    /// Says where the pin is; where only something weak vouches for it, the first one stands.
+    pub(super) async fn append_pin(
+        &self,
+        pin: Pin,
+        accepted: Accepted,
+    ) -> Result<Option<u64>, String> {
+        let pinned = self.store.pin(pin, accepted).await.map_err(|error| error.to_string())?;
+        Ok(match pinned.appended {
+            Appended::New(entry) | Appended::Known(entry) => Some(entry),
+            Appended::PinnedOtherwise(_) => None,
+        })
+    }
+
+    /// Writes a divergence unless it is known, and says where it is.
+    pub(super) async fn record(
+        &self,
+        subject: &Subject,
+        pin: &Pin,
+        expected: Vec<String>,
+        observation: Observation,
+    ) -> Result<u64, String> {
+        let mut divergence = Divergence {
+            at: self.clock.now(),
+            repository: subject.repository.clone(),
+            packages: pin.packages.clone(),
+            url: subject.url.clone(),
+            src: pin.src.clone().filter(|src| *src != subject.url),
+            from: short(observation.from),
+            what: observation.what,
+            expected,
+            edits: Vec::new(),
+            held: false,
+            observed: observation.observed,
+            evidence: None,
+            detail: short(observation.detail),
+        };
+        let known = self.store.lookup(|catalog| catalog.divergence(&divergence));
+        if let Some(known) = known.map_err(|error| error.to_string())? {
+            return Ok(known);
+        }
+        if let Some(evidence) = observation.evidence {
+            divergence.evidence = self.keep_evidence(evidence).await;
+        }
+        let (what, url) = (divergence.what, divergence.url.clone());
+        let appended = self.store.append(Entry::Divergence(divergence)).await;
+        match appended.map_err(|error| error.to_string())? {
+            Appended::New(entry) => {
+                tracing::error!(%what, url, entry, "upstream diverged");
+                Ok(entry)
+            }
+            Appended::Known(entry) => Ok(entry),
+            Appended::PinnedOtherwise(kept) => Ok(kept.entry),
+        }
+    }
+
+    /// Writes an outcome to the ledger where it is another one than before.
+    pub(super) async fn note(
+        &self,
+        subject: Subject,
+        pin: &Pin,
+        seen: Seen,
+        asker: Asker,
+    ) -> Result<Checked, CheckError> {
+        let broken = |error: &dyn std::fmt::Display| failed(&subject, error.to_string());
+        let last = self.store.lookup(|catalog| catalog.last_recheck(&subject));
+        let Some(last) = last.map_err(|error| broken(&error))? else {
+            return Err(failed(&subject, "the catalog no longer knows it"));
+        };
+        let Seen { outcome, detail, divergence } = seen;
+        let at = self.clock.now();
+        let is_new = outcome != last.outcome;
+        let waits = outcome == Outcome::Unreachable && asker == Asker::Schedule;
+        if is_new && !(waits && last.failed_at == 0) {
+            let recheck = Recheck {
+                at,
+                repository: subject.repository.clone(),
+                packages: pin.packages.clone(),
+                url: subject.url.clone(),
+                sha256: pin.sha256,
+                outcome,
+                before: last.outcome,
+                divergence,
+                detail: short(detail.clone()),
+            };
+            let url = &subject.url;
+            match outcome.is_good() {
+                true => tracing::info!(%outcome, before = %last.outcome, url, detail, "rechecked"),
+                false => tracing::warn!(%outcome, before = %last.outcome, url, detail, "rechecked"),
+            }
+            let appended = self.store.append(Entry::Recheck(recheck)).await;
+            appended.map_err(|error| broken(&error))?;
+        } else {
+            // What fails for the first time keeps its turn, and has another one soon.
+            let (at, failed_at) = match is_new {
+                true => (last.at, at.as_second()),
+                false => (at.as_second(), 0),
+            };
+            let noted = self.store.lookup(|catalog| catalog.note_recheck(&subject, at, failed_at));
+            noted.map_err(|error| broken(&error))?;
+        }
+        let Subject { repository, url } = subject;
+        let packages = pin.packages.clone();
+        Ok(Checked { url, repository, packages, outcome, before: last.outcome, detail, divergence })
+    }
+}
