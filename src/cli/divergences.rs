@@ -317,7 +317,13 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
 fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided, Failure> {
     with_store(context, async |store, clock| {
         let Deciding { action, by, why } = deciding;
-        let noted = divergences::decide(&store, &clock, id, action, by, why).await;
+        let noted = divergences::decide(
+            &store,
+            &clock,
+            id,
+            divergences::Deciding { action, by, why, with: None },
+        )
+        .await;
         let Noted { entry, about, before } = noted.map_err(Failure::usage)?;
         let outdated = (action == Action::Accept).then(|| outdated(&store, &about)).flatten();
         Ok(Decided { problem: outdated, ..Decided::noted(entry, before) })

@@ -1,8 +1,8 @@
 //! The files and directories that mirror.toml names: where they lie, and whether they are there.
 
+use super::Config;
 use super::alert::Misplaced;
-use super::load::toml_value;
-use super::{Config, ENVIRONMENT_PREFIX};
+use super::environment::{ENVIRONMENT_PREFIX, toml_value};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

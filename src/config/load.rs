@@ -1,9 +1,7 @@
 //! File, environment and defaults put together; every mistake with its place.
 
-use super::check;
 use super::files::{self, Base};
-use super::wording;
-use super::{Config, ENVIRONMENT_PREFIX, Repository};
+use super::{Config, Repository, check, environment, wording};
 use crate::safe_url::SafeUrl;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -103,7 +101,7 @@ pub fn parse(
     };
     let mut config = read(text, &[]).map_err(|mistake| mistake.in_file(path, text))?;
     let mut merged: Option<toml::Table> = None;
-    for (name, value) in overrides(variables) {
+    for (name, value) in environment::overrides(variables)? {
         let environment = |mistake: Mistake| ConfigError::Environment {
             name: name.clone(),
             message: mistake.message,
@@ -112,8 +110,8 @@ pub fn parse(
             Some(table) => table,
             None => toml::from_str(text).map_err(|error| environment(error.into()))?,
         };
-        let table = overlay(table, &name, &value).map_err(environment)?;
-        of_environment.push(key_of(&name));
+        let table = environment::overlay(table, &name, &value).map_err(environment)?;
+        of_environment.push(environment::key_of(&name));
         config = read(&table.to_string(), &of_environment).map_err(environment)?;
         merged = Some(table);
     }
@@ -172,50 +170,6 @@ fn read(text: &str, base: &Base<'_>, purpose: Purpose) -> Result<Config, Mistake
     Ok(config)
 }
 
-/// The variables meant for us, in a fixed order, with `section.key` still upper-case.
-fn overrides(variables: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
-    let mut found: Vec<_> = variables
-        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name.contains("__"))
-        .collect();
-    found.sort();
-    found
-}
-
-/// The key that a variable sets, as `section__key`.
-fn key_of(name: &str) -> String {
-    name[ENVIRONMENT_PREFIX.len()..].to_ascii_lowercase()
-}
-
-fn overlay(mut table: toml::Table, name: &str, value: &str) -> Result<toml::Table, Mistake> {
-    let key = key_of(name);
-    let mut parts = key.split("__").peekable();
-    let mut at = &mut table;
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            at.insert(part.to_owned(), toml_value(value));
-            break;
-        }
-        let section =
-            at.entry(part.to_owned()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        at = section.as_table_mut().ok_or_else(|| Mistake {
-            message: format!("\"{part}\" is a list, which only mirror.toml can set"),
-            span: None,
-        })?;
-    }
-    Ok(table)
-}
-
-/// `value` as TOML when it is TOML (`["a"]`, `16`, `true`), as a plain string otherwise.
-pub(super) fn toml_value(value: &str) -> toml::Value {
-    match toml::from_str::<toml::Table>(&format!("value = {value}")) {
-        Ok(mut table) => table
-            .remove("value")
-            .filter(|value| !value.is_datetime())
-            .unwrap_or_else(|| toml::Value::String(value.to_owned())),
-        Err(_) => toml::Value::String(value.to_owned()),
-    }
-}
-
 fn default_repository() -> Repository {
     let upstream: SafeUrl = DEFAULT_UPSTREAM.parse().expect("the default upstream is a URL");
     Repository {
@@ -235,9 +189,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        parse(text, Some(Path::new("mirror.toml")), variables, Purpose::Serving)
+    fn load_text(text: &str) -> Result<Config, String> {
+        parse(text, Some(Path::new("mirror.toml")), std::iter::empty(), Purpose::Serving)
             .map_err(|error| error.to_string())
     }
 
@@ -264,7 +217,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_mirrors_opams_own_repository() {
-        let config = load_text("", &[]).unwrap();
+        let config = load_text("").unwrap();
         assert_eq!(config.repository.len(), 1);
         assert_eq!(config.repository[0].upstream.get_ref().to_string(), "https://opam.ocaml.org/");
     }
@@ -359,36 +312,10 @@ mod tests {
                 "mirror.toml:2:12: invalid value: integer `0`, expected 1 or more",
             ),
         ] {
-            let error = load_text(text, &[]).unwrap_err();
+            let error = load_text(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains('\n'), "{error}");
         }
-    }
-
-    #[test]
-    fn the_environment_outranks_the_file() {
-        let config = load_text(
-            "[upstream]\nper_host = 2\nconcurrency = 3\n",
-            &[
-                ("OPAM_KEEP_UPSTREAM__PER_HOST", "7"),
-                ("OPAM_KEEP_UPSTREAM__TIMEOUT", "5s"),
-                ("OPAM_KEEP_SERVER__LISTEN", "[\"127.0.0.1:1\"]"),
-            ],
-        )
-        .unwrap();
-        let upstream = &config.upstream;
-        assert_eq!((upstream.per_host.get(), upstream.concurrency.get()), (7, 3));
-        assert_eq!(config.upstream.timeout.get().as_secs(), 5);
-        assert_eq!(config.server.listen[0].port(), 1);
-
-        let error = load_text("", &[("OPAM_KEEP_UPSTREAM__TIMEOUT", "x")]).unwrap_err();
-        assert!(error.starts_with("environment variable OPAM_KEEP_UPSTREAM__TIMEOUT: "), "{error}");
-        let error = load_text(
-            "[[repository]]\nname = \"a\"\nupstream = \"https://x\"",
-            &[("OPAM_KEEP_REPOSITORY__NAME", "b")],
-        )
-        .unwrap_err();
-        assert!(error.contains("only mirror.toml can set"), "{error}");
     }
 
     /// Lines of the example, words of TOML and whatever else, one below the other.

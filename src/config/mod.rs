@@ -6,6 +6,7 @@
 
 mod alert;
 mod check;
+mod environment;
 mod files;
 mod load;
 mod policy;
@@ -295,6 +296,3 @@ fn default_refresh() -> HumanDuration {
 fn count(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).expect("a default is not zero")
 }
-
-/// What the names of variables begin with that set a key.
-const ENVIRONMENT_PREFIX: &str = "OPAM_KEEP_";

@@ -3,6 +3,7 @@
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use super::served::Served;
 use super::serving::{self, File, Indexes};
 use super::state::State;
@@ -240,10 +241,20 @@ impl Declarations {
     /// # Errors
     /// When a blob is missing or damaged.
     pub(super) fn of_list(blobs: &Blobs, list: &FileList) -> Result<Self, AdmitError> {
-        let files: Vec<(Package, &Sha256)> =
-            list.0.iter().filter_map(|(path, name)| Some((package_of(path)?, name))).collect();
-        let read = |(package, name): (Package, &Sha256)| -> Result<_, BlobError> {
-            let sources = VersionSources::of_file(&package, read_file(blobs, name)?.into());
+        Self::of_versions(blobs, opam_files(list).map(|(package, _, name)| (package, *name)))
+    }
+
+    /// The same of some versions, by the blobs of their opam files.
+    ///
+    /// # Errors
+    /// When a blob is missing or damaged.
+    pub(super) fn of_versions(
+        blobs: &Blobs,
+        versions: impl Iterator<Item = (Package, Sha256)>,
+    ) -> Result<Self, AdmitError> {
+        let files: Vec<(Package, Sha256)> = versions.collect();
+        let read = |(package, name): (Package, Sha256)| -> Result<_, BlobError> {
+            let sources = VersionSources::of_file(&package, read_file(blobs, &name)?.into());
             Ok((package, sources))
         };
         let read: Vec<_> = files.into_par_iter().map(read).collect::<Result<_, _>>()?;
@@ -306,13 +317,6 @@ pub(super) fn main_checksums(opam: &[u8]) -> Vec<Checksum> {
 /// Where the `repo` file lies.
 pub(super) fn repo_path() -> RepoPath {
     "repo".parse().expect("repo is a path")
-}
-
-/// The package whose opam file this is, if it is one.
-pub(super) fn package_of(path: &RepoPath) -> Option<Package> {
-    let directory = path.parent().filter(|_| path.file_name() == "opam")?;
-    let package = directory.file_name().parse().ok()?;
-    path.as_str().starts_with("packages/").then_some(package)
 }
 
 /// A declared URL as it is compared and pinned: normal form, no credentials, no fragment.

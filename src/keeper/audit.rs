@@ -1,8 +1,9 @@
 //! Two states of a repository compared, or one looked over, by the policy for published versions:
 //! what a pull request should hear before a mirror does.
 
-use super::admit::{AdmitError, main_checksums, package_of, read_file};
+use super::admit::{AdmitError, main_checksums, read_file};
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use super::{raw_files, review, snapshots};
 use crate::config::{Policy, Rule};
 use crate::ledger::entry::Snapshot;
@@ -148,12 +149,11 @@ fn as_served(blobs: &Blobs, snapshot: &Snapshot) -> Result<ServedState, AdmitErr
     let mut files = read_list(&snapshot.admitted)?;
     let overlaid = snapshot.strengthened.as_ref().map(read_list).transpose()?.unwrap_or_default();
     let mut strengthened = Vec::new();
-    for (path, name) in overlaid.0 {
-        let Some(package) = package_of(&path) else { continue };
-        let before = files.0.insert(path, name);
+    for (package, path, name) in opam_files(&overlaid) {
+        let before = files.0.insert(path.clone(), *name);
         let declared = before.map(|before| read_file(blobs, &before)).transpose()?;
         let declared = declared.map(|opam| main_checksums(&opam)).unwrap_or_default();
-        let mut added = main_checksums(&read_file(blobs, &name)?);
+        let mut added = main_checksums(&read_file(blobs, name)?);
         added.retain(|checksum| !declared.contains(checksum));
         strengthened.push(Strengthened { package, declared, added });
     }

@@ -1,10 +1,10 @@
 //! An operator's decision, carried out: what was accepted is served and pinned.
 
 use super::current::Current;
-use super::divergences::{self, AcceptedEdit, DecideError, Noted};
+use super::divergences::{self, DecideError, Deciding, Noted};
 use super::repository::blocking;
 use super::{Answer, Keeper, Missing, Scope};
-use crate::ledger::entry::{Action, Decision, Divergence, Pin};
+use crate::ledger::entry::{Action, Decision, Divergence};
 use crate::store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,9 +56,8 @@ impl Keeper {
         why: Option<String>,
     ) -> Result<Decided, DecideError> {
         let since = self.store.log().size()?;
-        let noted =
-            divergences::decide(&self.store, &self.clock, divergence, action, by.clone(), why)
-                .await;
+        let deciding = Deciding { action, by, why, with: None };
+        let noted = divergences::decide(&self.store, &self.clock, divergence, deciding).await;
         let Noted { entry, about, before } = noted?;
         let mut decided = Decided::noted(entry, before);
         let name = about.repository.clone();
@@ -90,50 +89,13 @@ impl Keeper {
                 }
             }
         }
-        let accepted = AcceptedEdit { id: divergence, edit: about, by };
-        let pins = decided.pinned.clone();
-        decided.acknowledged = self.acknowledge_same(accepted, pins, since).await;
-        Ok(decided)
-    }
-
-    /// The edit that brings the bytes of a pin, if someone accepted one, so that nobody has to be told
-    /// of them.
-    pub(super) async fn accepted_edit(&self, pin: &Pin) -> Option<AcceptedEdit> {
-        let (store, repository, packages) =
-            (self.store.clone(), pin.repository.clone(), pin.packages.clone());
-        let archive = pin.digests();
-        let find = move || divergences::accepted_edit(&store, &repository, &packages, &archive);
-        // Whoever can't tell tells once more.
-        blocking(find).await.ok()?.ok()?
-    }
-
-    /// Acknowledges the divergences that tell of the archives that an accepted edit brings and that
-    /// these ledger entries pin; who accepted them knows of it. Says which nobody had decided about
-    /// when the ledger had `since` entries.
-    pub(super) async fn acknowledge_same(
-        &self,
-        accepted: AcceptedEdit,
-        pins: Vec<u64>,
-        since: u64,
-    ) -> Vec<u64> {
-        let AcceptedEdit { id, edit, by } = accepted;
-        let store = self.store.clone();
-        let find = move || divergences::open_about(&store, &edit, &pins, since);
-        let found = blocking(find).await.map_err(|error| error.to_string());
-        let found = found.and_then(|found| found.map_err(|error| error.to_string()));
-        let stays_open = |error: String| {
-            tracing::warn!(accepted = id, error, "divergences of the accepted bytes stay open");
-        };
-        let mut acknowledged = Vec::new();
-        for same in found.map_err(stays_open).unwrap_or_default() {
-            let why = Some(format!("its bytes were accepted with divergence {id}"));
-            let (action, by) = (Action::Acknowledge, by.clone());
-            match divergences::decide(&self.store, &self.clock, same, action, by, why).await {
-                Ok(_) => acknowledged.push(same),
-                Err(error) => stays_open(error.to_string()),
+        for &pin in &decided.pinned {
+            let Ok(pin) = self.pin_at(pin).await else { continue };
+            if let Some(accepted) = self.accepted_bytes(&pin, &about.packages).await {
+                decided.acknowledged.extend(self.acknowledge_same(accepted, since).await);
             }
         }
-        acknowledged
+        Ok(decided)
     }
 }
 

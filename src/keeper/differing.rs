@@ -2,6 +2,7 @@
 //! costs next to nothing where two lists of a large repository are almost the same.
 
 use super::file_list::FileList;
+use super::opam_files::{OPAM, OpamDirectories, package};
 use crate::digest::Sha256;
 use crate::opam::{Package, RepoPath, ancestors};
 use std::cmp::Ordering;
@@ -72,22 +73,16 @@ pub(super) fn versions(list: &FileList) -> BTreeMap<Package, Files<'_>> {
 
 /// What a list has in the directories of the versions that these others have.
 pub(super) fn below_versions_of(list: &FileList, others: [&FileList; 2]) -> FileList {
-    let directories = others.into_iter().flat_map(opam_directories);
-    let files = directories.flat_map(|directory| below(list, directory));
+    let opam_files = others.into_iter().flat_map(|other| other.0.keys());
+    let directories: BTreeSet<&str> =
+        opam_files.filter_map(|path| path.as_str().strip_suffix(OPAM)).collect();
+    let files = directories.into_iter().flat_map(|directory| below(list, directory));
     files.map(|(_, path, name)| (path.clone(), name)).collect()
 }
 
 /// How many versions a list has.
 pub(super) fn count(list: &FileList) -> usize {
-    let directories = opam_directories(list);
-    let is_version =
-        |it: &&&str| version_directory(&directories, &format!("{it}{OPAM}")) == Some(it);
-    directories.iter().filter(is_version).count()
-}
-
-/// The directories that have an opam file.
-fn opam_directories(list: &FileList) -> HashSet<&str> {
-    list.0.keys().filter_map(|path| path.as_str().strip_suffix(OPAM)).collect()
+    OpamDirectories::among(list.0.keys()).versions()
 }
 
 fn contents<'a>(files: &Files<'a>) -> Vec<(&'a str, Sha256)> {
@@ -115,30 +110,22 @@ fn differing_paths<'a>(one: &'a FileList, other: &'a FileList) -> Vec<&'a str> {
 
 /// The versions of a list that are what they are because of one of these paths.
 fn versions_at<'a>(list: &'a FileList, paths: &[&str]) -> BTreeMap<Package, Files<'a>> {
-    let with_opam = opam_directories(list);
+    let with_opam = OpamDirectories::among(list.0.keys());
     let mut directories: BTreeSet<&str> =
-        paths.iter().filter_map(|path| version_directory(&with_opam, path)).collect();
+        paths.iter().filter_map(|path| with_opam.version_of(path)).collect();
     // Whether there is an opam file says what the directories below are.
     let outer: HashSet<&str> = paths.iter().filter_map(|path| path.strip_suffix(OPAM)).collect();
     let outermost = outer.iter().filter(|it| !ancestors(it).any(|above| outer.contains(above)));
     for directory in outermost {
         let below = below(list, directory).filter(|(_, path, _)| path.as_str().ends_with(OPAM));
-        directories
-            .extend(below.filter_map(|(_, path, _)| version_directory(&with_opam, path.as_str())));
+        directories.extend(below.filter_map(|(_, path, _)| with_opam.version_of(path.as_str())));
     }
     let version = |directory: &str| {
-        let package = name(directory).parse().ok()?;
+        let package = package(directory)?;
         let files = below(list, directory).map(|(below, path, name)| (below, (path, name)));
         Some((package, files.collect()))
     };
     directories.into_iter().filter_map(version).collect()
-}
-
-/// The directory of the version that a path belongs to, by the rules of a tree: the outermost one
-/// that has an opam file, if its name is a version's.
-fn version_directory<'p>(with_opam: &HashSet<&str>, path: &'p str) -> Option<&'p str> {
-    let outermost = ancestors(path).filter(|it| with_opam.contains(it)).last()?;
-    name(outermost).parse::<Package>().is_ok().then_some(outermost)
 }
 
 /// The files below a directory, each with its path there.
@@ -153,14 +140,9 @@ fn below<'a>(
     })
 }
 
-fn name(directory: &str) -> &str {
-    directory.rsplit_once('/').map_or(directory, |(_, name)| name)
-}
-
-const OPAM: &str = "/opam";
-
 #[cfg(test)]
 mod tests {
+    use super::super::opam_files::opam_files;
     use super::*;
     use crate::opam::{Tree, TreeError, TreeLimits};
     use bytes::Bytes;
@@ -223,6 +205,8 @@ mod tests {
                 prop_assert_eq!(was.get(package), Some(files));
             }
             prop_assert_eq!(count(&one), was.len());
+            let opam_files = opam_files(&one).map(|(package, _, _)| package);
+            prop_assert_eq!(opam_files.collect::<BTreeSet<_>>(), was.keys().cloned().collect());
             prop_assert_eq!(versions(&one), was);
         }
     }

@@ -4,7 +4,7 @@
 use super::edited;
 use crate::archive::{self, Explanation, Limits};
 use crate::clock::Clock;
-use crate::digest::{Digests, Sha256};
+use crate::digest::Sha256;
 use crate::ledger::entry::{
     Action, Decision, Divergence, DivergenceKind, DivergenceState, Entry, Pin,
 };
@@ -114,99 +114,6 @@ pub fn all(log: &LogReader) -> Result<Vec<Recorded>, LogError> {
     Ok(recorded.into_values().collect())
 }
 
-/// An edit that someone accepted.
-pub(super) struct AcceptedEdit {
-    /// The divergence's id.
-    pub id: u64,
-    /// The edit.
-    pub edit: Divergence,
-    /// Who accepted it.
-    pub by: String,
-}
-
-/// The edit of one of these packages that brings this archive, if someone accepted one.
-pub(super) fn accepted_edit(
-    store: &Store,
-    repository: &str,
-    packages: &[String],
-    archive: &Digests,
-) -> Result<Option<AcceptedEdit>, ExplainError> {
-    let is_accepted = |decided: Option<(DivergenceState, u64)>| {
-        decided.is_some_and(|(state, _)| state == DivergenceState::Accepted)
-    };
-    for (id, edit) in decided_so(store, is_accepted)? {
-        let is_of_them = edit.what == DivergenceKind::Edited
-            && edit.repository == repository
-            && edit.packages.iter().any(|package| packages.contains(package));
-        // One that can't be read says nothing of the others.
-        if is_of_them && edited::brings(store.blobs(), &edit, archive).unwrap_or(false) {
-            let by = decided_by(store, id)?;
-            return Ok(Some(AcceptedEdit { id, edit, by }));
-        }
-    }
-    Ok(None)
-}
-
-/// Who took the latest decision about a divergence.
-fn decided_by(store: &Store, id: u64) -> Result<String, ExplainError> {
-    let Some((_, index)) = store.lookup(|catalog| catalog.decided(id))? else {
-        return Ok(String::new());
-    };
-    let entry = store.log().entries(index, index.saturating_add(1)).next().transpose()?;
-    Ok(match entry {
-        Some((_, Entry::Decision(decision))) => decision.by,
-        _ => String::new(),
-    })
-}
-
-/// The divergences of which what was decided, with its ledger index, is as wanted, as the catalog
-/// knows it.
-fn decided_so(
-    store: &Store,
-    is_wanted: impl Fn(Option<(DivergenceState, u64)>) -> bool,
-) -> Result<Vec<(u64, Divergence)>, ExplainError> {
-    let mut found = Vec::new();
-    for id in store.lookup(|catalog| catalog.divergence_ids())? {
-        if !is_wanted(store.lookup(|catalog| catalog.decided(id))?) {
-            continue;
-        }
-        if let Some((_, Entry::Divergence(divergence))) =
-            store.log().entries(id, id.saturating_add(1)).next().transpose()?
-        {
-            found.push((id, divergence));
-        }
-    }
-    Ok(found)
-}
-
-/// The divergences that nobody had decided about when the ledger had `since` entries and that tell of
-/// the archives that an edit brings, which these ledger entries pin.
-pub(super) fn open_about(
-    store: &Store,
-    edit: &Divergence,
-    pins: &[u64],
-    since: u64,
-) -> Result<Vec<u64>, ExplainError> {
-    let mut brought = Vec::new();
-    for &index in pins {
-        let entry = store.log().entries(index, index.saturating_add(1)).next().transpose()?;
-        let Some((_, Entry::Pin(pin))) = entry else { continue };
-        if edited::brings(store.blobs(), edit, &pin.digests())? {
-            brought.push(pin.sha256);
-        }
-    }
-    let is_about = |(_, divergence): &(u64, Divergence)| {
-        let observed = divergence.observed.map(|observed| observed.sha256);
-        divergence.what == DivergenceKind::Changed
-            && divergence.repository == edit.repository
-            // Who accepted it for one package decided nothing about others.
-            && divergence.packages.iter().all(|package| edit.packages.contains(package))
-            && observed.is_some_and(|observed| brought.contains(&observed))
-    };
-    let open = decided_so(store, |decided| decided.is_none_or(|(_, index)| index >= since))?;
-    Ok(open.into_iter().filter(is_about).map(|(id, _)| id).collect())
-}
-
 /// Why the observed bytes are not the expected ones, and of an edited version why its main archive
 /// is not the one from before; `None` where there are not both: nothing expected is pinned, or the
 /// evidence is no more than a part.
@@ -249,6 +156,18 @@ pub(super) fn compare(
     Ok(archive::explain(&mut &*expected.file, &mut &*observed.file, &Limits::default())?)
 }
 
+/// What is decided about a divergence.
+pub struct Deciding {
+    /// What becomes of it.
+    pub action: Action,
+    /// Who decides.
+    pub by: String,
+    /// Why, in their words.
+    pub why: Option<String>,
+    /// The accepted divergence that brings the same bytes, where that decides about this one.
+    pub with: Option<u64>,
+}
+
 /// An operator's decision, as the ledger has it.
 pub struct Noted {
     /// Its index.
@@ -269,10 +188,9 @@ pub async fn decide(
     store: &Store,
     clock: &Clock,
     divergence: u64,
-    action: Action,
-    by: String,
-    why: Option<String>,
+    deciding: Deciding,
 ) -> Result<Noted, DecideError> {
+    let Deciding { action, by, why, with } = deciding;
     let log = store.log();
     let size = log.size()?;
     let entry = log.entries(divergence, size.min(divergence.saturating_add(1))).next();
@@ -282,7 +200,7 @@ pub async fn decide(
     if action == Action::Accept && !about.what.is_of_metadata() {
         return Err(DecideError::NothingToAccept { id, what: about.what });
     }
-    let decision = Decision { at: clock.now(), divergence, action, by, why };
+    let decision = Decision { at: clock.now(), divergence, action, by, why, with };
     let entry = match store.append(Entry::Decision(decision)).await? {
         Appended::New(entry) => return Ok(Noted { entry, about, before: None }),
         Appended::Known(entry) => entry,

@@ -1,13 +1,15 @@
 //! The two states of an edited version side by side: the lines of its files, and its archives where
 //! both are kept.
 
+use super::admit::public_url;
 use super::divergences::{ExplainError, Pinned, compare};
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use crate::archive::{self, Explanation, Limits};
 use crate::digest::{Digests, Sha256};
 use crate::ledger::entry::Divergence;
 use crate::opam::syntax::OpamFile;
-use crate::opam::{Checksum, RepoPath, archive_sources};
+use crate::opam::{ArchiveSource, Checksum, RepoPath, Strength, archive_sources};
 use crate::store::blobs::{BlobError, Blobs};
 use std::collections::BTreeSet;
 
@@ -58,7 +60,8 @@ pub(super) fn explain(
     }
 }
 
-/// Whether an edit declares an archive of these hashes that was not declared before it.
+/// The URLs of an archive of these hashes that an edit declares and that was not declared before it;
+/// `None` where there is none.
 ///
 /// # Errors
 /// When a blob can't be read.
@@ -66,13 +69,21 @@ pub(super) fn brings(
     blobs: &Blobs,
     divergence: &Divergence,
     archive: &Digests,
-) -> Result<bool, ExplainError> {
-    let Some(Sides { before, after }) = sides(blobs, divergence)? else { return Ok(false) };
+) -> Result<Option<Vec<String>>, ExplainError> {
+    let Some(Sides { before, after }) = sides(blobs, divergence)? else { return Ok(None) };
     let matches = |checksum: &Checksum| checksum.matches(archive);
-    // An md5 that fits proves nothing beside a stronger one that does not.
-    let is_after = |sums: &Vec<Checksum>| !sums.is_empty() && sums.iter().all(matches);
-    Ok(archives(blobs, &after)?.iter().any(is_after)
-        && !archives(blobs, &before)?.iter().flatten().any(matches))
+    if archives(blobs, &before)?.iter().any(|it| it.checksums.as_slice().iter().any(matches)) {
+        return Ok(None);
+    }
+    let mut urls = Vec::new();
+    for it in archives(blobs, &after)? {
+        // An md5 that fits proves nothing, neither alone nor beside a stronger one that does not.
+        let is_strong = it.checksums.strength() == Strength::Strong;
+        if is_strong && it.checksums.as_slice().iter().all(matches) {
+            urls.extend(it.urls.iter().filter_map(|url| public_url(url)));
+        }
+    }
+    Ok(Some(urls).filter(|urls| !urls.is_empty()))
 }
 
 /// The files on either side; `None` where a divergence is of no version's.
@@ -98,17 +109,16 @@ pub(super) fn read_list(blobs: &Blobs, name: &Sha256) -> Result<FileList, Explai
 /// The checksums that the opam file in a list declares of the main archive.
 fn main_archive(blobs: &Blobs, files: &FileList) -> Result<Vec<Checksum>, BlobError> {
     // The main one comes first.
-    Ok(archives(blobs, files)?.into_iter().next().unwrap_or_default())
+    let main = archives(blobs, files)?.into_iter().next();
+    Ok(main.map(|main| main.checksums.as_slice().to_vec()).unwrap_or_default())
 }
 
-/// The checksums that the opam file in a list declares of each archive.
-fn archives(blobs: &Blobs, files: &FileList) -> Result<Vec<Vec<Checksum>>, BlobError> {
-    let opam = files.0.iter().find(|(path, _)| path.as_str().ends_with("/opam"));
-    let Some((_, name)) = opam else { return Ok(Vec::new()) };
+/// The archives that the opam file in a version's list declares.
+fn archives(blobs: &Blobs, files: &FileList) -> Result<Vec<ArchiveSource>, BlobError> {
+    let Some((_, _, name)) = opam_files(files).next() else { return Ok(Vec::new()) };
     let bytes = blobs.read(name, MAX_FILE)?;
     let sources = OpamFile::parse(&bytes).ok().and_then(|file| archive_sources(&file).ok());
-    let checksums = sources.into_iter().flatten().map(|it| it.checksums.as_slice().to_vec());
-    Ok(checksums.collect())
+    Ok(sources.unwrap_or_default())
 }
 
 /// The blob that one of the checksums names, if it is kept.

@@ -1,13 +1,14 @@
 //! A first fetch: one source after the other until one gives the right bytes, and a durable pin
 //! before any client gets the last of them.
 
+use super::accepted::AcceptedBytes;
 use super::attempt::{self, Attempt, Question};
 use super::missing::Missing;
 use super::progress::{Arrival, Progress};
 use super::sources::Asked;
 use super::{Keeper, sources};
 use crate::config::ChecksumPolicy;
-use crate::digest::{Digests, Sha256};
+use crate::digest::Sha256;
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use crate::safe_url::SafeUrl;
@@ -222,21 +223,19 @@ impl Fill {
             import: None,
         };
         let first = self.keeper.store.lookup(|catalog| catalog.pin(&url)).map_err(store_failed)?;
-        let contradicted = match first {
-            None => self.contradicted(archive, &pin, digests).await,
-            Some(_) => None,
-        };
-        let is_other = first.is_some_and(|first| first.sha256 != digests.sha256);
-        let edit = match is_other || contradicted.is_some() {
-            true => self.keeper.accepted_edit(&pin).await,
-            false => None,
-        };
-        if let (Some(divergence), None) = (contradicted, &edit) {
-            self.append_divergence(divergence).await?;
-        }
-        let accepted = match (first, &edit) {
-            (Some(first), Some(_)) => Accepted::Over(first.sha256),
-            _ => Accepted::Never,
+        let is_first = first.is_none();
+        let first = first.filter(|first| first.sha256 != digests.sha256);
+        let (accepted, edit) = match first {
+            Some(first) => {
+                let before = self.keeper.pin_at(first.entry).await.map_err(store_failed)?;
+                let edit = match before.repository == pin.repository {
+                    true => self.keeper.accepted_bytes(&pin, &before.packages).await,
+                    false => None,
+                };
+                (edit.as_ref().map_or(Accepted::Never, |_| Accepted::Over(first.sha256)), edit)
+            }
+            None if is_first => (Accepted::Never, self.hold_against_history(archive, &pin).await?),
+            None => (Accepted::Never, None),
         };
         let from = pin.from.clone();
         let pinned = self.keeper.store.pin(pin, accepted).await.map_err(store_failed)?;
@@ -259,25 +258,29 @@ impl Fill {
             }
         };
         if let Some(edit) = edit {
-            self.keeper.acknowledge_same(edit, vec![entry], entry).await;
+            self.keeper.acknowledge_same(edit, entry).await;
         }
         Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
     }
 
-    /// What tells of a first fetch that gives other bytes than the URL was first published with.
-    async fn contradicted(
+    /// Tells of a first fetch that gives other bytes than the URL was first published with, unless
+    /// someone accepted them.
+    async fn hold_against_history(
         &self,
         archive: &DeclaredArchive,
         pin: &Pin,
-        digests: Digests,
-    ) -> Option<Divergence> {
+    ) -> Result<Option<AcceptedBytes>, Missing> {
         let urls = std::iter::once(&pin.url).chain(&archive.urls).cloned().collect();
-        let first = self.keeper.contradicted(&self.repository, urls, digests).await;
-        let FirstDeclared { checksums, package, commit } = first?;
-        let expected = checksums.iter().map(Checksum::to_string).collect();
-        let detail =
-            format!("{package} was first published with another archive, by commit {commit}");
-        Some(Divergence::changed(pin, expected, detail))
+        let first = self.keeper.contradicted(&self.repository, urls, pin.digests()).await;
+        let Some(FirstDeclared { checksums, package, commit }) = first else { return Ok(None) };
+        let accepted = self.keeper.accepted_bytes(pin, std::slice::from_ref(&package)).await;
+        if accepted.is_none() {
+            let expected = checksums.iter().map(Checksum::to_string).collect();
+            let detail =
+                format!("{package} was first published with another archive, by commit {commit}");
+            self.append_divergence(Divergence::changed(pin, expected, detail)).await?;
+        }
+        Ok(accepted)
     }
 
     /// Records what a source gave, with its bytes as evidence. While that can't be recorded, nothing
@@ -300,6 +303,7 @@ impl Fill {
             expected: archive.checksums.iter().map(Checksum::to_string).collect(),
             edits: Vec::new(),
             held: false,
+            again: None,
             observed: observation.observed,
             evidence: None,
             detail: short(observation.detail),

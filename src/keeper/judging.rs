@@ -1,8 +1,9 @@
 //! A new state held against the policy, and the ledger told of what is not let through silently.
 
+use super::differing::below_versions_of;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
-use super::repository::{Repository, apart, blocking};
+use super::repository::{Repository, apart, blocking, read_list};
 use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::state::{State, Verdict};
@@ -18,6 +19,12 @@ use std::sync::Arc;
 pub(super) struct Judged {
     pub verdict: Verdict,
     pub untold: Untold,
+}
+
+/// What upstream said when it was listened to last.
+struct Last<'a> {
+    served: &'a Served,
+    files: Option<FileList>,
 }
 
 /// Divergences for the ledger, and the lists of files that they name.
@@ -55,10 +62,11 @@ impl Repository {
         };
         let review = reviewing.await??;
         let mut judged = Judged::default();
+        let mut last = Last { served, files: None };
         if let Some((what, detail)) = self.suspicion(state, served, &review, store, policy)? {
             let before = served.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
-            if !judged.is_accepted(divergence, [&state.files], store)? {
+            if !judged.is_accepted(divergence, [&state.files], &mut last, store)? {
                 return Ok(Judged { verdict: Verdict::Nothing, ..judged });
             }
         }
@@ -72,7 +80,8 @@ impl Repository {
             divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
             divergence.held = edit.rule == Rule::Hold;
             let lists = [&edit.before, &edit.after];
-            if !judged.is_accepted(divergence, lists, store)? && edit.rule == Rule::Hold {
+            if !judged.is_accepted(divergence, lists, &mut last, store)? && edit.rule == Rule::Hold
+            {
                 held.push(edit);
             }
         }
@@ -136,6 +145,7 @@ impl Repository {
             expected: before.iter().map(|name| format!("sha256={name}")).collect(),
             edits: Vec::new(),
             held: true,
+            again: None,
             observed: Some(observed),
             evidence: Some(observed.sha256),
             detail: super::fill::short(detail),
@@ -174,17 +184,55 @@ impl Judged {
     /// the lists of files that it names.
     fn is_accepted<'a>(
         &mut self,
-        divergence: Divergence,
+        mut divergence: Divergence,
         lists: impl IntoIterator<Item = &'a FileList>,
+        last: &mut Last<'_>,
         store: &Store,
     ) -> Result<bool, RefreshError> {
-        self.untold.lists.extend(lists.into_iter().map(FileList::to_bytes));
-        if let Some(index) = store.lookup(|catalog| catalog.recorded(&divergence))? {
-            let decided = store.lookup(|catalog| catalog.decided(index))?;
-            return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
+        let lists: Vec<&FileList> = lists.into_iter().collect();
+        self.untold.lists.extend(lists.iter().map(|list| list.to_bytes()));
+        if let Some(alike) = store.lookup(|catalog| catalog.newest_alike(&divergence))? {
+            let decided = store.lookup(|catalog| catalog.decided(alike.index))?;
+            let let_through = match decided {
+                Some((DivergenceState::Accepted, decision)) => Some(decision),
+                _ if alike.held => None,
+                _ => Some(alike.index),
+            };
+            let is_over = let_through
+                .map(|since| last.is_over(since, &divergence, &lists, store))
+                .transpose()?;
+            if is_over != Some(true) {
+                return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
+            }
+            divergence.again = Some(alike.index);
         }
         self.untold.divergences.push(divergence);
         Ok(false)
+    }
+}
+
+impl Last<'_> {
+    /// Whether upstream said something else since a divergence was let through at a ledger index: then
+    /// it comes anew.
+    fn is_over(
+        &mut self,
+        since: u64,
+        divergence: &Divergence,
+        lists: &[&FileList],
+        store: &Store,
+    ) -> Result<bool, RefreshError> {
+        if self.served.entry < since {
+            return Ok(false);
+        }
+        let said = &self.served.snapshot.files;
+        let [before, after] = lists else {
+            return Ok(divergence.observed.is_none_or(|observed| observed.sha256 != *said));
+        };
+        let files = match &mut self.files {
+            Some(files) => files,
+            unread => unread.insert(read_list(store, said)?),
+        };
+        Ok(below_versions_of(files, [before, after]) != **after)
     }
 }
 

@@ -5,6 +5,7 @@
 //! otherwise becomes a divergence (G4), and that upstreams in any state never stop what is kept
 //! from being served (G5). It knows nothing of HTTP on the clients' side.
 
+mod accepted;
 mod admit;
 pub mod alerts;
 mod archives;
@@ -29,6 +30,7 @@ mod judging;
 mod measured;
 mod missing;
 pub mod offered;
+mod opam_files;
 mod past;
 mod progress;
 pub mod proof;

@@ -4,6 +4,7 @@ use super::admit::{self, Admission, AdmitError, Declarations};
 use super::built_index::{self, Recipe};
 use super::differing::Differing;
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use super::refresh::RefreshError;
 use super::served::Served;
 use super::serving::{self, Indexes, Place};
@@ -206,8 +207,8 @@ impl Repository {
     fn load(&self, store: &Store, entry: u64, snapshot: Snapshot) -> Result<Loaded, RefreshError> {
         let admitted = read_list(store, &snapshot.admitted)?;
         let files = read_list(store, &snapshot.files)?;
-        let refused = files.0.keys().filter(|path| !admitted.0.contains_key(*path));
-        let refused = refused.filter_map(admit::package_of).map(|package| {
+        let refused = opam_files(&files).filter(|(_, path, _)| !admitted.0.contains_key(*path));
+        let refused = refused.map(|(package, _, _)| {
             (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
         });
         let refused: Vec<(String, String)> = refused.collect();

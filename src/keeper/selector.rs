@@ -2,11 +2,13 @@
 //! these versions.
 
 use super::Keeper;
-use super::admit::{AdmitError, Declarations, package_of};
+use super::admit::{AdmitError, Declarations};
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use super::refresh::RefreshError;
 use super::repository::{blocking, read_list};
-use crate::opam::Checksum;
+use crate::digest::Sha256;
+use crate::opam::{Checksum, Package};
 use crate::package_pattern::PackagePattern;
 use crate::store::blobs::Blobs;
 use crate::store::catalog::DeclaredArchive;
@@ -117,9 +119,9 @@ pub(super) fn select(
     let mut matcher = Matcher::new(packages);
     let mut selected = Selected::default();
     for (name, list) in lists {
-        let list = matcher.filter(&list);
-        selected.versions += list.0.len() as u64;
-        let declarations = Declarations::of_list(blobs, &list)?;
+        let versions = matcher.filter(&list);
+        selected.versions += versions.len() as u64;
+        let declarations = Declarations::of_versions(blobs, versions.into_iter())?;
         selected.archives.extend(grouped(&name, declarations.into_archives()));
     }
     selected.unknown = matcher.unused();
@@ -141,15 +143,12 @@ impl Matcher {
         Self::Named { exact, with_star, used: HashSet::new() }
     }
 
-    /// The opam files of the versions that are meant.
-    fn filter(&mut self, list: &FileList) -> FileList {
-        let is_meant = |path| {
-            package_of(path)
-                .is_some_and(|package| self.matches(package.name.as_str(), &package.to_string()))
-        };
-        let mut is_meant = is_meant;
-        let files = list.0.iter().filter(|(path, _)| is_meant(path));
-        FileList(files.map(|(path, name)| (path.clone(), *name)).collect())
+    /// The versions that are meant, with the blobs of their opam files.
+    fn filter(&mut self, list: &FileList) -> Vec<(Package, Sha256)> {
+        opam_files(list)
+            .filter(|(package, _, _)| self.matches(package.name.as_str(), &package.to_string()))
+            .map(|(package, _, name)| (package, *name))
+            .collect()
     }
 
     fn matches(&mut self, name: &str, package: &str) -> bool {
@@ -215,7 +214,7 @@ mod tests {
         let empty = crate::digest::Sha256::of(b"");
         let list = packages.iter().map(|package| (path(package), empty)).collect();
         let found = matcher.filter(&list);
-        let found = found.0.keys().filter_map(package_of).map(|it| it.to_string()).collect();
+        let found = found.into_iter().map(|(package, _)| package.to_string()).collect();
         (found, matcher.unused())
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A pure function of what the ledger names and of where clients reach the mirror. Blocking.
 
-use super::admit::{AdmitError, package_of, read_file};
+use super::admit::{AdmitError, read_file};
 use super::file_list::FileList;
+use super::opam_files::OpamDirectories;
 use super::served::{Served, ServedIndex};
 use crate::config::Config;
 use crate::digest::Sha256;
@@ -104,9 +105,10 @@ pub(super) fn as_served<'a>(
         bytes: Cow::Borrowed(&bytes[..]),
     };
     let Some(rewrite) = rewrite else { return files.iter().map(as_it_is).collect() };
+    let directories = OpamDirectories::among(files.iter().map(|file| file.path));
     let rewritten = |file: &'a File<'a>| {
         let File { path, ref bytes, .. } = *file;
-        let rewritten = match package_of(path) {
+        let rewritten = match directories.package_of(path) {
             Some(package) => rewrite.apply(&package, bytes, extra),
             None if names_a_source(path) => Err(Unreadable),
             None => Ok(None),

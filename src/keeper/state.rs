@@ -2,9 +2,10 @@
 //!
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
-use super::admit::{Admission, Making, package_of};
+use super::admit::{Admission, Making};
 use super::differing::Touched;
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use super::refresh::RefreshError;
 use super::review::{self, Before, ReviewedEdit};
 use super::served::Served;
@@ -262,7 +263,7 @@ impl<'a> AsServed<'a> {
         let package = |name: String| name.split('/').next().map(str::to_owned);
         let mut weak: HashSet<String> =
             weak.into_iter().filter_map(|(name, _)| package(name)).collect();
-        let strengthened = before.strengthened.0.keys().filter_map(package_of);
+        let strengthened = opam_files(&before.strengthened).map(|(package, _, _)| package);
         weak.extend(strengthened.map(|package| package.to_string()));
         Ok(Some(Self { touched: Touched::between(&before.served, files), weak }))
     }

@@ -2,8 +2,8 @@
 //!
 //! Blocking: it reads the catalog and the ledger.
 
-use super::admit::package_of;
 use super::file_list::FileList;
+use super::opam_files::opam_files;
 use super::refresh::RefreshError;
 use super::version_sources::VersionSources;
 use crate::ledger::entry::Entry;
@@ -108,7 +108,7 @@ pub(super) fn served_otherwise(
     refuses_weak: bool,
 ) -> Result<BTreeSet<String>, IndexError> {
     let strong: HashSet<String> =
-        strengthened.0.keys().filter_map(package_of).map(|it| it.to_string()).collect();
+        opam_files(strengthened).map(|(package, _, _)| package.to_string()).collect();
     store.lookup(|catalog| {
         let mut otherwise = BTreeSet::new();
         for (name, checksums) in catalog.weak_archives(repository)? {

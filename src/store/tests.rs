@@ -43,6 +43,7 @@ fn divergence(bytes: &[u8]) -> Entry {
         expected: Vec::new(),
         edits: Vec::new(),
         held: false,
+        again: None,
         observed: Some(Observed { sha256: digests.sha256, size: digests.size }),
         evidence: None,
         detail: "sha256 differs".to_owned(),

@@ -3,6 +3,7 @@
 use super::{BrowseError, PAGE, off_the_reactor};
 use crate::digest::Sha256;
 use crate::keeper::file_list::FileList;
+use crate::keeper::opam_files::opam_files;
 use crate::keeper::{Keeper, admit};
 use crate::opam::{
     Dependency, OpamFile, Package, PackageName, PackageVersion, dependencies, text_of,
@@ -193,10 +194,8 @@ impl Packages {
             synopses: HashMap::new(),
             needed_by: HashMap::new(),
         };
-        for (path, opam) in &list.0 {
-            if let Some(Package { name, version }) = admit::package_of(path) {
-                packages.versions.entry(name).or_default().insert(version, *opam);
-            }
+        for (Package { name, version }, _, opam) in opam_files(&list) {
+            packages.versions.entry(name).or_default().insert(version, *opam);
         }
         let (mut synopses, mut needed_by) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         for (name, versions) in &packages.versions {

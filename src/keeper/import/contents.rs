@@ -5,7 +5,7 @@ use crate::bundle::{BundleError, BundleReader, Extent, Manifest, Member, MemberP
 use crate::digest::Sha256;
 use crate::keeper::export::lists_of;
 use crate::keeper::file_list::FileList;
-use crate::ledger::entry::{Action, Divergence, DivergenceKind, Entry, Pin, Snapshot};
+use crate::ledger::entry::{Action, Decision, DivergenceKind, Entry, Pin, Snapshot};
 use crate::ledger::note::Verifier;
 use crate::store::blobs::Blobs;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -29,11 +29,14 @@ pub struct Contents {
 /// Its writer tells of each pin that is not to its URL's first bytes, unless someone accepted these.
 #[derive(Default)]
 pub(super) struct Twice {
-    /// The packages, by repository, of which someone accepted an edit of the sources.
-    accepted: HashSet<(String, String)>,
-    edits: HashMap<u64, Divergence>,
-    /// What it tells of bytes that were not the first ones, and whether someone decided about it.
-    changed: HashMap<u64, (Divergence, bool)>,
+    /// The edits that it tells of.
+    edits: HashSet<u64>,
+    /// Those that someone accepted.
+    accepted: HashSet<u64>,
+    /// What it tells of URLs that gave other bytes than the first ones.
+    changed: HashMap<u64, (String, Sha256)>,
+    /// That of which nobody accepted that the bytes are others.
+    told: HashSet<(String, Sha256)>,
     /// The bytes that each URL is pinned to, the first ones first.
     pinned: HashMap<String, Vec<Sha256>>,
 }
@@ -42,21 +45,25 @@ impl Twice {
     fn take_in(&mut self, index: u64, entry: &Entry) {
         match entry {
             Entry::Divergence(edit) if edit.what == DivergenceKind::Edited => {
-                self.edits.insert(index, edit.clone());
+                self.edits.insert(index);
             }
             Entry::Divergence(changed) if changed.what == DivergenceKind::Changed => {
-                self.changed.insert(index, (changed.clone(), false));
-            }
-            Entry::Decision(decision) => {
-                if let Some((_, is_decided)) = self.changed.get_mut(&decision.divergence) {
-                    *is_decided = true;
+                let bytes = changed.observed.map(|observed| observed.sha256);
+                if let Some(bytes) = bytes {
+                    self.told.insert((changed.url.clone(), bytes));
+                    self.changed.insert(index, (changed.url.clone(), bytes));
                 }
-                let edit = self.edits.get(&decision.divergence);
-                let edit = edit.filter(|_| decision.action == Action::Accept);
-                let edit = edit.filter(|edit| edit.edits.iter().any(|it| is_of_sources(it)));
-                if let Some(Divergence { repository, packages, .. }) = edit {
-                    let named = packages.iter().map(|it| (repository.clone(), it.clone()));
-                    self.accepted.extend(named);
+            }
+            Entry::Decision(Decision { action: Action::Accept, divergence, .. }) => {
+                if self.edits.contains(divergence) {
+                    self.accepted.insert(*divergence);
+                }
+            }
+            Entry::Decision(Decision { divergence, with: Some(accepted), .. }) => {
+                if let Some(changed) = self.changed.get(divergence)
+                    && self.accepted.contains(accepted)
+                {
+                    self.told.remove(changed);
                 }
             }
             Entry::Pin(pin) => {
@@ -84,19 +91,8 @@ impl Twice {
 
     /// Whether the other ledger tells of these bytes, and nobody accepted them.
     pub(super) fn is_told(&self, url: &str, bytes: &Sha256) -> bool {
-        self.changed.values().any(|(changed, is_decided)| {
-            let is_accepted = |package: &String| {
-                self.accepted.contains(&(changed.repository.clone(), package.clone()))
-            };
-            changed.url == url
-                && changed.observed.is_some_and(|observed| observed.sha256 == *bytes)
-                && !(*is_decided && changed.packages.iter().all(is_accepted))
-        })
+        self.told.contains(&(url.to_owned(), *bytes))
     }
-}
-
-fn is_of_sources(edit: &str) -> bool {
-    matches!(edit, "source-rewritten" | "extra-source")
 }
 
 /// Whether a bundle's blobs are kept as it is read.

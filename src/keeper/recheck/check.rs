@@ -3,7 +3,7 @@
 use super::super::attempt::{self, Attempt, Observation, Question};
 use super::super::fill::short;
 use super::super::{Keeper, divergences};
-use crate::ledger::entry::{DivergenceKind, Entry, Observed, Outcome, Pin};
+use crate::ledger::entry::{DivergenceKind, Observed, Outcome, Pin};
 use crate::opam::Checksum;
 use crate::store::Accepted;
 use crate::store::blobs::Hashed;
@@ -122,17 +122,6 @@ impl Keeper {
         Ok(Pinned { own, pin: self.pin_at(index).await? })
     }
 
-    pub(super) async fn pin_at(&self, index: u64) -> Result<Pin, String> {
-        let log = self.store.log().clone();
-        let entry =
-            tokio::task::spawn_blocking(move || log.entries(index, index + 1).next().transpose());
-        match entry.await.map_err(|error| error.to_string())? {
-            Ok(Some((_, Entry::Pin(pin)))) => Ok(pin),
-            Ok(_) => Err(format!("ledger entry {index} is no pin")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
     /// Asks upstream once.
     async fn look(
         self: &Arc<Self>,
@@ -217,9 +206,13 @@ impl Keeper {
             return Ok(Seen { outcome: Outcome::Same, detail, divergence: None });
         };
         // Metadata declares them by now: they are pinned beside the first ones.
-        if let Some(edit) = self.accepted_edit(&pin).await {
+        let accepted = match pinned.pin.repository == pin.repository {
+            true => self.accepted_bytes(&pin, &pinned.pin.packages).await,
+            false => None,
+        };
+        if let Some(accepted) = accepted {
             if let Some(entry) = self.append_pin(pin, Accepted::Over(own.sha256)).await? {
-                self.acknowledge_same(edit, vec![entry], entry).await;
+                self.acknowledge_same(accepted, entry).await;
             }
             let detail = "it gives the bytes that were accepted in place of the pinned ones";
             return Ok(Seen {

@@ -60,6 +60,7 @@ impl Keeper {
             expected,
             edits: Vec::new(),
             held: false,
+            again: None,
             observed: observation.observed,
             evidence: None,
             detail: short(observation.detail),

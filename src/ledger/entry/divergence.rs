@@ -36,6 +36,10 @@ pub struct Divergence {
     /// Whether the policy of then held the metadata back; what it only warned of was served.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// The ledger index of the divergence that told of the same before: of what was served since, and
+    /// then no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u64>,
     /// The bytes that came instead; none when it is not the bytes that diverge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Observed>,
@@ -97,6 +101,7 @@ impl Divergence {
             expected,
             edits: Vec::new(),
             held: false,
+            again: None,
             observed: Some(Observed { sha256: pin.sha256, size: pin.size }),
             evidence: Some(pin.sha256),
             detail,
@@ -156,6 +161,10 @@ pub struct Decision {
     /// Why, in their words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// The ledger index of the accepted divergence that brings the same bytes, where that decided
+    /// about this one as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<u64>,
 }
 
 /// What can be decided about a divergence.

@@ -7,13 +7,18 @@ use crate::ledger::entry::{Decision, Divergence, DivergenceKind, DivergenceState
 use std::collections::HashMap;
 
 impl Catalog {
-    /// The ledger index of a divergence that is the same as this one, or, when a source gives
-    /// something else each time, of one of the [`MAX_DIVERGENCES`] that are recorded of it.
+    /// The ledger index of a divergence that is the same as this one, or, when a source of an archive
+    /// gives something else each time, of one of the [`MAX_DIVERGENCES`] that are recorded of it.
     ///
     /// # Errors
     /// When the index fails.
     pub fn divergence(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
         let key = divergence_key(divergence);
+        // What upstream says now must be there to be accepted, however often it said something else.
+        if divergence.what.is_of_metadata() {
+            let value = self.get(Table::Divergence, key.as_bytes())?;
+            return Ok(value.and_then(|value| number(&value)));
+        }
         let alike = self.index().scan(Table::Divergence, &key.as_bytes()[..16])?;
         let same = alike.iter().find(|(found, _)| found == key.as_bytes());
         let full = alike.last().filter(|_| alike.len() >= MAX_DIVERGENCES);
@@ -28,13 +33,31 @@ impl Catalog {
         self.number(META_DIVERGENCES)
     }
 
-    /// The ledger index of this very divergence.
+    /// The divergences of a version, or with no name those of a repository as a whole, the oldest
+    /// first.
     ///
     /// # Errors
     /// When the index fails.
-    pub fn recorded(&self, divergence: &Divergence) -> Result<Option<u64>, IndexError> {
-        let value = self.get(Table::Divergence, divergence_key(divergence).as_bytes())?;
-        Ok(value.and_then(|value| number(&value)))
+    pub fn divergences_about(
+        &self,
+        repository: &str,
+        package: &str,
+    ) -> Result<Vec<About>, IndexError> {
+        let mut found = Vec::new();
+        let mut each = |key: &[u8], value: &[u8]| found.extend(About::read(key, value));
+        self.index().visit(Table::About, &about_prefix(repository, package), &mut each)?;
+        Ok(found)
+    }
+
+    /// The newest divergence of the same from the same to the same, however often it came.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn newest_alike(&self, divergence: &Divergence) -> Result<Option<About>, IndexError> {
+        let package = divergence.packages.first().map_or("", String::as_str);
+        let content = content(divergence);
+        let about = self.divergences_about(&divergence.repository, package)?;
+        Ok(about.into_iter().rev().find(|it| it.content == content))
     }
 
     /// How many divergences nobody has decided about yet.
@@ -78,6 +101,53 @@ impl Catalog {
     }
 }
 
+/// What the catalog knows of a divergence that is about a version, or about a repository as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its ledger index.
+    pub index: u64,
+    /// The bytes that came, if any did.
+    pub observed: Option<Sha256>,
+    /// Whether the policy of then held it back.
+    pub held: bool,
+    /// Equal where two are of the same from the same to the same.
+    content: Sha256,
+}
+
+impl About {
+    fn read(key: &[u8], value: &[u8]) -> Option<Self> {
+        let (content, rest) = value.split_first_chunk::<32>()?;
+        let (held, observed) = rest.split_first()?;
+        Some(Self {
+            index: number(key.last_chunk::<8>()?)?,
+            observed: observed.try_into().ok().map(Sha256::from_bytes),
+            held: *held != 0,
+            content: Sha256::from_bytes(*content),
+        })
+    }
+
+    fn change(number: u64, divergence: &Divergence, package: &str) -> Change {
+        let key = about_prefix(&divergence.repository, package);
+        let key = [&key[..], &number.to_be_bytes()].concat();
+        let mut value = content(divergence).as_bytes().to_vec();
+        value.push(u8::from(divergence.held));
+        value.extend(divergence.observed.iter().flat_map(|it| *it.sha256.as_bytes()));
+        put(Table::About, &key, value)
+    }
+}
+
+/// Neither a repository's name nor a version has a NUL.
+fn about_prefix(repository: &str, package: &str) -> Vec<u8> {
+    [repository.as_bytes(), &[0], package.as_bytes(), &[0]].concat()
+}
+
+fn content(divergence: &Divergence) -> Sha256 {
+    let observed = divergence.observed.map(|observed| observed.sha256.to_string());
+    let Divergence { what, url, expected, .. } = divergence;
+    let (expected, observed) = (expected.join(" "), observed.unwrap_or_default());
+    Sha256::of(format!("{what}\n{url}\n{expected}\n{observed}").as_bytes())
+}
+
 /// The counts of a batch of entries that is being taken in.
 pub(super) struct Counts {
     divergences: u64,
@@ -102,10 +172,16 @@ impl Counts {
         })
     }
 
-    pub(super) fn take_in(&mut self, number: u64, divergence: &Divergence) -> Change {
+    pub(super) fn take_in(&mut self, number: u64, divergence: &Divergence) -> Vec<Change> {
         self.divergences += 1;
         let key = divergence_key(divergence);
-        put(Table::Divergence, key.as_bytes(), number.to_be_bytes().into())
+        let mut changes = vec![put(Table::Divergence, key.as_bytes(), number.to_be_bytes().into())];
+        let packages = divergence.packages.iter();
+        changes.extend(packages.map(|package| About::change(number, divergence, package)));
+        if divergence.packages.is_empty() {
+            changes.push(About::change(number, divergence, ""));
+        }
+        changes
     }
 
     /// Notes a decision, unless the divergence was brought as far before.
@@ -161,10 +237,13 @@ pub(in crate::store) fn divergence_key(divergence: &Divergence) -> Sha256 {
         (None, DivergenceKind::Truncated | DivergenceKind::TooLarge) => from.clone(),
         (None, _) => format!("{from} {detail}"),
     };
-    let Divergence { what, url, expected, packages, .. } = divergence;
+    let Divergence { what, repository, url, expected, packages, again, .. } = divergence;
     // Of an archive, whoever uses it is no part of what diverged.
     let packages = if what.is_of_metadata() { packages.join(" ") } else { String::new() };
-    let subject = format!("{what}\n{url}\n{}\n{packages}", expected.join(" "));
+    let mut subject = format!("{what}\n{repository}\n{url}\n{}\n{packages}", expected.join(" "));
+    if let Some(again) = again {
+        subject.push_str(&format!("\n{again}"));
+    }
     let subject = Sha256::of(subject.as_bytes());
     let observed = Sha256::of(observed.as_bytes());
     let mut key = *subject.as_bytes();

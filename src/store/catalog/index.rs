@@ -15,6 +15,7 @@ pub(super) enum Table {
     Blob = b'b',
     Divergence = b'd',
     State = b'D',
+    About = b'A',
     Edit = b'e',
     Recheck = b'k',
     FirstDeclared = b'f',

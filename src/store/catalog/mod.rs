@@ -16,8 +16,8 @@ mod rechecks;
 mod timeline;
 
 pub use declared::DeclaredArchive;
-pub use divergences::MAX_DIVERGENCES;
 pub(in crate::store) use divergences::divergence_key;
+pub use divergences::{About, MAX_DIVERGENCES};
 pub use edits::{FileEdit, VersionEdit};
 pub use first_declared::FirstDeclared;
 pub use index::IndexError;
@@ -143,7 +143,7 @@ impl Catalog {
                     rechecks.take_in(&*index, number, pin)?;
                 }
                 Entry::Divergence(divergence) => {
-                    changes.push(divergences.take_in(number, divergence));
+                    changes.extend(divergences.take_in(number, divergence));
                 }
                 Entry::Snapshot(snapshot) => {
                     timeline.take_in(&*index, number, snapshot, &mut changes)?;
@@ -392,7 +392,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "12";
+const FORMAT: &str = "13";
 /// What says where the entries are found takes a fiftieth of the index, and so much of it by entry: a
 /// cache that holds it makes a question cost about the same however many pins there are.
 const CACHED_BY_ENTRY: u64 = 64;

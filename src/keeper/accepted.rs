@@ -1,0 +1,169 @@
+//! Archives that someone accepted with edits that bring them: nobody has to be told of their bytes.
+
+use super::divergences::{self, ExplainError, Noted};
+use super::repository::blocking;
+use super::{Keeper, edited};
+use crate::digest::{Digests, Sha256};
+use crate::ledger::entry::{Action, DivergenceKind, DivergenceState, Entry, Pin};
+use crate::store::Store;
+use crate::store::catalog::DeclaredArchive;
+use std::collections::BTreeSet;
+
+/// An archive that accepted edits bring.
+pub(super) struct AcceptedBytes {
+    repository: String,
+    sha256: Sha256,
+    /// Whose edits were accepted, as `name.version`.
+    packages: BTreeSet<String>,
+    /// The URLs that those edits declare for it.
+    urls: BTreeSet<String>,
+    /// The ledger index of the edit that was accepted last.
+    last: u64,
+    /// Who accepted that.
+    by: String,
+}
+
+impl AcceptedBytes {
+    /// What was accepted of an archive for any of these packages.
+    fn find<'a>(
+        store: &Store,
+        repository: &str,
+        archive: &Digests,
+        packages: impl IntoIterator<Item = &'a String>,
+    ) -> Result<Option<Self>, ExplainError> {
+        let packages: BTreeSet<&String> = packages.into_iter().collect();
+        let mut found: Option<(u64, Self)> = None;
+        for package in packages {
+            let about = store.lookup(|catalog| catalog.divergences_about(repository, package))?;
+            for edit in about {
+                let decided = store.lookup(|catalog| catalog.decided(edit.index))?;
+                let Some((DivergenceState::Accepted, decision)) = decided else { continue };
+                let Some(urls) = brought(store, edit.index, archive)? else { continue };
+                let (latest, accepted) = found.get_or_insert_with(|| {
+                    let (repository, sha256) = (repository.to_owned(), archive.sha256);
+                    let (packages, urls) = (BTreeSet::new(), BTreeSet::new());
+                    let by = String::new();
+                    (0, Self { repository, sha256, packages, urls, last: edit.index, by })
+                });
+                accepted.packages.insert(package.clone());
+                accepted.urls.extend(urls);
+                if decision >= *latest {
+                    (*latest, accepted.last) = (decision, edit.index);
+                }
+            }
+        }
+        let Some((decision, mut accepted)) = found else { return Ok(None) };
+        if let Some(Entry::Decision(decision)) = entry(store, decision)? {
+            accepted.by = decision.by;
+        }
+        Ok(Some(accepted))
+    }
+
+    /// Whether it was accepted for all of these; where there are more than are named, it was not.
+    fn covers(&self, packages: &[String]) -> bool {
+        !packages.is_empty()
+            && packages.len() < DeclaredArchive::MAX_PACKAGES
+            && packages.iter().all(|package| self.packages.contains(package))
+    }
+
+    /// The divergences that tell of these bytes, at a URL and for packages that they were accepted
+    /// for, and that nobody had decided about when the ledger had `since` entries.
+    fn told(&self, store: &Store, since: u64) -> Result<BTreeSet<u64>, ExplainError> {
+        let mut found = BTreeSet::new();
+        for package in &self.packages {
+            let repository = &self.repository;
+            let about = store.lookup(|catalog| catalog.divergences_about(repository, package))?;
+            for told in about.iter().filter(|it| it.observed == Some(self.sha256)) {
+                let decided = store.lookup(|catalog| catalog.decided(told.index))?;
+                if decided.is_some_and(|(_, decision)| decision < since) {
+                    continue;
+                }
+                if let Some(Entry::Divergence(divergence)) = entry(store, told.index)?
+                    && divergence.what == DivergenceKind::Changed
+                    && self.covers(&divergence.packages)
+                    && self.urls.contains(divergence.src.as_ref().unwrap_or(&divergence.url))
+                {
+                    found.insert(told.index);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Keeper {
+    /// The pin at a ledger index.
+    pub(super) async fn pin_at(&self, index: u64) -> Result<Pin, String> {
+        let store = self.store.clone();
+        let read = blocking(move || entry(&store, index));
+        match read.await.map_err(|error| error.to_string())? {
+            Ok(Some(Entry::Pin(pin))) => Ok(pin),
+            Ok(_) => Err(format!("ledger entry {index} is no pin")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What was accepted of the bytes of a pin, if that was for all of `packages`, whose bytes were
+    /// others before.
+    pub(super) async fn accepted_bytes(
+        &self,
+        pin: &Pin,
+        packages: &[String],
+    ) -> Option<AcceptedBytes> {
+        let (store, repository, archive) =
+            (self.store.clone(), pin.repository.clone(), pin.digests());
+        let all: Vec<String> = pin.packages.iter().chain(packages).cloned().collect();
+        let find = move || AcceptedBytes::find(&store, &repository, &archive, &all);
+        // Whoever can't tell tells once more.
+        let found = blocking(find).await.ok()?.ok()??;
+        let is_declared = found.urls.contains(pin.src.as_ref().unwrap_or(&pin.url));
+        (is_declared && found.covers(packages)).then_some(found)
+    }
+
+    /// Acknowledges the divergences that tell of accepted bytes; who accepted them knows of it. Says
+    /// which nobody had decided about when the ledger had `since` entries.
+    pub(super) async fn acknowledge_same(&self, accepted: AcceptedBytes, since: u64) -> Vec<u64> {
+        let (last, by) = (accepted.last, accepted.by.clone());
+        let stays_open = |error: String| {
+            tracing::warn!(accepted = last, error, "divergences of the accepted bytes stay open");
+        };
+        let store = self.store.clone();
+        let told = blocking(move || accepted.told(&store, since)).await;
+        let told = told.map_err(|error| error.to_string());
+        let told = told.and_then(|told| told.map_err(|error| error.to_string()));
+        let mut acknowledged = Vec::new();
+        for same in told.map_err(stays_open).unwrap_or_default() {
+            let decision = divergences::Deciding {
+                action: Action::Acknowledge,
+                by: by.clone(),
+                why: Some(format!("its bytes were accepted with divergence {last}")),
+                with: Some(last),
+            };
+            match divergences::decide(&self.store, &self.clock, same, decision).await {
+                Ok(Noted { .. }) => acknowledged.push(same),
+                Err(error) => stays_open(error.to_string()),
+            }
+        }
+        acknowledged
+    }
+}
+
+/// The URLs that an edit declares for an archive of these hashes, if it brings one.
+fn brought(
+    store: &Store,
+    edit: u64,
+    archive: &Digests,
+) -> Result<Option<Vec<String>>, ExplainError> {
+    match entry(store, edit)? {
+        Some(Entry::Divergence(edit)) if edit.what == DivergenceKind::Edited => {
+            // One that can't be read says nothing of the others.
+            Ok(edited::brings(store.blobs(), &edit, archive).unwrap_or_default())
+        }
+        _ => Ok(None),
+    }
+}
+
+fn entry(store: &Store, index: u64) -> Result<Option<Entry>, ExplainError> {
+    let entry = store.log().entries(index, index.saturating_add(1)).next().transpose()?;
+    Ok(entry.map(|(_, entry)| entry))
+}
