@@ -4,11 +4,11 @@ use super::output::say;
 use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output, user};
 use crate::archive::Explanation;
+use crate::keeper::Decided;
 use crate::keeper::current::Current;
 use crate::keeper::divergences::{self, DecideError, Noted, Recorded};
 use crate::keeper::edited;
 use crate::keeper::verify;
-use crate::keeper::{Decided, outdated};
 use crate::ledger::entry::{Action, DivergenceKind, DivergenceState};
 use crate::server::admin::Deciding;
 use crate::store::blobs::Blobs;
@@ -140,7 +140,7 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         match (divergence.held, *state == DivergenceState::Accepted) {
             _ if *outdated => {
                 say!("  outdated     upstream withdrew this, or edited it again, which is a");
-                say!("               divergence of its own: accepting this one changes nothing");
+                say!("               divergence of its own: this one can't be accepted");
             }
             (_, true) => say!("  policy       it was held, and is served since it was accepted"),
             (true, false) => say!("  policy       held: what was there before is served"),
@@ -246,12 +246,17 @@ fn diff(context: &Context, id: u64) -> Result<ExitCode, Failure> {
 fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitCode, Failure> {
     let Decision { ids, why, by } = decision;
     // What is decided stays in the ledger, so either all of them can be decided about or none is.
-    let known = read(context)?;
+    let mut known = read(context)?;
+    known.retain(|known| ids.contains(&known.id));
+    mark(context, &mut known)?;
     for &id in &ids {
-        let about =
-            &known.iter().find(|known| known.id == id).ok_or_else(|| unknown(id))?.divergence;
+        let known = known.iter().find(|known| known.id == id).ok_or_else(|| unknown(id))?;
+        let about = &known.divergence;
         if action == Action::Accept && !about.what.is_of_metadata() {
             return Err(Failure::usage(DecideError::NothingToAccept { id, what: about.what }));
+        }
+        if action == Action::Accept && known.outdated {
+            return Err(Failure::usage(DecideError::Outdated(id)));
         }
     }
     let deciding = Deciding { action, by: by.unwrap_or_else(user::name), why };
@@ -324,9 +329,8 @@ fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided
             divergences::Deciding { action, by, why, with: None },
         )
         .await;
-        let Noted { entry, about, before } = noted.map_err(Failure::usage)?;
-        let outdated = (action == Action::Accept).then(|| outdated(&store, &about)).flatten();
-        Ok(Decided { problem: outdated, ..Decided::noted(entry, before) })
+        let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
+        Ok(Decided::noted(entry, before))
     })
 }
 

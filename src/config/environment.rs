@@ -71,7 +71,6 @@ const SECTIONS: [&str; 8] =
 mod tests {
     use super::super::Purpose;
     use super::super::load::parse;
-    use super::*;
     use std::path::Path;
 
     fn load_text(text: &str, variables: &[(&str, &str)]) -> Result<super::super::Config, String> {

@@ -100,7 +100,7 @@ impl Keeper {
 }
 
 /// Why accepting this changes nothing, if so; blocks.
-pub(crate) fn outdated(store: &Store, about: &Divergence) -> Option<String> {
+fn outdated(store: &Store, about: &Divergence) -> Option<String> {
     match Current::in_store(store).says(about) {
         Ok(true) => None,
         Ok(false) => Some(OUTDATED.to_owned()),

@@ -1,6 +1,7 @@
 //! The divergences that the ledger has: what became of each, why the bytes differ, and how an
 //! operator's decision gets in.
 
+use super::current::Current;
 use super::edited;
 use crate::archive::{self, Explanation, Limits};
 use crate::clock::Clock;
@@ -69,6 +70,12 @@ pub enum DecideError {
         /// Its kind.
         what: DivergenceKind,
     },
+    /// Upstream withdrew it, or edited it again.
+    #[error(
+        "divergence {0} is outdated: upstream says something else by now, and should it say this \
+         again, that is a divergence of its own"
+    )]
+    Outdated(u64),
     /// It was broken off in the middle.
     #[error("the decision was broken off: {0}")]
     Broken(String),
@@ -183,7 +190,8 @@ pub struct Noted {
 /// What was accepted is served from the next refresh on.
 ///
 /// # Errors
-/// When there is no such divergence, nothing in it to accept, or the ledger fails.
+/// When there is no such divergence, nothing in it to accept, or upstream says something else by now,
+/// and when the ledger fails.
 pub async fn decide(
     store: &Store,
     clock: &Clock,
@@ -199,6 +207,10 @@ pub async fn decide(
     };
     if action == Action::Accept && !about.what.is_of_metadata() {
         return Err(DecideError::NothingToAccept { id, what: about.what });
+    }
+    // What can't be told is told by the next refresh.
+    if action == Action::Accept && !Current::in_store(store).says(&about).unwrap_or(true) {
+        return Err(DecideError::Outdated(id));
     }
     let decision = Decision { at: clock.now(), divergence, action, by, why, with };
     let entry = match store.append(Entry::Decision(decision)).await? {

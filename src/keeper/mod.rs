@@ -60,7 +60,6 @@ mod version_sources;
 pub use admit::AdmitError;
 pub use archives::{Answer, Scope};
 pub use decide::Decided;
-pub(crate) use decide::outdated;
 pub use file_list::{FileList, FileListError};
 pub use missing::Missing;
 pub use past::{NotAPoint, PastState, When};

@@ -78,6 +78,19 @@ impl Logged {
             Self { body, asked, metrics, route, begun, status, sent: 0, whole, ended: false }
         })
     }
+
+    /// Whether a file is read for it.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.body, Body::File(_))
+    }
+
+    /// The same, of which less is in memory at once.
+    pub(super) fn in_small_chunks(mut self) -> Self {
+        if let Body::File(part) = &mut self.body {
+            part.in_small_chunks();
+        }
+        self
+    }
 }
 
 impl HttpBody for Logged {

@@ -60,13 +60,20 @@ pub(super) struct FilePart {
     file: Arc<File>,
     position: u64,
     remaining: u64,
+    /// Bytes read at a time.
+    chunk: usize,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FilePart {
     /// The `length` bytes of `file` from `position` on.
     pub(super) fn new(file: Arc<File>, position: u64, length: u64) -> Self {
-        Self { file, position, remaining: length, reading: None }
+        Self { file, position, remaining: length, chunk: CHUNK, reading: None }
+    }
+
+    /// Has less of it in memory at once.
+    pub(super) fn in_small_chunks(&mut self) {
+        self.chunk = SMALL_CHUNK;
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
@@ -79,15 +86,17 @@ impl FilePart {
                 self.reading = None;
                 chunk.unwrap_or_else(|error| Err(io::Error::other(error)))
             }
-            None => match read_cached(&self.file, self.position, buffer(self.remaining)) {
-                Ok(chunk) => chunk,
-                Err(buffer) => {
-                    let (file, position) = (Arc::clone(&self.file), self.position);
-                    let read = move || read_at(&file, position, buffer);
-                    self.reading = Some(tokio::task::spawn_blocking(read));
-                    return self.poll_chunk(context);
+            None => {
+                match read_cached(&self.file, self.position, buffer(self.remaining, self.chunk)) {
+                    Ok(chunk) => chunk,
+                    Err(buffer) => {
+                        let (file, position) = (Arc::clone(&self.file), self.position);
+                        let read = move || read_at(&file, position, buffer);
+                        self.reading = Some(tokio::task::spawn_blocking(read));
+                        return self.poll_chunk(context);
+                    }
                 }
-            },
+            }
         };
         Poll::Ready(Some(chunk.and_then(|chunk| {
             if chunk.is_empty() {
@@ -140,7 +149,7 @@ impl HttpBody for Body {
 
 /// Reads up to one chunk, without blocking the reactor when the disk has to be asked.
 pub(super) async fn read_chunk(file: &Arc<File>, position: u64, length: u64) -> io::Result<Bytes> {
-    match read_cached(file, position, buffer(length)) {
+    match read_cached(file, position, buffer(length, CHUNK)) {
         Ok(chunk) => chunk,
         Err(buffer) => {
             let file = Arc::clone(file);
@@ -151,9 +160,9 @@ pub(super) async fn read_chunk(file: &Arc<File>, position: u64, length: u64) -> 
     }
 }
 
-fn buffer(remaining: u64) -> BytesMut {
+fn buffer(remaining: u64, chunk: usize) -> BytesMut {
     // A chunk always fits.
-    BytesMut::zeroed(remaining.min(CHUNK as u64) as usize)
+    BytesMut::zeroed(remaining.min(chunk as u64) as usize)
 }
 
 /// Reads what the page cache has; gives the buffer back when the disk would have to be waited for.
@@ -184,3 +193,5 @@ const LET_PASS: usize = 64 * 1024;
 /// Bytes read at a time: four TLS records. Small enough that hundreds of clients at once stay
 /// within tens of MiB.
 const CHUNK: usize = 64 * 1024;
+/// As much as a frame of HTTP/2 holds; many of them are under way on one connection.
+const SMALL_CHUNK: usize = 16 * 1024;

@@ -3,6 +3,7 @@
 use super::activity::Activity;
 use super::progress_io::ProgressIo;
 use super::rate::whole;
+use super::streams::Streams;
 use super::{Current, Scheme, plain_request, tls};
 use crate::config;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -261,13 +262,15 @@ async fn serve_http2(
     peer: Peer,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let activity = Activity::default();
-    let seen = activity.clone();
+    let (activity, streams) = (Activity::default(), Streams::new());
+    let (seen, sending) = (activity.clone(), streams.clone());
     let service = hyper::service::service_fn(move |request| {
         let (server, peer, answering) = (current.load_full(), peer.clone(), seen.answering());
+        let sending = sending.clone();
         async move {
             let response = server.respond(request, &peer).await;
-            Ok::<_, std::convert::Infallible>(response.map(|body| answering.until_sent(body)))
+            let response = response.map(|body| answering.until_sent(sending.send(body)));
+            Ok::<_, std::convert::Infallible>(response)
         }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -280,12 +283,14 @@ async fn serve_http2(
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),
+        () = streams.stuck(STREAM_PATIENCE) => return Err(STUCK.into()),
         () = stop.cancelled() => {}
         () = activity.ceased(IDLE_PATIENCE) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection.as_mut() => Ok(ended?),
+        () = streams.stuck(STREAM_PATIENCE) => Err(STUCK.into()),
         // A peer that answers pings and takes no data is let go of as well.
         () = activity.ceased(IDLE_PATIENCE) => Err("no progress".into()),
     }
@@ -302,6 +307,9 @@ const MAX_STREAMS: u32 = 64;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// An HTTP/2 connection without a request or a byte for so long is closed.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
+/// An HTTP/2 connection whose peer takes nothing of an answer for so long is closed.
+const STREAM_PATIENCE: Duration = Duration::from_secs(60);
+const STUCK: &str = "the peer takes nothing of an answer";
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 

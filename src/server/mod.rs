@@ -31,6 +31,7 @@ mod same_origin;
 mod sessions;
 mod source;
 pub mod status;
+mod streams;
 mod target;
 pub mod tls;
 mod traffic;

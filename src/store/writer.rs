@@ -2,7 +2,7 @@
 //! stands; only what a strong checksum vouches for is pinned beside it, and a divergence tells of
 //! whatever is not what was pinned first.
 
-use super::catalog::{Catalog, IndexError, Kept};
+use super::catalog::{Catalog, DeclaredArchive, IndexError, Kept};
 use super::log::{LogError, LogReader, LogWriter};
 use super::medium::LedgerMedium;
 use super::replay::{self, ReplayError};
@@ -249,7 +249,9 @@ impl Round {
         };
         let changed = match (&entry, first.filter(|first| !accepted.covers(first))) {
             (Entry::Pin(pin), Some(first)) => {
-                let changed = Entry::Divergence(changed(pin, &first));
+                let mut changed = changed(pin, &first);
+                changed.packages = self.users(pin, &first, log);
+                let changed = Entry::Divergence(changed);
                 match (self.known(&changed, catalog, log)?, known) {
                     (Some(told), _) => Some(told),
                     // It was accepted when it was pinned.
@@ -265,6 +267,26 @@ impl Round {
         };
         let appended = known.unwrap_or_else(|| self.push(entry, written));
         Ok(Pinned { appended, changed })
+    }
+
+    /// The packages that use a URL's first bytes, and those that use the others.
+    fn users(&self, pin: &Pin, first: &Kept, log: &LogReader) -> Vec<String> {
+        let batched = first.entry.checked_sub(self.next - self.entries.len() as u64);
+        let of_first =
+            match batched.and_then(|place| self.entries.get(usize::try_from(place).ok()?)) {
+                Some(Entry::Pin(first)) => first.packages.clone(),
+                // One that can't be read names nobody: whoever uses it is told all the same.
+                _ => match log.entries(first.entry, first.entry.saturating_add(1)).next() {
+                    Some(Ok((_, Entry::Pin(first)))) => first.packages,
+                    _ => Vec::new(),
+                },
+            };
+        let mut users = of_first;
+        users.extend(pin.packages.iter().cloned());
+        users.sort_unstable();
+        users.dedup();
+        users.truncate(DeclaredArchive::MAX_PACKAGES);
+        users
     }
 
     fn push(&mut self, entry: Entry, leaf: Vec<u8>) -> Appended {

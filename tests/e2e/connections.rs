@@ -148,6 +148,30 @@ fn headers_without_end_over_http_2_are_cut_off() {
 }
 
 #[test]
+fn files_over_http2_that_nobody_takes_cost_little() {
+    let (world, mut keep, _) = kept(|mirror| mirror);
+    let large = Package::new("large", "1.0").bytes(vec![7; 1 << 20], &[Kind::Sha256]);
+    world.publish(&Repo::new([large.clone()]));
+    keep.refresh().ok();
+    assert!(keep.curl().get(&path(&large)).is_whole());
+    let memory = Memory::of(keep.pid());
+    let asked: Vec<u8> = (0..60).flat_map(|n| http2::get(2 * n + 1, &path(&large))).collect();
+    let asked = [http2::initial_window(1), asked].concat();
+    let connections: Vec<_> = (0..40)
+        .map(|_| {
+            let mut connection = keep.raw().http2().expect("it listens");
+            connection.write(&asked).expect("it reads");
+            connection.stay(Duration::from_millis(200)).expect("it goes on");
+            connection
+        })
+        .collect();
+    // Eight chunks of 16 KiB by connection, and what 2,400 streams and 40 connections are.
+    assert!(memory.grown() < 48 << 20, "memory grew by {}", memory.grown());
+    others_are_served(&keep.curl(), &path(&large), &large);
+    drop(connections);
+}
+
+#[test]
 fn pings_whose_answers_nobody_reads_cost_little() {
     unread_answers_cost_little(&http2::ping());
 }

@@ -197,8 +197,8 @@ fn without_a_server_too_accepting_what_is_outdated_says_so_and_all_ids_are_looke
     let both = keep.run(&["divergences", "accept", &id, "9999"]);
     assert_eq!((both.code, keep.ledger().len()), (2, before), "{}", both.said());
     let run = keep.run(&["divergences", "accept", &id]);
-    assert!(run.code == 1 && run.stdout.contains("not done"), "{}", run.said());
-    assert!(!run.stdout.contains("from the next refresh on"), "{}", run.stdout);
+    assert!(run.code == 2 && run.stderr.contains("outdated"), "{}", run.said());
+    assert_eq!(keep.ledger().len(), before, "nothing was decided");
 }
 
 #[test]
@@ -326,20 +326,21 @@ fn an_edit_that_upstream_replaced_or_withdrew_is_outdated_and_accepting_it_says_
     assert!(page.contains("Upstream says something else by now"), "{page}");
 
     let said = keep.run(&["divergences", "accept", &id]);
-    assert!(said.code == 1 && said.stdout.contains("not done"), "{said:?}");
-    assert!(said.stdout.contains("upstream says something else by now"), "{said:?}");
+    assert!(said.code == 2 && said.stderr.contains("outdated"), "{said:?}");
     assert!(declares(&mut keep, &first), "neither was that served, nor what upstream says now");
-    let other = open_about(&keep, "hello.1.0");
+    let other = current(&keep);
     assert_ne!(other, id);
     world.publish(&Repo::new([first.clone()]));
     keep.refresh().ok();
     let list = keep.run(&["divergences", "list"]).ok();
     assert!(list.contains("outdated, held, edited"), "it was withdrawn: {list}");
     let said = keep.run(&["divergences", "accept", &other]);
-    assert!(said.code == 1 && declares(&mut keep, &first), "{said:?}");
+    assert!(said.code == 2 && declares(&mut keep, &first), "{said:?}");
 
     world.publish(&Repo::new([third.clone()]));
     keep.refresh().ok();
+    assert_eq!(current(&keep), other, "it is the same once more");
+    keep.run(&["divergences", "accept", &other]).ok();
     assert!(declares(&mut keep, &third), "it is what was accepted");
     let shown = keep.run(&["divergences", "show", &other]).ok();
     assert!(shown.contains("is served since it was accepted"), "{shown}");
@@ -407,6 +408,109 @@ fn a_repository_that_went_back_is_held_as_a_whole_until_it_is_accepted() {
     keep.refresh().ok();
     assert_eq!(keep.index().packages(), ["hello.1.0", "hello.1.2"]);
     assert_eq!(keep.ledger().of_kind("divergence").count(), 1);
+}
+
+#[test]
+fn g4_what_was_accepted_once_is_told_anew_when_it_comes_again() {
+    for rule in ["hold", "warn"] {
+        let (first, second) = states();
+        let world = World::start();
+        world.publish(&Repo::new([first.clone()]));
+        let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", rule));
+        keep.index();
+        let states = [&second, &first, &second, &first, &second];
+        for (number, state) in (1..).zip(states) {
+            let before = if number % 2 == 1 { &first } else { &second };
+            world.publish(&Repo::new([state.clone()]));
+            for _ in 0..2 {
+                keep.refresh().ok();
+                assert_eq!(declares(&mut keep, before), rule == "hold", "{rule}, {number}");
+                assert_eq!(keep.ledger().of_kind("divergence").count(), number, "{rule}");
+                keep.stop();
+                keep.restart();
+            }
+            if rule == "hold" {
+                keep.run(&["divergences", "accept", &only(&keep)]).ok();
+                assert!(declares(&mut keep, state), "{number}");
+            }
+        }
+        // Also when the catalog forgot all.
+        keep.stop();
+        std::fs::remove_dir_all(keep.store().join("catalog")).expect("it can be removed");
+        keep.restart();
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().of_kind("divergence").count(), states.len(), "{rule}");
+        world.publish(&Repo::new([first.clone()]));
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().of_kind("divergence").count(), states.len() + 1, "{rule}");
+    }
+}
+
+#[test]
+fn g4_however_often_upstream_changes_its_mind_what_it_says_now_can_be_accepted() {
+    let world = World::start();
+    let hello = Package::new("hello", "1.0");
+    let says = |text: &str| Repo::new([hello.clone().synopsis(text)]);
+    world.publish(&says("as it was"));
+    let mut keep = start(&Mirror::of(&world).set("policy.description", "hold"));
+    keep.index();
+    for number in 0..20 {
+        world.publish(&says(&format!("as of {number}")));
+        keep.refresh().ok();
+    }
+    assert_eq!(keep.ledger().of_kind("divergence").count(), 20);
+    keep.run(&["divergences", "accept", &current(&keep)]).ok();
+    let index = keep.index();
+    assert!(index.opam("hello.1.0").expect("it is served").contains("as of 19"));
+}
+
+#[test]
+fn g4_who_accepts_bytes_for_one_package_accepts_them_for_no_other() {
+    let bytes = |content: &str| tar_gz([("content", content.as_bytes())]);
+    let shared = "https://github.com/world/shared/shared.tar.gz";
+    let at_shared = |name: &str, content: &str| {
+        let package = Package::bare(name, "1.0").archive(shared, &[Kind::Sha256]);
+        package.bytes(bytes(content), &[Kind::Sha256])
+    };
+    let (theirs, before) = (at_shared("theirs", "first"), Package::new("hello", "1.0"));
+    let after = at_shared("hello", "second");
+    let world = World::start();
+    world.publish(&Repo::new([theirs.clone(), before.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    for package in [&theirs, &before] {
+        assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    }
+    world.publish(&Repo::new([theirs.clone(), after.clone()]));
+    keep.refresh().ok();
+    keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+    assert!(keep.curl().get(&after.cache_path(Kind::Sha256)).is_whole());
+    let told = keep.ledger().divergences(shared).len();
+    assert_eq!(told, 1, "who uses the URL for the first bytes is told of the others");
+    let open = keep.run(&["divergences"]).ok();
+    assert!(open.contains("changed"), "nobody accepted them for theirs: {open}");
+}
+
+#[test]
+fn bytes_are_accepted_by_the_opam_file_of_the_version_and_by_no_other() {
+    let (world, mut keep, first, second) = rewritten();
+    let (opam, other) = (second.opam(), first.opam());
+    let directory = "packages/hello/hello.1.0";
+    world.put(second.url(), second.archive_bytes().to_vec());
+    world.put(
+        &format!("{}/index.tar.gz", World::OPAM),
+        tar_gz([
+            ("repo", b"opam-version: \"2.0\"\n".as_slice()),
+            (&format!("{directory}/files/opam"), other.as_bytes()),
+            (&format!("{directory}/opam"), opam.as_bytes()),
+        ]),
+    );
+    assert_eq!(keep.run(&["recheck", "hello"]).code, 1);
+    keep.refresh().ok();
+    keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+    assert!(declares(&mut keep, &second));
+    let open = keep.run(&["divergences"]).ok();
+    assert!(open.contains("no divergence is open"), "{open}");
 }
 
 #[test]
@@ -518,6 +622,15 @@ fn open_about(keep: &Keep, package: &str) -> String {
         .into_iter()
         .find(|it: &serde_json::Value| it["divergence"]["packages"][0] == package);
     found.expect("it is open")["id"].to_string()
+}
+
+/// The id of the one open divergence that upstream still says.
+fn current(keep: &Keep) -> String {
+    let listed = keep.run(&["divergences", "--json"]).ok();
+    let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let current: Vec<Value> = listed.filter(|it| it["outdated"] == false).collect();
+    assert_eq!(current.len(), 1, "{current:#?}");
+    current[0]["id"].to_string()
 }
 
 /// The id of the open divergence of this kind.

@@ -141,6 +141,43 @@ fn g5_a_page_of_html_leaves_the_last_good_index_in_service() {
 }
 
 #[test]
+fn an_opam_file_below_a_version_declares_nothing_for_another_one() {
+    let world = World::start();
+    let opam = |url: &str, bytes: &[u8]| {
+        world.put(url, bytes.to_vec());
+        let sum = Kind::Sha256.of(bytes);
+        format!("opam-version: \"2.0\"\nurl {{ src: \"{url}\" checksum: \"sha256={sum}\" }}\n")
+    };
+    let good = opam("https://good.example/zed.tar.gz", b"good");
+    let evil = opam("https://evil.example/zed.tar.gz", b"evil");
+    let files = [
+        ("repo", REPO),
+        ("packages/a/a.1/files/zed.1/opam", evil.as_bytes()),
+        ("packages/a/a.1/opam", OPAM),
+        ("packages/zed/zed.1/opam", good.as_bytes()),
+    ];
+    world.put(INDEX, tar_gz(files));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let now = format!("/at/{}/default", keep.ledger().len());
+    let cached = Kind::Sha256.cache_path(b"evil");
+    for round in ["at first", "when the catalog was made again"] {
+        for path in ["/archive/zed.1", &format!("{now}/archive/zed.1")] {
+            let answer = keep.curl().get(path);
+            assert_eq!(answer.body, b"good", "{round}: {path} gives {answer:?}");
+        }
+        assert_eq!(keep.curl().get(&cached).status, 404, "{round}");
+        let page = keep.curl().get("/default/packages/zed/zed.1");
+        assert!(!String::from_utf8_lossy(&page.body).contains("evil.example"), "{round}");
+        let synced = keep.run(&["sync", "--all", "--dry-run"]).ok();
+        assert!(synced.contains("2 versions"), "{round}: {synced}");
+        keep.stop();
+        std::fs::remove_dir_all(keep.store().join("catalog")).expect("it can be removed");
+        keep.restart();
+    }
+}
+
+#[test]
 fn a_package_outside_of_packages_is_never_served() {
     let world = World::start();
     world.publish(&Repo::new([Package::new("hello", "1.0")]));

@@ -183,17 +183,19 @@ impl Keeper {
     ) -> Result<BTreeMap<(DivergenceKind, DivergenceState), u64>, BrowseError> {
         let mut counts = BTreeMap::new();
         let mut kinds = self.browsed.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        for id in self.store.lookup(|catalog| catalog.divergence_ids())? {
-            let kind = match kinds.get(&id) {
-                Some(kind) => *kind,
-                None => {
-                    let Entry::Divergence(Divergence { what, .. }) = self.entry(id)? else {
-                        continue;
-                    };
+        let ids = self.store.lookup(|catalog| catalog.divergence_ids())?;
+        let unknown: Vec<u64> = ids.iter().copied().filter(|id| !kinds.contains_key(id)).collect();
+        // Those that came together lie together.
+        for near in unknown.chunk_by(|one, other| one / BUNDLE == other / BUNDLE) {
+            let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
+            for entry in self.store.log().entries(*first, last + 1) {
+                if let (id, Entry::Divergence(Divergence { what, .. })) = entry? {
                     kinds.insert(id, what);
-                    what
                 }
-            };
+            }
+        }
+        for id in ids {
+            let Some(kind) = kinds.get(&id).copied() else { continue };
             let decided = self.store.lookup(|catalog| catalog.decided(id))?;
             let state = decided.map_or(DivergenceState::Open, |(state, _)| state);
             *counts.entry((kind, state)).or_default() += 1;
@@ -207,21 +209,14 @@ impl Keeper {
         repository: &str,
         package: &str,
     ) -> Result<Vec<Recorded>, BrowseError> {
-        let mut found = Vec::new();
         let mut current = Current::in_store(&self.store);
-        let ids = self.store.lookup(|catalog| catalog.divergence_ids())?;
-        for id in ids.into_iter().rev().take(MAX_SEARCHED) {
-            let mut recorded = self.recorded(id)?;
-            let Divergence { repository: of, packages, .. } = &recorded.divergence;
-            if of == repository && packages.iter().any(|it| it == package) {
-                current.mark(&mut recorded);
-                found.push(recorded);
-                if found.len() == PAGE {
-                    break;
-                }
-            }
-        }
-        Ok(found)
+        let about = self.store.lookup(|catalog| catalog.divergences_about(repository, package))?;
+        let recorded = about.into_iter().rev().take(PAGE).map(|about| {
+            let mut recorded = self.recorded(about.index)?;
+            current.mark(&mut recorded);
+            Ok(recorded)
+        });
+        recorded.collect()
     }
 
     fn recorded(&self, id: u64) -> Result<Recorded, BrowseError> {
@@ -270,5 +265,5 @@ fn explain(store: &Store, divergence: &Divergence) -> (Why, bool) {
 
 /// How many explanations are kept.
 const MAX_KNOWN: usize = 256;
-/// How many of the newest divergences are searched for a version's.
-const MAX_SEARCHED: usize = 10_000;
+/// So many ledger entries lie in one file.
+const BUNDLE: u64 = 256;

@@ -176,9 +176,11 @@ async fn decide(request: Request<Incoming>, id: u64, keeper: &Arc<Keeper>) -> Re
     };
     match keeper.decide(id, action, by, why).await {
         Ok(decided) => json(StatusCode::OK, &decided),
-        Err(error @ (DecideError::NoDivergence(_) | DecideError::NothingToAccept { .. })) => {
-            json(StatusCode::NOT_FOUND, &error.to_string())
-        }
+        Err(
+            error @ (DecideError::NoDivergence(_)
+            | DecideError::NothingToAccept { .. }
+            | DecideError::Outdated(_)),
+        ) => json(StatusCode::NOT_FOUND, &error.to_string()),
         Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }

@@ -119,7 +119,7 @@ pub(super) async fn decide(
         Err(error @ DecideError::NoDivergence(_)) => {
             problem(StatusCode::NOT_FOUND, &error.to_string(), path)
         }
-        Err(error @ DecideError::NothingToAccept { .. }) => {
+        Err(error @ (DecideError::NothingToAccept { .. } | DecideError::Outdated(_))) => {
             problem(StatusCode::CONFLICT, &error.to_string(), path)
         }
         Err(error) => failed(&error, path),

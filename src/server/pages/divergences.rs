@@ -171,9 +171,11 @@ pub(super) async fn decide(
             None => return see_other(&format!("/divergences/{id}?done={}", decided.entry)),
             Some(problem) => format!("Noted in ledger entry {}, but {problem}", decided.entry),
         },
-        Err(error @ (DecideError::NoDivergence(_) | DecideError::NothingToAccept { .. })) => {
-            error.to_string()
-        }
+        Err(
+            error @ (DecideError::NoDivergence(_)
+            | DecideError::NothingToAccept { .. }
+            | DecideError::Outdated(_)),
+        ) => error.to_string(),
         Err(error) => {
             tracing::error!(%error, divergence = id, "a decision can't be written");
             return refuse(

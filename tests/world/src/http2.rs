@@ -63,16 +63,36 @@ impl Connection {
         socket.set_write_timeout(Some(limit)).expect("a socket has a timeout");
     }
 
-    /// The next frame.
+    /// Reads what comes within so long of waiting for more, and answers pings.
     ///
     /// # Errors
     /// When the connection ends.
-    pub fn frame(&mut self) -> io::Result<Frame> {
+    pub fn stay(&mut self, wait: Duration) -> io::Result<()> {
+        while raw::has_more(&mut self.stream, wait)? {
+            let (kind, flags, _, payload) = self.next()?;
+            if kind == PING && flags & ACK == 0 {
+                self.write(&frame(PING, ACK, 0, &payload))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The type, the flags, the stream and the payload of the next frame.
+    fn next(&mut self) -> io::Result<(u8, u8, [u8; 4], Vec<u8>)> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head)?;
         let [a, b, c, kind, flags, id @ ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.stream.read_exact(&mut payload)?;
+        Ok((kind, flags, id, payload))
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub fn frame(&mut self) -> io::Result<Frame> {
+        let (kind, flags, id, payload) = self.next()?;
         let code = |at: usize| {
             let bytes = payload.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
             bytes.map(u32::from_be_bytes).ok_or(io::Error::from(io::ErrorKind::InvalidData))
@@ -172,6 +192,12 @@ pub fn ping() -> Vec<u8> {
 /// Settings that change nothing and want to be acknowledged.
 pub fn settings() -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[])
+}
+
+/// Room for so many bytes of each answer to begin with.
+pub fn initial_window(room: u32) -> Vec<u8> {
+    let setting = [&4_u16.to_be_bytes()[..], &room.to_be_bytes()].concat();
+    frame(SETTINGS, 0, 0, &setting)
 }
 
 /// Room for so many bytes more.

@@ -288,5 +288,24 @@ pub(crate) fn is_open(
     }
 }
 
+/// Whether more comes within so long.
+pub(crate) fn has_more(
+    stream: &mut BufReader<StreamOwned<ClientConnection, TcpStream>>,
+    wait: Duration,
+) -> io::Result<bool> {
+    let set = |stream: &BufReader<StreamOwned<ClientConnection, TcpStream>>, wait| {
+        stream.get_ref().sock.set_read_timeout(Some(wait))
+    };
+    set(stream, wait)?;
+    let more = match stream.fill_buf() {
+        Ok([]) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    };
+    set(stream, PATIENCE)?;
+    more
+}
+
 const LITTLE_ROOM: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);

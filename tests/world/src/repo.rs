@@ -188,7 +188,8 @@ impl Package {
         format!("packages/{}/{}/opam", self.name, self.full_name())
     }
 
-    fn opam(&self) -> String {
+    /// Its opam file.
+    pub fn opam(&self) -> String {
         let mut text = format!(
             "opam-version: \"2.0\"\nsynopsis: \"{}\"\n\
              maintainer: \"world@example.org\"\nauthors: \"world\"\n\
