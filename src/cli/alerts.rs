@@ -40,9 +40,10 @@ pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, F
 pub(super) fn sentence(status: &SinkStatus) -> String {
     let (bad, good) = (output::BAD, output::GOOD);
     let SinkStatus { sink, delivered, given_up, waiting, .. } = status;
-    let state = match (waiting.len(), &status.problem) {
-        (0, None) => format!("{good}nothing waits{good:#}"),
-        (0, Some(_)) => "nothing waits".to_owned(),
+    // What kept one that is told by now from being told is over.
+    let problem = status.problem.as_ref().filter(|_| !waiting.is_empty());
+    let state = match (waiting.len(), problem) {
+        (0, _) => format!("{good}nothing waits{good:#}"),
         (count, None) => format!("{count} waiting"),
         (count, Some(_)) => format!("{bad}{count} waiting{bad:#}"),
     };
@@ -50,12 +51,14 @@ pub(super) fn sentence(status: &SinkStatus) -> String {
         0 => String::new(),
         count => format!(", {bad}{count} given up{bad:#}"),
     };
-    let problem = status.problem.as_ref().map_or(String::new(), |why| format!("\n{INDENT}{why}"));
+    let problem = problem.map_or(String::new(), |why| format!("\n{INDENT}{why}"));
     format!("{sink}: {state}, {delivered} delivered{given_up}{problem}")
 }
 
 fn list(context: &Context) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
+    // Whoever may not ask the server may not read what waits either.
+    let status: Option<Status> = admin_client::ask(&layout, Method::GET, "/status")?;
     let sinks = of_store(&layout, &context.config);
     if context.json {
         output::json(&sinks);
@@ -80,7 +83,6 @@ fn list(context: &Context) -> Result<ExitCode, Failure> {
             more => say!("  and {more} more"),
         }
     }
-    let status: Option<Status> = admin_client::ask(&layout, Method::GET, "/status")?;
     if status.is_none() && !sinks.is_empty() {
         say!("no server runs: nothing is sent until one does");
     }

@@ -89,8 +89,16 @@ fn warnings(config: &Config, certificate_expires: Option<Timestamp>) -> Vec<Stri
             warnings.push(format!("the certificate expires at {expires}: renew it"));
         }
     }
+    warnings.extend(unknown_name(config));
+    warnings.extend(shared_port(config));
     for repository in &config.repository {
         let upstream = repository.upstream.get_ref().expose().as_str();
+        if upstream.starts_with("https:") && upstream.ends_with(".git") {
+            let name = &repository.name;
+            warnings.push(format!(
+                "{name}'s upstream looks like a git repository: write it as git+{upstream}"
+            ));
+        }
         if upstream.starts_with("http:") {
             let name = &repository.name;
             warnings.push(format!(
@@ -115,6 +123,37 @@ fn warnings(config: &Config, certificate_expires: Option<Timestamp>) -> Vec<Stri
         exposed.map(|path| format!("every user of this machine may read {path}: chmod o-r it")),
     );
     warnings
+}
+
+/// That clients are told to use a name that the certificate is not for.
+fn unknown_name(config: &Config) -> Option<String> {
+    let url = config.server.public_url.as_ref()?.expose();
+    let host = url.host_str().filter(|_| url.scheme() == "https")?;
+    let host = host.trim_matches(['[', ']']);
+    // Whoever ends TLS in front of it has a certificate of its own.
+    let is_direct = !config.server.listen.is_empty();
+    (is_direct && !server::tls::is_for(config, host)).then(|| match config.server.tls {
+        None => format!(
+            "clients that use server.public_url refuse the self-made certificate: add \"{host}\" to \
+             server.hostnames"
+        ),
+        Some(_) => format!(
+            "clients that use server.public_url refuse the certificate of server.tls: it is not for \
+             {host}"
+        ),
+    })
+}
+
+/// That an address of IPv6 most likely takes one of IPv4 as well.
+fn shared_port(config: &Config) -> Option<String> {
+    let server = &config.server;
+    let all = || server.listen.iter().chain(&server.plain_http);
+    let any = all().find(|it| it.is_ipv6() && it.ip().is_unspecified() && it.port() != 0)?;
+    let other = all().find(|it| it.is_ipv4() && it.port() == any.port())?;
+    Some(format!(
+        "{any} is {other} as well, unless net.ipv6.bindv6only is set: a server that can't listen on \
+         both does not start"
+    ))
 }
 
 /// Whether a name, as it is run, is that of a program.

@@ -181,10 +181,11 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         Ok(None) if !divergence.edits.is_empty() => {
             say!("               opam-keep divergences diff {id} prints the files' lines");
             if divergence.edits.iter().any(|edit| edit == "source-rewritten") {
+                let package = divergence.packages.join(" ");
                 say!(
-                    "               its archives are not both here: opam-keep recheck fetches the"
+                    "               Its new archive is not here yet. Where its URL is the old one's,"
                 );
-                say!("               new one, where that has the URL of the old one");
+                say!("               this fetches it to compare:  opam-keep recheck {package}");
             }
         }
         Ok(None) if divergence.what.is_of_metadata() => {}

@@ -69,6 +69,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
     });
     Ok(Status {
         running: false,
+        stopping: false,
         version: VERSION.text.to_owned(),
         url: None,
         at: Clock::system().now(),
@@ -99,6 +100,7 @@ fn tokens_problem(layout: &Layout) -> Option<String> {
 fn print(status: &Status) {
     let (heading, good, bad) = (output::HEADING, output::GOOD, output::BAD);
     let running = match status.running {
+        true if status.stopping => format!("{bad}stopping{bad:#}, version {}", status.version),
         true => format!("{good}running{good:#}, version {}", status.version),
         false => "not running; this is what the ledger tells".to_owned(),
     };

@@ -44,6 +44,13 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
                 "an upstream is https://…, git+https://…, git+file://… or file:///a/checkout",
             ));
         }
+        let url = upstream.get_ref().expose();
+        if url.scheme().ends_with("file") && url.host_str().is_some_and(|host| !host.is_empty()) {
+            return Err(Mistake::at(
+                upstream.span(),
+                "a directory is named by its whole path, with three slashes: file:///a/checkout",
+            ));
+        }
         let is_index = matches!(upstream.get_ref().expose().scheme(), "https" | "http");
         if repository.mode == Mode::Verbatim && !is_index {
             return Err(Mistake::at(

@@ -44,6 +44,11 @@ impl Keeper {
         self.background.stop.cancel();
     }
 
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.background.stop.is_cancelled()
+    }
+
     /// Leaves the field to another keeper of the same store: afterwards nothing goes on in the
     /// background and no state is admitted any more, while everything is served as before.
     pub async fn retire(&self) {

@@ -181,7 +181,7 @@ impl Bound {
         let reloading = tokio::spawn(reload.follow(stop.clone()));
         stop.cancelled().await;
         supervisor::stopping();
-        tracing::info!("stopping: running downloads are finished");
+        tracing::info!("stopping: running downloads may end within server.shutdown_grace");
         for task in accepting {
             let _ = task.await;
         }

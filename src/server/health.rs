@@ -37,6 +37,9 @@ impl Server {
     /// Every part, with what is wrong with it.
     pub(super) async fn readiness(&self) -> Vec<Part> {
         let mut parts = self.keeper.readiness().await;
+        if self.keeper.is_stopping() {
+            parts.push(Part::new("server", Some("stopping".to_owned())));
+        }
         let refused = self.configuration.status().problem;
         let refused = refused.map(|why| format!("the change is refused: {why}"));
         parts.push(Part::new(CONFIGURATION, refused));

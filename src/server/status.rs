@@ -16,6 +16,9 @@ use std::path::PathBuf;
 pub struct Status {
     /// Whether a server runs on the store.
     pub running: bool,
+    /// Whether it is stopping: running downloads may end, and nothing new is begun.
+    #[serde(default)]
+    pub stopping: bool,
     /// The server's version.
     pub version: String,
     /// Where clients reach it; `None` when no server runs.
@@ -139,6 +142,7 @@ pub(super) async fn of(
     });
     Status {
         running: true,
+        stopping: keeper.is_stopping(),
         version: VERSION.text.to_owned(),
         url: Some(url),
         at: clock.now(),

@@ -9,11 +9,11 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -76,8 +76,14 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
     };
     let chain = certificates(&cert, "a certificate chain")?;
     let expires = chain.first().and_then(expiry);
-    let private = PrivateKeyDer::from_pem_file(&key)
-        .map_err(|error| unreadable(&key, "a private key", &error))?;
+    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| match is_encrypted(&key) {
+        true => TlsError::Unreadable {
+            path: key.clone(),
+            problem: "the key in it is encrypted".to_owned(),
+            expected: "a private key without a password",
+        },
+        false => unreadable(&key, "a private key", &error),
+    })?;
     let refused = |error: rustls::Error| TlsError::Refused {
         path: cert.clone(),
         problem: match error {
@@ -109,6 +115,23 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
 pub fn check_client_ca(config: &Config) -> Result<(), TlsError> {
     let Some(path) = &config.access.client_ca else { return Ok(()) };
     verifier(path.get_ref(), Arc::new(aws_lc_rs::default_provider())).map(drop)
+}
+
+fn is_encrypted(key: &Path) -> bool {
+    std::fs::read_to_string(key).is_ok_and(|text| text.contains("ENCRYPTED"))
+}
+
+/// Whether clients that reach it under this name trust the certificate, as far as that can be read.
+pub fn is_for(config: &Config, host: &str) -> bool {
+    let Some(TlsFiles { cert, .. }) = &config.server.tls else {
+        return config.server.hostnames.iter().any(|name| name.eq_ignore_ascii_case(host));
+    };
+    let Ok(name) = ServerName::try_from(host.to_owned()) else { return true };
+    let chain = certificates(cert.get_ref(), "a certificate chain").unwrap_or_default();
+    chain.first().is_none_or(|own| {
+        ParsedCertificate::try_from(own)
+            .is_ok_and(|own| rustls::client::verify_server_name(&own, &name).is_ok())
+    })
 }
 
 fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {

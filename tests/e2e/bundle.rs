@@ -451,7 +451,7 @@ fn a_repository_that_is_not_configured_where_a_bundle_is_taken_in_keeps_no_other
     far.restart();
     assert_eq!(far.index().packages(), ["one.1"]);
     let third = stopped(&offline(&world).of_repository("name", "third"));
-    refused(&third, &bundle, &key, "name one like it in mirror.toml");
+    refused(&third, &bundle, &key, "add [[repository]] with name");
 }
 
 /// Imports what must be refused for `reason`, and checks that nothing changed.

@@ -99,7 +99,9 @@ pub enum ImportError {
     #[error("it lacks {0}, which its ledger entries name")]
     Incomplete(String),
     /// All of its snapshots are of repositories that mirror.toml does not have.
-    #[error("it has the repository \"{0}\": name one like it in mirror.toml")]
+    #[error(
+        "none of its repositories is configured: add [[repository]] with name = \"{0}\" to mirror.toml"
+    )]
     NoRepository(String),
     /// Another bundle was faster.
     #[error("another bundle of its ledger was taken in meanwhile: take this one in once more")]
