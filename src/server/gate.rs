@@ -108,10 +108,10 @@ impl Gate {
         match target {
             // How to trust this server is what one needs first.
             Target::Style | Target::Ca | Target::Health(_) => return Ok(Visitor::default()),
-            Target::Form(_) if !comes_from_here(headers, &request.uri, &self.public_url) => {
+            Target::Form(_) if !comes_from_here(request, &peer.speaks, &self.public_url) => {
                 return Err(from_elsewhere());
             }
-            Target::Api(call) if call.decides() => return self.admit_deciding(request, client),
+            Target::Api(call) if call.decides() => return self.admit_deciding(request, peer),
             _ => {}
         }
         // Where anyone may read, nobody is asked who they are.
@@ -154,8 +154,8 @@ impl Gate {
         self.sessions.end(headers)
     }
 
-    fn admit_deciding(&self, request: &Parts, client: IpAddr) -> Result<Visitor, Refusal> {
-        if !comes_from_nowhere_else(&request.headers, &request.uri, &self.public_url) {
+    fn admit_deciding(&self, request: &Parts, peer: &Peer) -> Result<Visitor, Refusal> {
+        if !comes_from_nowhere_else(request, &peer.speaks, &self.public_url) {
             return Err(from_elsewhere());
         }
         // A browser sends cookies by itself, so those decide nothing here.
@@ -164,7 +164,7 @@ impl Gate {
                 "deciding takes an admin token: ask whoever runs this mirror for one",
             ));
         };
-        let visitor = self.by_token(given, client)?;
+        let visitor = self.by_token(given, peer.address)?;
         match visitor.admin() {
             Some(_) => Ok(visitor),
             None => Err(Refusal {

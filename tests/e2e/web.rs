@@ -108,6 +108,29 @@ fn a_login_begins_a_session_of_its_own_whatever_cookie_came_along() {
 }
 
 #[test]
+fn a_page_of_another_scheme_is_another_site() {
+    let world = World::start();
+    let mut keep = start(&Mirror::of(&world).set("server.plain_http", vec!["127.0.0.1:0"]));
+    let (tls, plain) = (keep.curl(), keep.address("http"));
+    let plain = Curl::new(&format!("http://{plain}"), keep.ca());
+    let status = |curl: &Curl, origin: &str| {
+        let origin = format!("origin: {origin}");
+        let answer = curl.with(&["-d", "x=y", "-H", "host: keep", "-H", &origin], "/logout");
+        answer.status
+    };
+    for (origin, over_tls, in_the_clear) in [
+        ("https://keep", 303, 303),
+        ("http://keep", 403, 303),
+        ("x://keep", 403, 403),
+        ("https://kept", 403, 403),
+    ] {
+        assert_eq!(status(&tls, origin), over_tls, "{origin}");
+        // A proxy may have spoken TLS for it.
+        assert_eq!(status(&plain, origin), in_the_clear, "{origin}");
+    }
+}
+
+#[test]
 fn after_a_login_a_browser_stays_with_this_server() {
     let (_world, mut keep, _) = mirror();
     let admin = keep.run(&["token", "add", "louis", "--admin"]).ok().trim().to_owned();
