@@ -47,7 +47,7 @@ impl Content {
     }
 }
 
-/// Content named by its hash: 200, 206, 304 or 416, as the request's headers ask.
+/// Content named by its hash: 200, 206, 304, 412 or 416, as the request's headers ask.
 ///
 /// RFC 9110 sections 13 (conditions) and 14 (ranges; one range, more are answered whole).
 pub(super) fn content(
@@ -59,11 +59,14 @@ pub(super) fn content(
 ) -> Response<Body> {
     let size = content.size();
     let etag = etag(name);
+    if !meets_if_match(request, &etag) {
+        return message(StatusCode::PRECONDITION_FAILED, "If-Match names something else");
+    }
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.reserve(MOST_HEADERS);
     say_how_fresh(headers, &etag, freshness);
-    if matches_etag(request, header::IF_NONE_MATCH, &etag) {
+    if is_in_if_none_match(request, &etag) {
         // What else describes the bytes, whoever has them knows (RFC 9110 section 15.4.5).
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
@@ -78,13 +81,20 @@ pub(super) fn content(
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             range
         }
-        Requested::Unsatisfiable => {
-            insert(headers, header::CONTENT_RANGE, &format!("bytes */{size}"));
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            return response;
-        }
+        Requested::Unsatisfiable => return unsatisfiable(size),
     };
     *response.body_mut() = content.part(range);
+    response
+}
+
+/// Says nothing of the bytes but how many there are: a cache finds its copy of an answer without
+/// looking at `Range`, so it would answer everyone with this one.
+fn unsatisfiable(size: u64) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    let headers = response.headers_mut();
+    insert(headers, header::CONTENT_RANGE, &format!("bytes */{size}"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     response
 }
 
@@ -110,7 +120,7 @@ pub(super) fn message(status: StatusCode, text: &str) -> Response<Body> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
@@ -132,6 +142,17 @@ pub(super) fn plain(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     response
+}
+
+/// Has caches that others share keep nothing: they would hand it to those who have no token.
+pub(super) fn keep_from_shared_caches(headers: &mut HeaderMap) {
+    let said = headers.get(header::CACHE_CONTROL).and_then(|cache| cache.to_str().ok());
+    let private = match said {
+        Some(said) if said == NO_STORE || said.starts_with(PRIVATE) => return,
+        Some(said) => format!("{PRIVATE}, {}", said.strip_prefix("public, ").unwrap_or(said)),
+        None => PRIVATE.to_owned(),
+    };
+    insert(headers, header::CACHE_CONTROL, &private);
 }
 
 /// The strong entity tag of bytes with this hash.
@@ -166,17 +187,26 @@ pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// Whether the request asks for a part.
-pub(super) fn wants_range(request: &HeaderMap) -> bool {
-    request.contains_key(header::RANGE)
+/// Whether what to answer depends on all of the bytes: a part is asked for, or only these.
+pub(super) fn depends_on_all(request: &HeaderMap) -> bool {
+    request.contains_key(header::RANGE) || request.contains_key(header::IF_MATCH)
 }
 
-fn matches_etag(request: &HeaderMap, name: HeaderName, etag: &HeaderValue) -> bool {
-    let Ok(etag) = etag.to_str() else { return false };
-    request.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        let mut tags = value.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
-        tags.any(|tag| tag == etag || tag == "*")
-    })
+fn meets_if_match(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let is_it = |tag: &str| etag == tag;
+    !request.contains_key(header::IF_MATCH) || is_listed(request, header::IF_MATCH, is_it)
+}
+
+fn is_in_if_none_match(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let is_it = |tag: &str| etag == tag.strip_prefix("W/").unwrap_or(tag);
+    is_listed(request, header::IF_NONE_MATCH, is_it)
+}
+
+/// Whether an entity tag in the header is it, or all of them are.
+fn is_listed(request: &HeaderMap, name: HeaderName, is_it: impl Fn(&str) -> bool) -> bool {
+    let values = request.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || is_it(tag))
 }
 
 enum Requested {
@@ -215,6 +245,8 @@ const MOST_HEADERS: usize = 12;
 const LONGEST_VALUE: usize = 73;
 /// RFC 9530.
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
+const NO_STORE: &str = "no-store";
+const PRIVATE: &str = "private";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 #[cfg(test)]
@@ -266,6 +298,35 @@ mod tests {
         assert_eq!(ask(&[(header::IF_NONE_MATCH, "\"x\"")]).0, 200);
         let part = (header::RANGE, "bytes=1-2");
         assert_eq!(ask(&[part.clone(), (header::IF_RANGE, etag)]).0, 206);
-        assert_eq!(ask(&[part, (header::IF_RANGE, "\"x\"")]).0, 200);
+        assert_eq!(ask(&[part.clone(), (header::IF_RANGE, "\"x\"")]).0, 200);
+        for (value, status) in [
+            (etag, 206),
+            (&format!("\"x\", {etag}"), 206),
+            ("*", 206),
+            (&weak, 412),
+            ("\"x\"", 412),
+            ("", 412),
+        ] {
+            assert_eq!(ask(&[part.clone(), (header::IF_MATCH, value)]).0, status, "{value}");
+        }
+        let other = (header::IF_MATCH, "\"x\"");
+        assert_eq!(ask(&[(header::IF_NONE_MATCH, etag), other]).0, 412, "it comes first");
+    }
+
+    #[test]
+    fn shared_caches_are_told_to_keep_nothing() {
+        for (said, expected) in [
+            (Some("public, max-age=31536000, immutable"), "private, max-age=31536000, immutable"),
+            (Some("no-cache"), "private, no-cache"),
+            (Some("max-age=3600"), "private, max-age=3600"),
+            (Some("private, no-cache"), "private, no-cache"),
+            (Some("no-store"), "no-store"),
+            (None, "private"),
+        ] {
+            let mut headers = HeaderMap::new();
+            said.map(|said| headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(said)));
+            keep_from_shared_caches(&mut headers);
+            assert_eq!(headers[header::CACHE_CONTROL], expected, "{said:?}");
+        }
     }
 }

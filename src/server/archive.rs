@@ -100,8 +100,8 @@ async fn arriving_or_missing(
 ) -> Response<Body> {
     match answer {
         Answer::Kept(kept) => from_store(server, None, kept, asking.headers).await,
-        // Part of an archive is only given out once all of it is verified.
-        Answer::Arriving(..) if answer::wants_range(asking.headers) => {
+        // That is only known once all of it is verified.
+        Answer::Arriving(..) if answer::depends_on_all(asking.headers) => {
             missing(&Missing::StillFetching)
         }
         // Without a length HTTP/1.0 could not tell a cut from the end.

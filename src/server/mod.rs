@@ -168,7 +168,11 @@ impl Server {
     async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Logged> {
         let begun = Instant::now();
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
-        let (request, body) = request.into_parts();
+        let (mut request, body) = request.into_parts();
+        if request.method != http::Method::GET {
+            // No other method has parts (RFC 9110 section 14.2).
+            request.headers.remove(header::RANGE);
+        }
         let mut asked = Asked::new(id, peer, &request);
         let (mut response, visitor, route) = self.let_in(&request, body, peer).await;
         if let (Some(asked), Some((name, _))) = (&mut asked, visitor.token) {
@@ -182,12 +186,8 @@ impl Server {
             }
         }
         let headers = response.headers_mut();
-        // A cache that others share would hand it to those who have no token.
-        if self.gate.is_closed()
-            && let Some(cache) = headers.get_mut(header::CACHE_CONTROL)
-            && cache.as_bytes().starts_with(b"public")
-        {
-            *cache = HeaderValue::from_static("private, max-age=31536000, immutable");
+        if self.gate.is_closed() {
+            answer::keep_from_shared_caches(headers);
         }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(REQUEST_ID, answer::request_id(id));

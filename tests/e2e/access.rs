@@ -67,6 +67,35 @@ fn without_a_token_there_is_nothing_and_how_to_trust_the_server() {
 }
 
 #[test]
+fn a_cache_that_others_share_keeps_nothing_of_what_takes_a_token() {
+    let (_world, mut keep) = closed();
+    let secret = token(&keep, &["ci"]);
+    let arguments = bearer(&secret);
+    let curl = keep.curl();
+    let get = |path: &str| curl.with(&arguments.each_ref().map(String::as_str), path);
+    within(SOON, "a token that is good", || get("/repo").is_whole().then_some(()));
+    for path in [
+        "/",
+        "/index.tar.gz",
+        "/default/repo",
+        "/at/2/index.tar.gz",
+        "/ledger/checkpoint",
+        "/ledger/key",
+        "/ledger/tile/0/000.p/1",
+        "/api/v1/status",
+        "/api/v1/openapi.json",
+        "/archive/hello.1.0",
+        &hello().cache_path(Kind::Sha256),
+    ] {
+        let answer = get(path);
+        assert!(answer.is_whole(), "{path}: {}", answer.status);
+        let cache = answer.header("cache-control").unwrap_or_default();
+        assert!(cache.starts_with("private") || cache == "no-store", "{path}: {cache}");
+        assert!(!cache.contains("public"), "{path}: {cache}");
+    }
+}
+
+#[test]
 fn a_running_server_knows_of_new_and_revoked_tokens() {
     let (_world, mut keep) = closed();
     let curl = keep.curl();

@@ -171,6 +171,65 @@ fn head_conditions_and_ranges_are_answered_as_rfc_9110_says() {
     assert_eq!(beyond.status, 416);
     let stale = curl.with(&["-r", "0-9", "-H", "If-Range: \"other\""], &archive);
     assert!(stale.is_whole() && stale.body == bytes, "a stale If-Range gets everything");
+    let length = bytes.len().to_string();
+    for range in ["0-9".to_owned(), format!("{}-", bytes.len())] {
+        let head = curl.with(&["--head", "-r", &range], &archive);
+        assert_eq!((head.exit, head.status), (0, 200), "only GET has parts: {range}");
+        assert_eq!(head.header("content-length"), Some(length.as_str()), "{range}");
+        assert_eq!(head.header("content-range"), None, "{range}");
+    }
+}
+
+#[test]
+fn no_cache_keeps_that_a_part_is_not_there_instead_of_the_bytes() {
+    let (_world, mut keep, package) = kept();
+    let then = format!("/at/{}/index.tar.gz", keep.ledger().len());
+    for path in [package.cache_path(Kind::Sha256), "/index.tar.gz".to_owned(), then] {
+        let beyond = keep.curl().with(&["-r", "99999999-"], &path);
+        assert_eq!((beyond.status, beyond.body.len()), (416, 0), "{path}");
+        assert_eq!(beyond.header("cache-control"), Some("no-store"), "{path}");
+        assert!(beyond.header("content-range").is_some_and(|it| it.starts_with("bytes */")));
+        for name in ["etag", "repr-digest"] {
+            assert_eq!(beyond.header(name), None, "{path}");
+        }
+    }
+}
+
+#[test]
+fn who_wants_only_certain_bytes_gets_no_others() {
+    let (_world, mut keep, package) = kept();
+    let then = format!("/at/{}", keep.ledger().len());
+    let curl = keep.curl();
+    for path in [
+        package.cache_path(Kind::Sha256),
+        "/archive/hello.1.0".to_owned(),
+        "/index.tar.gz".to_owned(),
+        "/repo".to_owned(),
+        format!("{then}/index.tar.gz"),
+        format!("{then}/repo"),
+    ] {
+        let usual = curl.get(&path);
+        let tag = usual.header("etag").expect("an ETag comes along").to_owned();
+        let status = |more: &[&str]| curl.with(more, &path).status;
+        for good in [format!("If-Match: {tag}"), format!("If-Match: \"x\", {tag}")] {
+            let answer = curl.with(&["-H", &good], &path);
+            assert!(answer.is_whole() && answer.body == usual.body, "{path} {good}");
+            assert_eq!(status(&["-H", &good, "-r", "0-9"]), 206, "{path} {good}");
+        }
+        assert_eq!(status(&["-H", "If-Match: *"]), 200, "{path}");
+        let same = format!("If-None-Match: {tag}");
+        for other in ["If-Match: \"x\"".to_owned(), format!("If-Match: W/{tag}")] {
+            let answer = curl.with(&["-H", &other], &path);
+            assert_eq!(answer.status, 412, "{path} {other}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+            assert_eq!(answer.header("etag"), None, "{path}");
+            assert_ne!(answer.body, usual.body, "{path}");
+            // It comes before every other condition.
+            for more in [&["-r", "0-9"][..], &["-r", "99999999-"], &["-H", &same], &["--head"]] {
+                assert_eq!(status(&[&["-H", &other], more].concat()), 412, "{path} {more:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -48,6 +48,20 @@ fn g1_http_1_0_gets_no_unverified_body_that_only_the_connections_end_delimits() 
     assert_eq!(world.count(package.url()), 1, "one fetch was enough");
 }
 
+#[test]
+fn g1_who_wants_only_certain_bytes_gets_nothing_before_it_is_known_which_these_are() {
+    let (world, mut keep, package) = cold();
+    world.lie(package.url(), Lie::Slow(RATE));
+    let curl = keep.curl();
+    let ask = |tag: &str| curl.with(&["-H", &format!("If-Match: {tag}")], &path(&package));
+    let early = ask("\"x\"");
+    assert_eq!(early.status, 404);
+    let reason = early.header("x-opam-keep-reason").expect("a 404 has a reason");
+    assert!(reason.starts_with("fetching"), "{reason}");
+    within(PATIENCE, "the archive", || (ask("*").status == 200).then_some(()));
+    assert_eq!(ask("\"x\"").status, 412);
+}
+
 /// Reads a little of what a lying source gives, waits until a mirror's bytes are pinned, and reads
 /// on.
 fn a_slow_reader_is_not_fooled(slow: fn(u64) -> Lie, begin: fn(&mut Keep, &str) -> Box<dyn Read>) {
