@@ -121,9 +121,6 @@ pub(super) fn message(status: StatusCode, text: &str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Basic realm=\"opam-keep\", charset=\"UTF-8\"");
         headers.insert(header::WWW_AUTHENTICATE, challenge);

@@ -1,11 +1,11 @@
 //! Response bodies: nothing, bytes at hand, a file, or a stream of an archive still arriving.
 
-use super::target::Refusal;
+use super::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http::StatusCode;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
@@ -34,14 +34,14 @@ pub(super) async fn read_small(body: Incoming, limit: usize) -> Result<Bytes, Re
     let read = Limited::new(body, limit).collect();
     match tokio::time::timeout(SENDING_PATIENCE, read).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(_)) => Err(Refusal {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            message: "the body is too long for this, or did not come to its end",
-        }),
-        Err(_) => Err(Refusal {
-            status: StatusCode::REQUEST_TIMEOUT,
-            message: "the body took longer than 30 seconds to come",
-        }),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long for this"))
+        }
+        Ok(Err(_)) => Err(Refusal::bad("the body is not as HTTP has it, or has no end")),
+        Err(_) => {
+            let message = "the body took longer than 30 seconds to come";
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message))
+        }
     }
 }
 

@@ -7,9 +7,10 @@
 
 use super::listener::Peer;
 use super::rate::Rate;
+use super::refusal::Refusal;
 use super::same_origin::{comes_from_here, comes_from_nowhere_else};
 use super::sessions::{Session, Sessions};
-use super::target::{Refusal, Target};
+use super::target::Target;
 use crate::clock::Clock;
 use crate::config::{Access, Reading};
 use crate::store::layout::Layout;
@@ -145,7 +146,7 @@ impl Gate {
         self.sessions.begin(token).map_err(|error| {
             tracing::error!(%error, "nobody can log in");
             let message = "there are no random numbers; see the server's log";
-            Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message }
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, message)
         })
     }
 
@@ -167,11 +168,11 @@ impl Gate {
         let visitor = self.by_token(given, peer.address)?;
         match visitor.admin() {
             Some(_) => Ok(visitor),
-            None => Err(Refusal {
-                status: StatusCode::FORBIDDEN,
-                message: "this token may read and not decide: opam-keep token add --admin makes \
-                          one that may",
-            }),
+            None => Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "this token may read and not decide: opam-keep token add --admin makes one that \
+                 may",
+            )),
         }
     }
 
@@ -199,10 +200,10 @@ impl Gate {
             return unauthorized("this token is not good here, or not any more");
         }
         // Nothing that opam or curl would try again.
-        Refusal {
-            status: StatusCode::FORBIDDEN,
-            message: "too many logins failed from this address: try again in a minute",
-        }
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            "too many logins failed from this address: try again in a minute",
+        )
     }
 
     /// Why no token is good, if so.
@@ -256,14 +257,14 @@ fn named(token: &Token) -> (TokenName, Role) {
 }
 
 const fn from_elsewhere() -> Refusal {
-    Refusal {
-        status: StatusCode::FORBIDDEN,
-        message: "this came from a page of another site: open this server's own page and try there",
-    }
+    Refusal::new(
+        StatusCode::FORBIDDEN,
+        "this came from a page of another site: open this server's own page and try there",
+    )
 }
 
 const fn unauthorized(message: &'static str) -> Refusal {
-    Refusal { status: StatusCode::UNAUTHORIZED, message }
+    Refusal::new(StatusCode::UNAUTHORIZED, message)
 }
 
 /// How often the file is looked at, at most.

@@ -1,6 +1,6 @@
 //! What comes in paths, queries and forms, for pages and the JSON API alike: parsed strictly.
 
-use super::target::Refusal;
+use super::refusal::Refusal;
 use crate::keeper::browse::StateFilter;
 use crate::opam::{Package, PackageName};
 use percent_encoding::percent_decode_str;

@@ -2,11 +2,12 @@
 
 use super::api::{self, Call};
 use super::health::Health;
+use super::host;
 use super::pages::{self, Form, Page};
+use super::refusal::{Methods, Refusal};
 use crate::keeper::{NotAPoint, When};
 use crate::ledger::tile::TilePath;
 use crate::opam::{Checksum, ChecksumKind, EXTRA_SOURCE, Package};
-use http::header::HOST;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
@@ -58,13 +59,6 @@ pub(super) enum Part {
     Source(String),
 }
 
-/// A request that is refused, with what to tell the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub status: StatusCode,
-    pub message: &'static str,
-}
-
 impl Target<'_> {
     /// Whether it is for those who have not said who they are yet.
     pub(super) fn is_for_everyone(&self) -> bool {
@@ -79,16 +73,6 @@ impl Target<'_> {
     }
 }
 
-impl Refusal {
-    pub(super) const fn bad(message: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message }
-    }
-
-    pub(super) const fn not_found(message: &'static str) -> Self {
-        Self { status: StatusCode::NOT_FOUND, message }
-    }
-}
-
 /// Reads a request's head.
 pub(super) fn parse<'a>(
     method: &Method,
@@ -98,25 +82,20 @@ pub(super) fn parse<'a>(
 ) -> Result<Target<'a>, Refusal> {
     let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if size > MAX_HEADERS {
-        return Err(Refusal {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            message: "the headers are longer than 16 KiB",
-        });
+        return Err(Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the headers are longer than 16 KiB",
+        ));
     }
-    if version <= Version::HTTP_11 {
-        if uri.authority().is_some() {
-            return Err(Refusal::bad("this is a mirror, not a forward proxy: ask for a path"));
-        }
-        let hosts = headers.get_all(HOST).iter().count();
-        if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
-            return Err(Refusal::bad("a request has exactly one Host header"));
-        }
+    host::check(uri, version, headers)?;
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    if !path.starts_with('/') {
+        return Err(Refusal::bad("a path begins with /"));
     }
-    let path = uri.path();
-    if !path.starts_with('/') || path.len() > MAX_PATH {
-        return Err(Refusal::bad("the path is too long or does not begin with /"));
+    if path.len() > MAX_PATH || query.len() > MAX_PATH {
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "the path or the query is too long"));
     }
-    parse_path(method, path, uri.query().unwrap_or_default())
+    parse_path(method, path, query)
 }
 
 /// What a request's head is understood as, written out for those who look at the parser from
@@ -140,27 +119,23 @@ fn parse_path<'a>(method: &Method, path: &'a str, query: &str) -> Result<Target<
     if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
         return Err(Refusal::bad("a path has no . or .. segments"));
     }
-    if query.len() > MAX_PATH {
-        return Err(Refusal::bad("the query is too long"));
-    }
     if let ["api", rest @ ..] = &segments[..] {
         return api::parse(method, rest, query).map(Target::Api);
     }
-    if *method == Method::POST
-        && let Some(form) = pages::form(&segments)
-    {
-        return form.map(Target::Form);
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    match (pages::page(&segments, query), pages::form(&segments)) {
+        (_, Some(form)) if *method == Method::POST => form.map(Target::Form),
+        (Some(page), _) if is_read => page.map(Target::Page),
+        (None, None) if is_read => parse_file(&segments),
+        (Some(_), Some(_)) => Err(Refusal::other_method(Methods::Both)),
+        (None, Some(_)) => Err(Refusal::other_method(Methods::Send)),
+        (_, None) => Err(Refusal::other_method(Methods::Read)),
     }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Refusal {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            message: "only GET and HEAD are understood here",
-        });
-    }
-    if let Some(page) = pages::page(&segments, query) {
-        return page.map(Target::Page);
-    }
-    match segments[..] {
+}
+
+/// What is neither a page nor the API's.
+fn parse_file<'a>(segments: &[&'a str]) -> Result<Target<'a>, Refusal> {
+    match *segments {
         ["assets", "style.css"] => Ok(Target::Style),
         ["assets", "ca.pem"] => Ok(Target::Ca),
         ["livez"] => Ok(Target::Health(Health::Live)),
@@ -172,7 +147,7 @@ fn parse_path<'a>(method: &Method, path: &'a str, query: &str) -> Result<Target<
         ["ledger", ref rest @ ..] => parse_tile(rest),
         ["at"] => Err(bad_point()),
         ["at", when, ref rest @ ..] => parse_repository_path(Some(parse_when(when)?), rest),
-        _ => parse_repository_path(None, &segments),
+        _ => parse_repository_path(None, segments),
     }
 }
 
@@ -259,12 +234,13 @@ fn parse_tile<'a>(segments: &[&str]) -> Result<Target<'a>, Refusal> {
 
 /// Longest headers that are looked at, names and values together, in bytes.
 const MAX_HEADERS: usize = 16 * 1024;
-/// Longest path that is looked at, in bytes.
+/// Longest path, and longest query, that is looked at, in bytes.
 const MAX_PATH: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::HOST;
     use proptest::prelude::*;
 
     fn hosts(count: usize) -> HeaderMap {
@@ -356,7 +332,9 @@ mod tests {
             ("/archive/hello.1/extra-source/a/b/c".to_owned(), 400),
             ("/archive/hello.1/extra-source/a%2f..%2fb".to_owned(), 400),
             ("/archive/hello.1/extra-source/%ff/a".to_owned(), 400),
-            (format!("/{}", "a".repeat(2_000)), 400),
+            (format!("/{}", "a".repeat(2_000)), 414),
+            (format!("/packages?q={}", "a".repeat(2_000)), 414),
+            ("/logout".to_owned(), 405),
             ("http://elsewhere.example/index.tar.gz".to_owned(), 400),
         ] {
             assert_eq!(get(&path), Err(status), "{path}");

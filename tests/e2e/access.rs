@@ -96,6 +96,20 @@ fn a_cache_that_others_share_keeps_nothing_of_what_takes_a_token() {
 }
 
 #[test]
+fn a_browser_without_a_session_is_challenged_without_a_window_of_its_own() {
+    let (_world, mut keep) = closed();
+    let origin = format!("origin: {}", keep.url());
+    let curl = keep.curl();
+    let challenge = |accept: &str| {
+        let answer = curl.with(&["-d", "x=y", "-H", &origin, "-H", accept], "/divergences/1");
+        assert_eq!(answer.status, 401, "{accept}");
+        answer.header("www-authenticate").expect("a 401 says how").to_owned()
+    };
+    assert!(challenge("accept: */*").starts_with("Basic realm="));
+    assert!(challenge("accept: text/html").starts_with("Bearer realm="));
+}
+
+#[test]
 fn a_running_server_knows_of_new_and_revoked_tokens() {
     let (_world, mut keep) = closed();
     let curl = keep.curl();

@@ -267,10 +267,14 @@ fn settings_and_windows() -> Vec<Case> {
 
 /// Section 8: what is a request.
 fn requests() -> Vec<Case> {
-    let with = |more: &[u8]| frame(HEADERS, WHOLE, 1, &[&request("/livez"), more].concat());
-    let of = |block: &[&[u8]]| frame(HEADERS, WHOLE, 1, &block.concat());
-    let malformed = Fate::StreamOver(PROTOCOL_ERROR);
     let path = field(":path", "/livez");
+    let with = |more: &[u8]| frame(HEADERS, WHOLE, 1, &[&request("/livez"), more].concat());
+    let authority = |host| field(":authority", host);
+    let of = |block: &[&[u8]]| {
+        frame(HEADERS, WHOLE, 1, &[&authority("localhost"), &*block.concat()].concat())
+    };
+    let to = |host: &[u8]| frame(HEADERS, WHOLE, 1, &[&[GET, HTTPS], &*path, host].concat());
+    let malformed = Fate::StreamOver(PROTOCOL_ERROR);
     let trailers = |block: &[u8]| {
         let body = frame(DATA, 0, 1, b"token=x");
         [post(1, &[]), body, frame(HEADERS, WHOLE, 1, block)].concat()
@@ -313,9 +317,18 @@ fn requests() -> Vec<Case> {
         ("8.3.1", "an empty path", of(&[&[GET, HTTPS], &field(":path", "")]), malformed),
         ("8.3.1", "two methods", of(&[&[GET, GET, HTTPS], &path]), malformed),
         ("8.3.1", "two paths", of(&[&[GET, HTTPS], &path, &path]), malformed),
-        ("8.5", "a tunnel", of(&[&field(":method", "CONNECT"), &field(":authority", "a:443")]), {
-            Fate::StreamOver(PROTOCOL_ERROR)
-        }),
+        ("8.3.1", "a host", to(&field("host", "localhost")), Fate::Served),
+        ("8.3.1", "the same twice", with(&field("host", "LOCALHOST:443")), Fate::Served),
+        ("8.3.1", "no host at all", to(&[]), malformed),
+        ("8.3.1", "an empty host", to(&field("host", "")), malformed),
+        ("8.3.1", "a host that is none", to(&field("host", "a b")), malformed),
+        ("8.3.1", "an authority that is none", to(&authority("[::1")), malformed),
+        ("8.3.1", "a user in the authority", to(&authority("user@localhost")), malformed),
+        ("8.3.1", "a port that is none", to(&authority("localhost:99999999")), malformed),
+        ("8.3.1", "another host as well", with(&field("host", "evil.example")), malformed),
+        ("8.3.1", "another port as well", with(&field("host", "localhost:444")), malformed),
+        ("8.3.1", "two hosts", to(&field("host", "localhost").repeat(2)), malformed),
+        ("8.5", "a tunnel", of(&[&field(":method", "CONNECT")]), malformed),
     ]
 }
 
@@ -335,7 +348,8 @@ fn compression() -> Vec<Case> {
 
 /// The beginning of a POST, with a body to come.
 fn post(stream: u32, more: &[u8]) -> Vec<u8> {
-    let fields = [&[POST, HTTPS], &*field(":path", "/login"), more].concat();
+    let whole = [field(":path", "/login"), field(":authority", "localhost")].concat();
+    let fields = [&[POST, HTTPS], &*whole, more].concat();
     frame(HEADERS, END_HEADERS, stream, &fields)
 }
 

@@ -233,6 +233,100 @@ fn who_wants_only_certain_bytes_gets_no_others() {
 }
 
 #[test]
+fn a_host_that_names_nobody_is_refused() {
+    let (_world, mut keep, _package) = kept();
+    let client = keep.raw();
+    let status = |protocol: &str, host: &str| {
+        let request = format!("GET /livez {protocol}\r\nHost: {host}\r\n\r\n");
+        client.send(request.as_bytes()).expect("an answer").status
+    };
+    for host in [
+        "",
+        "a b",
+        "a/b@c",
+        "user@localhost",
+        "a,b",
+        ",,<script>",
+        "evil.example:1\"><script>",
+        "x:99999999",
+        "x:y",
+        "[::1",
+        "::1",
+    ] {
+        for protocol in ["HTTP/1.1", "HTTP/1.0"] {
+            assert_eq!(status(protocol, host), 400, "{host} {protocol}");
+        }
+    }
+    for host in ["localhost", "evil.example.:8443", "keep_1", "192.0.2.1", "[2001:db8::1]:443"] {
+        assert_eq!(status("HTTP/1.1", host), 200, "{host}");
+    }
+}
+
+#[test]
+fn who_asks_by_another_method_reads_by_which_to_ask() {
+    let (_world, mut keep, package) = kept();
+    let curl = keep.curl();
+    for (path, methods) in [
+        (package.cache_path(Kind::Sha256).as_str(), "GET, HEAD"),
+        ("/", "GET, HEAD"),
+        ("/packages", "GET, HEAD"),
+        ("/login", "GET, HEAD, POST"),
+        ("/divergences/1", "GET, HEAD, POST"),
+        ("/logout", "POST"),
+        ("/api/v1/status", "GET, HEAD"),
+        ("/api/v1/sync", "POST"),
+        ("/api/v1/repositories/default/refresh", "POST"),
+        ("/api/v1/divergences/1", "GET, HEAD, POST"),
+    ] {
+        for accept in ["accept: */*", "accept: text/html"] {
+            for method in ["DELETE", "PUT", "OPTIONS"] {
+                let answer = curl.with(&["-X", method, "-H", accept], path);
+                assert_eq!(answer.status, 405, "{method} {path} {accept}");
+                assert_eq!(answer.header("allow"), Some(methods), "{method} {path} {accept}");
+            }
+            if methods == "POST" {
+                let read = curl.with(&["-H", accept], path);
+                assert_eq!((read.status, read.header("allow")), (405, Some("POST")), "{path}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_path_that_is_too_long_is_told_so() {
+    let (_world, mut keep, _package) = kept();
+    let long = "a".repeat(1_100);
+    for path in [format!("/{long}"), format!("/api/v1/{long}"), format!("/packages?q={long}")] {
+        for accept in ["accept: */*", "accept: text/html"] {
+            assert_eq!(keep.curl().with(&["-H", accept], &path).status, 414, "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_body_in_chunks_that_are_none_is_not_called_too_long() {
+    let (_world, mut keep, _package) = kept();
+    let origin = keep.url();
+    let host = origin.trim_start_matches("https://");
+    let long = format!("{:x}\r\n{}\r\n0\r\n\r\n", 20_000, "x".repeat(20_000));
+    for (body, status) in [
+        ("zz\r\ntoken=x\r\n0\r\n\r\n", 400),
+        ("-7\r\ntoken=x\r\n0\r\n\r\n", 400),
+        ("7\ntoken=x\n0\n\n", 400),
+        ("7\r\ntoken=xyz\r\n0\r\n\r\n", 400),
+        (&long, 413),
+        ("7\r\ntoken=x\r\n0\r\n\r\n", 403),
+    ] {
+        let request = format!(
+            "POST /login HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{body}"
+        );
+        let answer = keep.raw().send(request.as_bytes()).expect("an answer");
+        assert_eq!(answer.status, status, "{body:.20}");
+    }
+}
+
+#[test]
 fn nothing_is_ever_content_encoded() {
     let (_world, mut keep, package) = kept();
     let curl = keep.curl();

@@ -174,7 +174,7 @@ fn no_header_of_a_client_changes_what_others_get() {
         assert_eq!(usual.status, 200, "{path}");
         for header in [
             "Host: evil.example",
-            "Host: evil.example:1\"><script>",
+            "Host: evil.example:1",
             "X-Forwarded-Host: evil.example",
             "Forwarded: host=evil.example;proto=http",
             "X-Original-URL: /metrics",

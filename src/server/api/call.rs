@@ -3,8 +3,8 @@
 use super::operations::OPERATIONS;
 use crate::keeper::browse::StateFilter;
 use crate::opam::{Package, PackageName};
-use crate::server::target::Refusal;
-use http::{Method, StatusCode};
+use crate::server::refusal::{Methods, Refusal};
+use http::Method;
 
 /// One thing that can be asked of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,15 +58,21 @@ pub(in crate::server) fn parse(
 ) -> Result<Call, Refusal> {
     let ["v1", segments @ ..] = segments else { return Err(NOTHING) };
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    let mut is_there = false;
+    let (mut is_read, mut is_sent_to) = (false, false);
     for operation in OPERATIONS {
         let Some(captures) = captures(operation.path, segments) else { continue };
-        is_there = true;
         if operation.method == *method {
             return (operation.read)(&captures, query);
         }
+        is_read |= operation.method == Method::GET;
+        is_sent_to |= operation.method == Method::POST;
     }
-    Err(if is_there { NOT_THAT_METHOD } else { NOTHING })
+    Err(match (is_read, is_sent_to) {
+        (true, true) => Refusal::other_method(Methods::Both),
+        (true, false) => Refusal::other_method(Methods::Read),
+        (false, true) => Refusal::other_method(Methods::Send),
+        (false, false) => NOTHING,
+    })
 }
 
 /// What stands where a template has names in braces, if the path fits it.
@@ -86,10 +92,6 @@ fn captures<'a>(template: &str, segments: &[&'a str]) -> Option<Vec<&'a str>> {
 
 const NOTHING: Refusal =
     Refusal::not_found("there is no such call; /api/v1/openapi.json says which there are");
-const NOT_THAT_METHOD: Refusal = Refusal {
-    status: StatusCode::METHOD_NOT_ALLOWED,
-    message: "this call has another method; /api/v1/openapi.json says which",
-};
 
 #[cfg(test)]
 mod tests {

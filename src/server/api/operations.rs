@@ -10,8 +10,8 @@ use crate::keeper::browse::{
 use crate::server::given::{
     entry, package_name, page_number, parameter, repository, state, version,
 };
+use crate::server::refusal::Refusal;
 use crate::server::status::Status;
-use crate::server::target::Refusal;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 

@@ -2,7 +2,7 @@
 
 use crate::server::answer;
 use crate::server::body::Body;
-use crate::server::target::Refusal;
+use crate::server::refusal::Refusal;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use schemars::JsonSchema;
@@ -25,7 +25,9 @@ pub(super) struct Problem {
 
 /// A refusal, for a program.
 pub(in crate::server) fn refused(refusal: Refusal, path: &str) -> Response<Body> {
-    problem(refusal.status, refusal.message, path)
+    let mut response = problem(refusal.status, refusal.message, path);
+    refusal.add_to(response.headers_mut());
+    response
 }
 
 /// A problem as the answer.
@@ -39,7 +41,6 @@ pub(super) fn problem(status: StatusCode, detail: &str, path: &str) -> Response<
     };
     // The same headers as a text has; only the body is another one.
     let mut response = answer::message(status, detail);
-    response.headers_mut().remove(header::ALLOW);
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     *response.body_mut() = Body::Full(serde_json::to_vec(&problem).unwrap_or_default().into());

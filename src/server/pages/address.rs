@@ -5,7 +5,7 @@ use crate::opam::{Package, PackageName};
 use crate::server::given::{
     entry, package_name, page_number, parameter, repository, state, version,
 };
-use crate::server::target::Refusal;
+use crate::server::refusal::Refusal;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// One page.

@@ -9,7 +9,7 @@ use crate::server::Server;
 use crate::server::body::Body;
 use crate::server::gate::Visitor;
 use crate::server::given::parameter;
-use crate::server::target::Refusal;
+use crate::server::refusal::Refusal;
 use askama::Template;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -143,7 +143,7 @@ pub(super) async fn decide(
     visitor: &Visitor,
     request: &Parts,
 ) -> Response<Body> {
-    let refuse = |status, message| refused(Refusal { status, message }, visitor, request);
+    let refuse = |status, message| refused(Refusal::new(status, message), visitor, request);
     if visitor.token.is_none() {
         return see_other(&format!("/login?to=/divergences/{id}"));
     }

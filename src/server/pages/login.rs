@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::server::body::Body;
 use crate::server::gate::Visitor;
 use crate::server::given::parameter;
-use crate::server::target::Refusal;
+use crate::server::refusal::Refusal;
 use askama::Template;
 use http::Response;
 use http::StatusCode;
@@ -46,7 +46,7 @@ pub(super) fn log_in(
             response.headers_mut().insert(SET_COOKIE, cookie);
             response
         }
-        Err(Refusal { status: StatusCode::UNAUTHORIZED, message }) => {
+        Err(Refusal { status: StatusCode::UNAUTHORIZED, message, .. }) => {
             match page(Frame::new(visitor, request), to, Some(message)) {
                 Ok(mut response) => {
                     *response.status_mut() = StatusCode::FORBIDDEN;

@@ -21,7 +21,7 @@ use super::Server;
 use super::answer;
 use super::body::{Body, read_small};
 use super::gate::Visitor;
-use super::target::Refusal;
+use super::refusal::Refusal;
 use crate::VERSION;
 use crate::keeper::browse::{BrowseError, PAGE};
 use askama::Template;
@@ -117,15 +117,17 @@ pub(super) async fn submit(
 
 /// A refusal, as a page where a browser asks.
 pub(super) fn refused(refusal: Refusal, visitor: &Visitor, request: &Parts) -> Response<Body> {
-    if !wants_html(&request.headers) {
-        return answer::message(refusal.status, refusal.message);
-    }
     let is_read = request.method == http::Method::GET || request.method == http::Method::HEAD;
-    if refusal.status == StatusCode::UNAUTHORIZED && is_read {
+    let mut response = if !wants_html(&request.headers) {
+        answer::message(refusal.status, refusal.message)
+    } else if refusal.status == StatusCode::UNAUTHORIZED && is_read {
         let to = request.uri.path_and_query().map_or("/", |path| path.as_str());
-        return see_other(&format!("/login?to={}", encoded(to)));
-    }
-    problem(refusal.status, refusal.message, visitor, request)
+        see_other(&format!("/login?to={}", encoded(to)))
+    } else {
+        problem(refusal.status, refusal.message, visitor, request)
+    };
+    refusal.add_to(response.headers_mut());
+    response
 }
 
 /// Whether a browser asks, for a person to read.
@@ -166,6 +168,11 @@ fn problem(
         Err(_) => return answer::message(status, message),
     };
     *response.status_mut() = status;
+    if status == StatusCode::UNAUTHORIZED {
+        // Basic, which opam understands, would have a browser ask in a window of its own.
+        let challenge = HeaderValue::from_static("Bearer realm=\"opam-keep\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 
