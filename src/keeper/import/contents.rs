@@ -54,10 +54,10 @@ impl Twice {
                     self.changed.insert(index, (changed.url.clone(), bytes));
                 }
             }
-            Entry::Decision(Decision { action: Action::Accept, divergence, .. }) => {
-                if self.edits.contains(divergence) {
-                    self.accepted.insert(*divergence);
-                }
+            Entry::Decision(Decision { action: Action::Accept, divergence, .. })
+                if self.edits.contains(divergence) =>
+            {
+                self.accepted.insert(*divergence);
             }
             Entry::Decision(Decision { divergence, with: Some(accepted), .. }) => {
                 if let Some(changed) = self.changed.get(divergence)
