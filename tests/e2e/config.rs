@@ -6,7 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use world::{Keep, Mirror, Package, Repo, Run, World};
+use world::{Ca, Identity, Keep, Mirror, Package, Repo, Run, World};
 
 #[test]
 fn a_misspelt_key_is_named_with_its_line() {
@@ -144,6 +144,34 @@ fn check_config_warns_of_an_upstream_directory_that_is_not_there() {
     assert!(said.contains(warning), "{said}");
     let said = repository("http://opam.example");
     assert!(said.contains("warning: nothing vouches for what comes of own's upstream"), "{said}");
+}
+
+#[test]
+fn check_config_warns_of_names_and_addresses_that_clients_can_not_use() {
+    let keep = stopped();
+    let check = |server: &str| {
+        keep.configure(&format!("[server]\n{server}\n"));
+        let told = keep.run(&["--json", "check-config"]).ok();
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        told["warnings"].as_array().expect("a list").clone()
+    };
+    let Identity { cert, key } = Ca::new().server(&["keep.corp"]);
+    let (cert_file, key_file) = (keep.path("cert.pem"), keep.path("key.pem"));
+    fs::write(&cert_file, cert).expect("a file can be written");
+    fs::write(&key_file, key).expect("a file can be written");
+    let tls = format!("tls = {{ cert = {cert_file:?}, key = {key_file:?} }}");
+    for (server, warning) in [
+        ("public_url = \"https://keep.corp\"", "to server.hostnames"),
+        ("public_url = \"https://keep.corp\"\nhostnames = [\"keep.corp\"]", ""),
+        ("public_url = \"https://other.corp\"\nTLS", "it is not for other.corp"),
+        ("public_url = \"https://keep.corp\"\nTLS", ""),
+        ("listen = [\"[::]:8449\"]\nplain_http = [\"0.0.0.0:8449\"]", "unless net.ipv6"),
+        ("listen = [\"[::]:8449\"]\nplain_http = [\"0.0.0.0:8450\"]", ""),
+    ] {
+        let told = check(&server.replace("TLS", &tls));
+        assert_eq!(told.is_empty(), warning.is_empty(), "{server}: {told:?}");
+        assert!(told.iter().all(|told| told.to_string().contains(warning)), "{server}: {told:?}");
+    }
 }
 
 #[test]

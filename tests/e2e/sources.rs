@@ -39,11 +39,27 @@ fn a_directory_is_mirrored_and_watched() {
     let mut keep = start(&Mirror::of(&world).repository("local", &upstream));
     assert_eq!(Index::read(&keep.index_at("/local/index.tar.gz")).packages(), ["hello.1.0"]);
 
-    repo.with(Package::new("hello", "1.1")).write(&checkout);
-    within(Duration::from_secs(30), "the new version, without being told", || {
-        let index = Index::read(&keep.index_at("/local/index.tar.gz"));
-        (index.packages() == ["hello.1.0", "hello.1.1"]).then_some(())
-    });
+    let next = repo.with(Package::new("hello", "1.1"));
+    next.write(&checkout);
+    let mut told = |expected: &[&str]| {
+        // Less than the half minute after which it looks without having noticed anything.
+        within(Duration::from_secs(20), "the new version, without being told", || {
+            let index = Index::read(&keep.index_at("/local/index.tar.gz"));
+            (index.packages() == expected).then_some(())
+        });
+    };
+    told(&["hello.1.0", "hello.1.1"]);
+
+    // Another directory comes in its place.
+    let (renewed, before) = (world.directory().join("renewed"), world.directory().join("before"));
+    let newer = next.with(Package::new("hello", "1.2"));
+    newer.write(&renewed);
+    let packages = checkout.join("packages");
+    std::fs::rename(&packages, before).expect("it can be moved");
+    std::fs::rename(renewed.join("packages"), &packages).expect("it can be moved");
+    told(&["hello.1.0", "hello.1.1", "hello.1.2"]);
+    newer.with(Package::new("hello", "1.3")).write(&checkout);
+    told(&["hello.1.0", "hello.1.1", "hello.1.2", "hello.1.3"]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -15,10 +16,16 @@ use tracing::warn;
 /// nothing and every queue can overflow. Whoever is told compares contents.
 #[derive(Debug)]
 pub struct Watch {
+    root: PathBuf,
     changed: Arc<Notify>,
+    /// The directories that are watched.
+    watched: Directories,
     /// Tells `changed` for as long as it lives; `None` where the system can't watch.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
 }
+
+/// Device and inode of the root and of `packages`: a path may come to name another directory.
+type Directories = [Option<(u64, u64)>; 2];
 
 impl Watch {
     /// Watches `repo` and everything below `packages` in `root`; where that fails, only the
@@ -30,12 +37,22 @@ impl Watch {
             let root = root.display();
             warn!(%root, %error, "changes can't be watched for and show up with the next poll");
         }
-        Self { changed, _watcher: watcher.ok() }
+        let watched = directories(root);
+        Self { root: root.to_owned(), changed, watched, watcher: watcher.ok() }
     }
 
     /// Waits until something changed and then kept quiet for a moment, or until it is time to
     /// look anyway.
     pub async fn changed(&mut self) {
+        self.until_changed().await;
+        let now = directories(&self.root);
+        if now != self.watched {
+            self.watched = now;
+            self.watcher = watcher(&self.root, self.changed.clone()).ok();
+        }
+    }
+
+    async fn until_changed(&self) {
         if timeout(POLL, self.changed.notified()).await.is_err() {
             return;
         }
@@ -48,6 +65,11 @@ impl Watch {
     }
 }
 
+fn directories(root: &Path) -> Directories {
+    [root, &root.join(PACKAGES)]
+        .map(|path| path.metadata().ok().map(|found| (found.dev(), found.ino())))
+}
+
 fn watcher(root: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // An error is a reason to look, too: events may have been lost.
@@ -58,7 +80,7 @@ fn watcher(root: &Path, changed: Arc<Notify>) -> notify::Result<RecommendedWatch
     })?;
     // The parent, not the file: watching a file ends with the first rename over it.
     watcher.watch(root, RecursiveMode::NonRecursive)?;
-    watcher.watch(&root.join("packages"), RecursiveMode::Recursive)?;
+    watcher.watch(&root.join(PACKAGES), RecursiveMode::Recursive)?;
     Ok(watcher)
 }
 
@@ -70,6 +92,7 @@ fn is_only_reading(kind: EventKind) -> bool {
     }
 }
 
+const PACKAGES: &str = "packages";
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(30);
 /// A checkout writes thousands of files: after the last one it is quiet for this long.
