@@ -260,26 +260,26 @@ fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitC
             return Err(Failure::usage(DecideError::Outdated(id)));
         }
     }
-    let deciding = Deciding { action, by: by.unwrap_or_else(user::name), why };
-    let mut code = ExitCode::SUCCESS;
-    for id in ids {
-        if !decide_one(context, id, &deciding)? {
-            code = ExitCode::FAILURE;
-        }
+    let by = by.unwrap_or_else(user::name);
+    let deciding = Deciding { ids: ids.clone(), action, by, why };
+    let answer = admin_client::tell(&context.layout()?, Method::POST, "/divergences", &deciding)?;
+    let is_running = answer.is_some();
+    let decided: Vec<Decided> = match answer {
+        Some(decided) => decided,
+        None => decide_here(context, deciding)?,
+    };
+    for (id, decided) in ids.iter().zip(&decided) {
+        tell(context, *id, action, decided, is_running);
     }
-    Ok(code)
+    match decided.iter().all(|decided| decided.problem.is_none()) {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
 }
 
-/// Decides about one, and says whether all of that is done.
-fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, Failure> {
-    let (layout, path) = (context.layout()?, format!("/divergences/{id}"));
-    let answer = admin_client::tell(&layout, Method::POST, &path, deciding)?;
-    let is_running = answer.is_some();
-    let decided = match answer {
-        Some(decided) => decided,
-        None => decide_here(context, id, deciding.clone())?,
-    };
-    let Decided { entry, before, pinned, acknowledged, problem, unpinned } = &decided;
+/// Tells what became of one decision.
+fn tell(context: &Context, id: u64, action: Action, decided: &Decided, is_running: bool) {
+    let Decided { entry, before, pinned, acknowledged, problem, unpinned } = decided;
     if context.json {
         output::json(&json!({
             "divergence": id,
@@ -290,10 +290,10 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
             "problem": problem,
             "unpinned": unpinned,
         }));
-        return Ok(problem.is_none());
+        return;
     }
     match before {
-        None => say!("divergence {id}: {} in ledger entry {entry}", deciding.action.state()),
+        None => say!("divergence {id}: {} in ledger entry {entry}", action.state()),
         Some(before) => say!(
             "divergence {id} was {} before, by {} at {} (ledger entry {entry}): nothing was noted",
             before.action.state(),
@@ -310,28 +310,27 @@ fn decide_one(context: &Context, id: u64, deciding: &Deciding) -> Result<bool, F
     if let Some(unpinned) = unpinned {
         say!("It is served; {unpinned}.");
     }
-    if let (Action::Accept, false, None) = (deciding.action, is_running, problem) {
+    if let (Action::Accept, false, None) = (action, is_running, problem) {
         say!("It is served from the next refresh on; no server runs.");
     }
     if let Some(problem) = problem {
         say!("{}not done{:#}: {problem}", output::BAD, output::BAD);
     }
-    Ok(problem.is_none())
 }
 
 /// No server runs, so this process takes the store.
-fn decide_here(context: &Context, id: u64, deciding: Deciding) -> Result<Decided, Failure> {
+fn decide_here(context: &Context, deciding: Deciding) -> Result<Vec<Decided>, Failure> {
     with_store(context, async |store, clock| {
-        let Deciding { action, by, why } = deciding;
-        let noted = divergences::decide(
-            &store,
-            &clock,
-            id,
-            divergences::Deciding { action, by, why, with: None },
-        )
-        .await;
-        let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
-        Ok(Decided::noted(entry, before))
+        let Deciding { ids, action, by, why } = deciding;
+        let mut decided = Vec::new();
+        for id in ids {
+            let (by, why) = (by.clone(), why.clone());
+            let deciding = divergences::Deciding { action, by, why, with: None };
+            let noted = divergences::decide(&store, &clock, id, deciding).await;
+            let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
+            decided.push(Decided::noted(entry, before));
+        }
+        Ok(decided)
     })
 }
 

@@ -8,6 +8,7 @@ use crate::ledger::entry::{Action, Decision, Divergence};
 use crate::store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What became of an operator's decision.
@@ -42,41 +43,79 @@ impl Keeper {
         by: String,
         why: Option<String>,
     ) -> Result<Decided, DecideError> {
+        let decided = self.decide_all(vec![divergence], action, by, why).await?;
+        let first = decided.into_iter().next();
+        first.ok_or_else(|| DecideError::Broken("nothing was decided".to_owned()))
+    }
+
+    /// The same about several, which upstream is asked for once.
+    ///
+    /// # Errors
+    /// As [`divergences::decide`]; those before the one that fails are decided, and carried out with
+    /// the next refresh.
+    pub async fn decide_all(
+        self: &Arc<Self>,
+        divergences: Vec<u64>,
+        action: Action,
+        by: String,
+        why: Option<String>,
+    ) -> Result<Vec<Decided>, DecideError> {
         let keeper = Arc::clone(self);
-        let deciding = async move { keeper.decide_all(divergence, action, by, why).await };
+        let deciding = async move {
+            let since = keeper.store.log().size()?;
+            let mut all = Vec::new();
+            for id in divergences {
+                let (by, why) = (by.clone(), why.clone());
+                let deciding = Deciding { action, by, why, with: None };
+                let noted = divergences::decide(&keeper.store, &keeper.clock, id, deciding).await;
+                let Noted { entry, about, before } = noted?;
+                all.push((Decided::noted(entry, before), about));
+            }
+            if action == Action::Accept {
+                keeper.carry_out(&mut all, since).await;
+            }
+            Ok(all.into_iter().map(|(decided, _)| decided).collect())
+        };
         // To its end, whoever waits for it or goes away.
         self.tasks.spawn(deciding).await.map_err(|error| DecideError::Broken(error.to_string()))?
     }
 
-    async fn decide_all(
-        self: &Arc<Self>,
-        divergence: u64,
-        action: Action,
-        by: String,
-        why: Option<String>,
-    ) -> Result<Decided, DecideError> {
-        let since = self.store.log().size()?;
-        let deciding = Deciding { action, by, why, with: None };
-        let noted = divergences::decide(&self.store, &self.clock, divergence, deciding).await;
-        let Noted { entry, about, before } = noted?;
-        let mut decided = Decided::noted(entry, before);
-        let name = about.repository.clone();
-        let Some(repository) = self.repository(&name).filter(|_| action == Action::Accept) else {
-            return Ok(decided);
-        };
-        repository.forget_revision();
-        if let Err(error) = self.refresh(repository).await {
-            decided.problem = Some(format!("it is not served yet: {error}"));
-            return Ok(decided);
+    /// Serves what was accepted, and pins its archives.
+    async fn carry_out(self: &Arc<Self>, all: &mut [(Decided, Divergence)], since: u64) {
+        let names: BTreeSet<String> = all.iter().map(|(_, it)| it.repository.clone()).collect();
+        for name in names {
+            // What mirror.toml does not have is served by nobody.
+            let Some(repository) = self.repository(&name) else { continue };
+            repository.forget_revision();
+            let refreshed = self.refresh(repository).await;
+            let mut of_it: Vec<_> =
+                all.iter_mut().filter(|(_, it)| it.repository == name).collect();
+            if let Err(error) = refreshed {
+                let problem = format!("it is not served yet: {error}");
+                of_it.iter_mut().for_each(|(decided, _)| decided.problem = Some(problem.clone()));
+                continue;
+            }
+            let accepted: Vec<Divergence> = of_it.iter().map(|(_, about)| about.clone()).collect();
+            let store = self.store.clone();
+            let outdated = blocking(move || outdated(&store, &accepted)).await;
+            let outdated =
+                outdated.unwrap_or_else(|error| vec![Some(error.to_string()); of_it.len()]);
+            for ((decided, _), problem) in of_it.iter_mut().zip(outdated) {
+                decided.problem = problem;
+            }
+            of_it.retain(|(decided, _)| decided.problem.is_none());
+            for some in of_it.chunks_mut(AT_ONCE) {
+                let pinning =
+                    some.iter_mut().map(|(decided, about)| self.pin(decided, about, since));
+                futures_util::future::join_all(pinning).await;
+            }
         }
-        let (store, accepted) = (self.store.clone(), about.clone());
-        let outdated = blocking(move || outdated(&store, &accepted)).await;
-        decided.problem = outdated.unwrap_or_else(|error| Some(error.to_string()));
-        if decided.problem.is_some() {
-            return Ok(decided);
-        }
+    }
+
+    /// Pins the archives of what was accepted and is served.
+    async fn pin(self: &Arc<Self>, decided: &mut Decided, about: &Divergence, since: u64) {
         for package in &about.packages {
-            match self.named_archive(Scope::Repository(&name), package).await {
+            match self.named_archive(Scope::Repository(&about.repository), package).await {
                 Answer::Kept(kept) => decided.pinned.push(kept.entry),
                 // It has none.
                 Answer::Missing(Missing::Undeclared) => {}
@@ -95,17 +134,18 @@ impl Keeper {
                 decided.acknowledged.extend(self.acknowledge_same(accepted, since).await);
             }
         }
-        Ok(decided)
     }
 }
 
-/// Why accepting this changes nothing, if so; blocks.
-fn outdated(store: &Store, about: &Divergence) -> Option<String> {
-    match Current::in_store(store).says(about) {
+/// Why accepting each of these changes nothing, if so; blocks.
+fn outdated(store: &Store, accepted: &[Divergence]) -> Vec<Option<String>> {
+    let mut current = Current::in_store(store);
+    let problem = |about: &Divergence| match current.says(about) {
         Ok(true) => None,
         Ok(false) => Some(OUTDATED.to_owned()),
         Err(error) => Some(format!("what upstream says now can't be told: {error}")),
-    }
+    };
+    accepted.iter().map(problem).collect()
 }
 
 impl Decided {
@@ -116,6 +156,8 @@ impl Decided {
     }
 }
 
+/// How many archives are waited for at once.
+const AT_ONCE: usize = 8;
 const OUTDATED: &str = "upstream says something else by now: it withdrew this, or edited it again, \
                         which is a divergence of its own";
 

@@ -47,10 +47,12 @@ pub struct RefreshReport {
     pub problem: Option<String>,
 }
 
-/// An operator's decision about a divergence.
+/// An operator's decision about divergences.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deciding {
+    /// Their ledger indices.
+    pub ids: Vec<u64>,
     /// What is decided.
     pub action: Action,
     /// Who decides.
@@ -145,10 +147,7 @@ async fn respond(request: Request<Incoming>, server: &Server) -> Response<Body> 
             }
             None => json(StatusCode::NOT_FOUND, &keeper.no_repository(name)),
         },
-        (&Method::POST, ["divergences", id]) => match id.parse() {
-            Ok(id) => decide(request, id, keeper).await,
-            Err(_) => json(StatusCode::NOT_FOUND, &"a divergence is named by its ledger index"),
-        },
+        (&Method::POST, ["divergences"]) => decide(request, keeper).await,
         (&Method::POST, ["history", repository, commit]) => {
             let (repository, commit) = (repository.to_string(), commit.to_string());
             seed(request, repository, commit, keeper, clock).await
@@ -169,12 +168,12 @@ async fn respond(request: Request<Incoming>, server: &Server) -> Response<Body> 
     }
 }
 
-async fn decide(request: Request<Incoming>, id: u64, keeper: &Arc<Keeper>) -> Response<Body> {
-    let Deciding { action, by, why } = match read(request).await {
+async fn decide(request: Request<Incoming>, keeper: &Arc<Keeper>) -> Response<Body> {
+    let Deciding { ids, action, by, why } = match read(request).await {
         Ok(deciding) => deciding,
         Err(refusal) => return refusal,
     };
-    match keeper.decide(id, action, by, why).await {
+    match keeper.decide_all(ids, action, by, why).await {
         Ok(decided) => json(StatusCode::OK, &decided),
         Err(
             error @ (DecideError::NoDivergence(_)
