@@ -47,11 +47,13 @@ pub enum TreeError {
         /// What it is, with its article.
         kind: &'static str,
     },
-    /// An extended header that can't be read, or that speaks for all entries.
-    #[error("the entry \"{name}\" has an extended header that can't be relied upon")]
-    ExtendedHeader {
+    /// An entry that readers of tar understand differently.
+    #[error("readers of tar disagree about the entry \"{name}\": {fault}")]
+    Ambiguous {
         /// The entry's name, made printable.
         name: String,
+        /// What they disagree about.
+        fault: &'static str,
     },
     /// Two files of one name.
     #[error("the file \"{name}\" is there twice")]
@@ -87,6 +89,12 @@ pub enum TreeError {
     /// No opam file at all.
     #[error("the repository is empty: no packages/…/<name>.<version>/opam is in it")]
     Empty,
+}
+
+impl TreeError {
+    pub(super) fn ambiguous(name: &[u8], fault: &'static str) -> Self {
+        Self::Ambiguous { name: printable(name), fault }
+    }
 }
 
 /// A name from outside, printable and short enough for a message.

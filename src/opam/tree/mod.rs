@@ -1,7 +1,9 @@
 //! A package repository's files, validated.
 
 mod error;
+mod extended;
 mod gzip;
+mod header;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,14 @@
 //! Reading the entries of an `index.tar.gz` that no one vouches for.
 
 use super::error::printable;
-use super::{Entries, TreeError, TreeLimits, gzip};
+use super::extended::{self, Extended};
+use super::{Entries, TreeError, TreeLimits, gzip, header};
 use crate::opam::path::{PathError, RepoPath};
 use bytes::Bytes;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use tar::{Archive, EntryType, PaxExtensions};
+use tar::{Archive, EntryType};
 
 /// Reads all entries; the contents of the files are slices of one buffer.
 ///
@@ -46,26 +47,86 @@ fn read_tar(
 ) -> Result<(Entries<Range<usize>>, Vec<u8>), TreeError> {
     let mut archive = Archive::new(tar);
     let (mut entries, mut contents) = (Entries::new(limits), Vec::with_capacity(likely));
-    for entry in archive.entries().map_err(TreeError::Tar)? {
+    let mut extended = None;
+    for entry in archive.entries().map_err(TreeError::Tar)?.raw(true) {
         let mut entry = entry.map_err(TreeError::Tar)?;
         let name = entry.path_bytes().into_owned();
-        check_extended_header(&mut entry, &name)?;
-        match entry.header().entry_type() {
-            EntryType::XGlobalHeader => {}
-            EntryType::Directory => {
-                if let Some(path) = directory_path(&name)? {
-                    entries.add_directory(path)?;
+        header::check(entry.header(), &name)?;
+        let before: Option<Extended> = extended.take();
+        match (entry.header().entry_type(), before) {
+            (EntryType::XHeader | EntryType::GNULongName | EntryType::XGlobalHeader, before) => {
+                if let Some(before) = before {
+                    return Err(before.dangles());
                 }
+                extended = read_extended(&mut entry, name)?;
             }
-            EntryType::Regular => {
-                let path = safe_path(&name, &name)?;
-                let content = content(&mut entry, &mut contents, &name)?;
-                entries.add_file(path, content.len(), content)?;
+            (_, None) => read_entry(&mut entry, &name, &mut entries, &mut contents)?,
+            (entry_type, Some(before)) => {
+                let name = before.name(&name);
+                before.check_size(name, entry_type, entry.size())?;
+                read_entry(&mut entry, name, &mut entries, &mut contents)?;
             }
-            other => return Err(not_regular(&name, other)),
         }
     }
+    if let Some(extended) = extended {
+        return Err(extended.dangles());
+    }
+    check_end(archive.into_inner())?;
     Ok((entries, contents))
+}
+
+/// Takes a file or a directory; nothing else is served.
+fn read_entry<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    name: &[u8],
+    entries: &mut Entries<Range<usize>>,
+    contents: &mut Vec<u8>,
+) -> Result<(), TreeError> {
+    match entry.header().entry_type() {
+        // What some skip as its content, GNU tar and Python take for the next headers.
+        EntryType::Directory if entry.size() > 0 => {
+            Err(TreeError::ambiguous(name, "it is a directory with a size"))
+        }
+        EntryType::Directory => match directory_path(name)? {
+            Some(path) => entries.add_directory(path),
+            None => Ok(()),
+        },
+        EntryType::Regular => {
+            let path = safe_path(name, name)?;
+            let content = content(entry, contents, name)?;
+            entries.add_file(path, content.len(), content)
+        }
+        other => Err(not_regular(name, other)),
+    }
+}
+
+/// Reads what a header says about the entry that comes next; none if it is about no single one.
+fn read_extended<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    name: Vec<u8>,
+) -> Result<Option<Extended>, TreeError> {
+    if entry.size() > MAX_EXTENDED {
+        return Err(TreeError::ambiguous(&name, "not all of them read so long an extended header"));
+    }
+    let mut text = Vec::new();
+    content(entry, &mut text, &name)?;
+    match entry.header().entry_type() {
+        EntryType::XGlobalHeader => extended::check_global(&name, &text).map(|()| None),
+        EntryType::GNULongName => Ok(Some(Extended::long_name(name, &text))),
+        _ => Extended::records(name, &text).map(Some),
+    }
+}
+
+/// Refuses what comes behind the end: some readers go on after a single block of zeros.
+fn check_end(mut tar: impl Read) -> Result<(), TreeError> {
+    let mut piece = vec![0; AT_A_TIME as usize];
+    loop {
+        match tar.read(&mut piece).map_err(TreeError::Tar)? {
+            0 => return Ok(()),
+            read if piece[..read].iter().all(|byte| *byte == 0) => {}
+            _ => return Err(TreeError::Tar(io::Error::other("there is more behind its end"))),
+        }
+    }
 }
 
 /// Reads what another thread sends.
@@ -98,34 +159,7 @@ impl Read for Pieces {
     }
 }
 
-/// Refuses extended headers that readers of tar understand differently: ones with a record that
-/// can't be read or contradicts what was read, and global ones that say more than a comment
-/// (which `git archive` writes).
-fn check_extended_header<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
-    name: &[u8],
-) -> Result<(), TreeError> {
-    let size = entry.size();
-    let agreed = if entry.header().entry_type() == EntryType::XGlobalHeader {
-        let mut records = Vec::new();
-        entry.read_to_end(&mut records).map_err(TreeError::Tar)?;
-        PaxExtensions::new(&records)
-            .all(|record| record.is_ok_and(|it| it.key_bytes() == b"comment"))
-    } else if let Some(mut records) = entry.pax_extensions().map_err(TreeError::Tar)? {
-        records.all(|record| {
-            record.is_ok_and(|record| match record.key_bytes() {
-                b"path" => record.value_bytes() == name,
-                b"size" => record.value_bytes() == size.to_string().as_bytes(),
-                key => !key.starts_with(b"GNU.sparse."),
-            })
-        })
-    } else {
-        true
-    };
-    if agreed { Ok(()) } else { Err(TreeError::ExtendedHeader { name: printable(name) }) }
-}
-
-/// Adds the bytes of a regular file to the contents, and says where they are.
+/// Adds the bytes of an entry to the contents, and says where they are.
 fn content<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     contents: &mut Vec<u8>,
@@ -169,6 +203,7 @@ fn not_regular(name: &[u8], entry_type: EntryType) -> TreeError {
         EntryType::Char | EntryType::Block => "a device",
         EntryType::Fifo => "a named pipe",
         EntryType::GNUSparse => "a sparse file",
+        EntryType::GNULongLink => "the name of a link",
         _ => "of a kind that tar readers disagree about",
     };
     TreeError::NotRegular { name: printable(name), kind }
@@ -176,5 +211,7 @@ fn not_regular(name: &[u8], entry_type: EntryType) -> TreeError {
 
 /// So much of a file is read at a time.
 const AT_A_TIME: u64 = 256 << 10;
+/// Longest extended header that libarchive reads, in bytes.
+const MAX_EXTENDED: u64 = 1 << 20;
 /// How many pieces wait to be read.
 const PIECES: usize = 8;
