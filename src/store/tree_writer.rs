@@ -9,7 +9,7 @@ use super::regular;
 use crate::digest::Sha256;
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, Permissions};
+use std::fs::{DirEntry, File, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -88,20 +88,7 @@ impl TreeWriter {
         if flock(&alone, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(TreeError::Busy(root.to_owned()));
         }
-        remove_leftovers(root).map_err(failed(root))?;
-        let sums = root.join(SUMS);
-        let before = match regular::open(&root.join(MARKER)) {
-            Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
-            Ok(_) => read_sums(&sums, regular::open(&sums).map_err(failed(&sums))?)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut entries = std::fs::read_dir(root).map_err(failed(root))?;
-                if entries.next().is_some() {
-                    return Err(TreeError::Foreign(root.to_owned()));
-                }
-                BTreeMap::new()
-            }
-            Err(error) => return Err(failed(&sums)(error)),
-        };
+        let before = left_by_the_last_run(root, update)?;
         let work = tempfile::Builder::new().prefix(WORK).tempdir_in(root).map_err(failed(root))?;
         let file_system = FileSystem::of(root).map_err(failed(root))?;
         let mut writer = Self {
@@ -114,15 +101,16 @@ impl TreeWriter {
             directories: HashSet::new(),
             written: HashMap::new(),
         };
-        // Whatever happens now, the next run knows what this one may have written, and of what
-        // changes it knows nothing but that.
+        // Whatever happens from here on, the next run knows that the directory is an export's.
+        writer.put_synced(MARKER, MARKER_TEXT)?;
+        durable::sync_directory(root).map_err(failed(root))?;
+        // And it knows what this one may have written, and of what changes nothing but that.
         let mut all = writer.now.clone();
         for (path, name) in &writer.before {
             let is_to_change = all.get(path).is_some_and(|now| now != name);
             all.insert(path.clone(), if is_to_change { UNKNOWN } else { *name });
         }
         writer.put_synced(SUMS, &sums_of(&all))?;
-        writer.put_synced(MARKER, MARKER_TEXT)?;
         Ok(writer)
     }
 
@@ -314,15 +302,55 @@ impl TreeWriter {
     }
 }
 
-/// Removes what runs left behind that were killed.
+/// What the last run says that it wrote, if there was one; what killed ones left behind goes then.
+fn left_by_the_last_run(root: &Path, update: bool) -> Result<BTreeMap<String, Sha256>, TreeError> {
+    let (marker, sums) = (root.join(MARKER), root.join(SUMS));
+    match regular::open(&marker) {
+        Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match has_only_leftovers(root).map_err(failed(root))? {
+                true => Ok(BTreeMap::new()),
+                false => Err(TreeError::Foreign(root.to_owned())),
+            };
+        }
+        Err(error) => return Err(failed(&marker)(error)),
+    }
+    let before = match regular::open(&sums) {
+        Ok(file) => read_sums(&sums, file)?,
+        // The first run was killed as early as that.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => return Err(failed(&sums)(error)),
+    };
+    remove_leftovers(root).map_err(failed(root))?;
+    Ok(before)
+}
+
+/// Removes what runs left behind that were killed; only where one of them wrote the marker, as
+/// anyone may have such a name.
 fn remove_leftovers(root: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(WORK) && entry.file_type()?.is_dir() {
+        if is_leftover(&entry)? {
             std::fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether nothing is there but what a first run left behind that was killed; it stays until the
+/// next one finds the marker.
+fn has_only_leftovers(root: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(root)? {
+        if !is_leftover(&entry?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_leftover(entry: &DirEntry) -> io::Result<bool> {
+    Ok(entry.file_name().to_string_lossy().starts_with(WORK) && entry.file_type()?.is_dir())
 }
 
 /// Whether it is a directory, and no link to one.

@@ -145,18 +145,19 @@ fn an_update_changes_only_what_changed() {
         let update = update.then_some("--update");
         keep.run(&arguments.into_iter().chain(update).collect::<Vec<_>>())
     };
-    // What a run leaves behind that is killed early is no one else's.
+    // What a run leaves behind that is killed early is in no run's way, and gone with the next one.
     let left = root.join(".opam-keep-work-killed");
     std::fs::create_dir_all(&left).expect("a directory can be made");
     std::fs::write(left.join("linked"), "half").expect("a file can be written");
     export(false).ok();
-    assert!(!left.exists());
+    assert!(left.join("linked").exists());
     let again = export(false);
     assert!(again.code == 2 && again.stderr.contains("--update"), "{}", again.said());
     let files = ["index.tar.gz", "repo", one.cache_path(Kind::Sha256).trim_start_matches('/')]
         .map(|path| root.join(path));
     let before = files.each_ref().map(|file| (inode(file), changed(file)));
     let same: serde_json::Value = serde_json::from_str(&export(true).ok()).expect("JSON");
+    assert!(!left.exists());
     assert_eq!(
         (&same["linked"], &same["copied"], &same["removed"]),
         (&0.into(), &0.into(), &0.into())
@@ -280,9 +281,14 @@ fn nothing_that_is_someone_elses_is_touched() {
     let root = keep.path("www");
     refused(&root, "holds no opam-keep store");
     keep.run(&["sync", "--all"]).ok();
-    std::fs::create_dir_all(root.join("photos")).expect("a directory can be made");
+    // The name of what a killed run leaves behind may be anyone's too.
+    for directory in ["photos", ".opam-keep-work-mine"] {
+        std::fs::create_dir_all(root.join(directory)).expect("a directory can be made");
+    }
+    std::fs::write(root.join(".opam-keep-work-mine/notes"), "precious").expect("it can be written");
     refused(&root, "name another directory");
-    assert_eq!(std::fs::read_dir(&root).expect("it is there").count(), 1);
+    assert_eq!(std::fs::read_dir(&root).expect("it is there").count(), 2);
+    assert!(root.join(".opam-keep-work-mine/notes").exists());
     for arguments in [
         ["--static", "www2", "--url", "mailto:x"],
         ["--static", "www2", "--url", "http://h/?x=1"],

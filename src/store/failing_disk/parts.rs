@@ -139,6 +139,33 @@ fn an_export_that_was_broken_off_anywhere_is_made_good_by_the_next_one() {
     });
 }
 
+#[test]
+fn a_first_export_that_was_broken_off_anywhere_goes_on() {
+    let blob = |root: &Path, bytes: &[u8]| Layout::new(root).blob(&Sha256::of(bytes));
+    let left = |root: &Path| root.join("export/.opam-keep-work-killed");
+    let prepare = |root: &Path| {
+        fs::create_dir_all(Layout::new(root).work()).unwrap();
+        let blobs = Blobs::new(Layout::new(root), 0).unwrap();
+        for (_, bytes) in AFTER {
+            blobs.put(bytes).unwrap();
+        }
+        fs::create_dir_all(left(root)).unwrap();
+        fs::write(left(root).join("linked"), b"half").unwrap();
+    };
+    let work = |root: &Path| export(&root.join("export"), AFTER, |bytes| blob(root, bytes));
+    at_every_step(14, prepare, work, |root, _, when| {
+        assert!(left(root).join("linked").exists(), "{when}");
+        // One of these may be the first that gets to write the marker.
+        for _ in 0..2 {
+            assert!(export(&root.join("export"), AFTER, |bytes| blob(root, bytes)), "{when}");
+        }
+        assert!(!left(root).exists(), "{when}");
+        for (path, bytes) in AFTER {
+            assert_eq!(fs::read(root.join("export").join(path)).unwrap(), *bytes, "{when}: {path}");
+        }
+    });
+}
+
 /// Prepares a directory, does `work` on a disk that fails at each of its steps in each way, and
 /// has `check` look at what is left; `work` says whether it was acknowledged.
 fn at_every_step(
