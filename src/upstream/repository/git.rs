@@ -5,7 +5,7 @@
 
 use super::files::{Collector, MAX_FILES, MAX_SIZE};
 use super::git_program::{Bounds, Git, size_of};
-use super::git_tree::{Unreadable, collect_blobs, is_object_name, parse_listing};
+use super::git_tree::{Listing, Unreadable, collect_blobs, is_object_name};
 use super::{Fetched, RepositoryError, Revision};
 use crate::safe_url::SafeUrl;
 use crate::upstream::ResolveError;
@@ -270,12 +270,14 @@ impl GitSource {
                 reason: "it printed something unexpected".to_owned(),
             }
         };
-        let arguments = ["-r", "-z", "--full-tree", &commit, "repo", "packages"];
-        let listing = git.run("ls-tree", &arguments, Vec::new(), LOCAL).await?;
-        let entries = parse_listing(&listing).map_err(failed("ls-tree"))?;
+        let mut listing = Listing::new(self.url.to_string());
+        let each = |piece: &[u8]| listing.read(piece)?.map_err(failed("ls-tree"));
+        let arguments = ["-r", "-t", "-z", "--full-tree", &commit, "repo", "packages"];
+        git.read("ls-tree", &arguments, Vec::new(), LISTING, each).await?;
+        let entries = listing.finish().map_err(failed("ls-tree"))?;
         let wanted: String = entries.iter().map(|entry| format!("{}\n", entry.object)).collect();
         let arguments = ["--batch", "--buffer"];
-        let blobs = git.run("cat-file", &arguments, wanted.into_bytes(), LOCAL).await?;
+        let blobs = git.run("cat-file", &arguments, wanted.into_bytes(), FILES).await?;
         let mut collector = Collector::new(self.url.to_string());
         collect_blobs(entries, blobs.into(), &mut collector)?.map_err(failed("cat-file"))?;
         Ok(Fetched::Files { files: collector.finish(), revision: Revision(commit) })
@@ -367,10 +369,14 @@ const GLOBAL_CONFIG: &str = "[safe]\n\tdirectory = *\n[uploadpack]\n\tallowFilte
 /// What a command that only works on local files may use.
 pub(super) const LOCAL: Bounds = Bounds {
     time: Duration::from_secs(120),
-    // Each file comes with its path or its object's name.
-    output: MAX_SIZE + MAX_FILES as u64 * 80,
+    // A history of a million commits.
+    output: 64 << 20,
     disk: MAX_DISK,
 };
+/// The same for what stops by itself where a listing is too long.
+const LISTING: Bounds = Bounds { output: u64::MAX, ..LOCAL };
+/// The same for the files: each comes with its object's name.
+const FILES: Bounds = Bounds { output: MAX_SIZE + MAX_FILES as u64 * 80, ..LOCAL };
 pub(super) const FETCH: Bounds =
     Bounds { time: Duration::from_secs(15 * 60), output: 1 << 20, disk: MAX_DISK };
 /// The largest known repository takes about 10 MB, with its whole history about 150 MB.

@@ -52,14 +52,45 @@ impl Git {
         input: Vec<u8>,
         bounds: Bounds,
     ) -> Result<Vec<u8>, RepositoryError> {
+        let mut output = Vec::new();
+        let each = |piece: &[u8]| {
+            output.extend_from_slice(piece);
+            Ok(())
+        };
+        self.read(step, arguments, input, bounds, each).await?;
+        Ok(output)
+    }
+
+    /// Runs `git step arguments` with `input`, and hands out what it prints as it comes.
+    ///
+    /// # Errors
+    /// As [`Self::run`], or what `each` says, which stops git.
+    pub(super) async fn read(
+        &self,
+        step: &'static str,
+        arguments: &[&str],
+        input: Vec<u8>,
+        bounds: Bounds,
+        mut each: impl FnMut(&[u8]) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
         let mut running = Running::start(self.command(step, arguments))?;
         let too_much = |limit, what| RepositoryError::TooLarge {
             place: format!("{}: git {step}", self.url),
             limit,
             what,
         };
+        let failed = |reason| RepositoryError::Git { url: self.url.clone(), step, reason };
+        let mut printed = 0;
+        let each = |piece: io::Result<&[u8]>| {
+            let piece = piece.map_err(|error| failed(error.to_string()))?;
+            printed += piece.len() as u64;
+            if printed > bounds.output {
+                return Err(too_much(bounds.output, "bytes of output"));
+            }
+            each(piece)
+        };
         let ended = tokio::select! {
-            ended = running.finish(input, bounds.output) => ended,
+            ended = running.finish(input, each) => ended?,
             () = tokio::time::sleep(bounds.time) => {
                 let url = self.url.clone();
                 return Err(RepositoryError::GitTimedOut { url, step, bound: bounds.time });
@@ -68,12 +99,8 @@ impl Git {
                 return Err(too_much(bounds.disk, "bytes on disk"));
             }
         };
-        let failed = |reason| RepositoryError::Git { url: self.url.clone(), step, reason };
         let ended = ended.map_err(|error| failed(error.to_string()))?;
-        if ended.output.len() as u64 > bounds.output {
-            return Err(too_much(bounds.output, "bytes of output"));
-        }
-        if ended.success { Ok(ended.output) } else { Err(failed(one_line(&ended.complaints))) }
+        if ended.success { Ok(()) } else { Err(failed(one_line(&ended.complaints))) }
     }
 
     fn command(&self, step: &str, arguments: &[&str]) -> Command {
@@ -110,7 +137,6 @@ struct Running {
 
 struct Ended {
     success: bool,
-    output: Vec<u8>,
     complaints: Vec<u8>,
 }
 
@@ -130,25 +156,29 @@ impl Running {
         Ok(Self { child, group })
     }
 
-    async fn finish(&mut self, input: Vec<u8>, bound: u64) -> io::Result<Ended> {
+    /// Waits for the end; what `each` says of a piece of output comes before it.
+    async fn finish(
+        &mut self,
+        input: Vec<u8>,
+        each: impl FnMut(io::Result<&[u8]>) -> Result<(), RepositoryError>,
+    ) -> Result<io::Result<Ended>, RepositoryError> {
         let stdin = self.child.stdin.take();
         let feed = async {
             if let Some(mut stdin) = stdin {
                 // A child that stops reading says why on its other streams.
                 let _ = stdin.write_all(&input).await;
             }
+            Ok(())
         };
-        let stdout = read_bounded(self.child.stdout.take(), bound.saturating_add(1));
-        let stderr = read_bounded(self.child.stderr.take(), MAX_COMPLAINTS);
-        let ((), output, complaints) = tokio::join!(feed, stdout, stderr);
-        let (output, complaints) = (output?, complaints?);
-        if output.len() as u64 > bound {
-            // The child may still be writing; dropping it ends that.
-            return Ok(Ended { success: false, output, complaints });
-        }
-        let success = self.child.wait().await?.success();
+        let stdout = hand_out(self.child.stdout.take(), each);
+        let stderr = self.child.stderr.take();
+        let stderr = async { Ok(read_bounded(stderr, MAX_COMPLAINTS).await) };
+        let ((), (), complaints) = tokio::try_join!(feed, stdout, stderr)?;
+        let status = self.child.wait().await;
         self.group = None;
-        Ok(Ended { success, output, complaints })
+        let ended =
+            complaints.and_then(|complaints| Ok(Ended { success: status?.success(), complaints }));
+        Ok(ended)
     }
 }
 
@@ -157,6 +187,22 @@ impl Drop for Running {
         // Until it was waited for, no other process can have the same number.
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// Hands out what a stream gives as it comes.
+async fn hand_out(
+    stream: Option<impl AsyncRead + Unpin>,
+    mut each: impl FnMut(io::Result<&[u8]>) -> Result<(), RepositoryError>,
+) -> Result<(), RepositoryError> {
+    let Some(mut stream) = stream else { return Ok(()) };
+    let mut piece = vec![0; PIECE];
+    loop {
+        match stream.read(&mut piece).await {
+            Ok(0) => return Ok(()),
+            Ok(read) => each(Ok(&piece[..read]))?,
+            Err(error) => return each(Err(error)),
         }
     }
 }
@@ -203,3 +249,5 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const DISK_CHECK: Duration = Duration::from_millis(500);
 const MAX_COMPLAINTS: u64 = 64 * 1024;
 const MAX_REASON: usize = 300;
+/// So much output is handed out at a time, in bytes.
+const PIECE: usize = 64 << 10;

@@ -3,7 +3,7 @@
 
 use super::files::Collector;
 use super::git_program::one_line;
-use super::git_tree::{collect_blobs, is_object_name, parse_listing};
+use super::git_tree::{Listing, collect_blobs, is_object_name};
 use super::{RawFile, RepositoryError};
 use bytes::Bytes;
 use std::io::{self, BufRead, BufReader, Read as _, Write as _};
@@ -182,26 +182,29 @@ impl LocalGit {
     /// # Errors
     /// git fails, or there is more than anyone honest has.
     pub fn files(&self, commit: &str) -> Result<Vec<RawFile>, LocalGitError> {
-        let arguments = ["-r", "-z", "--full-tree", commit, "--", "repo", "packages"];
-        let listing = self.run("ls-tree", &arguments)?;
-        let entries = parse_listing(&listing).map_err(|_| self.unreadable("ls-tree"))?;
+        let place = self.directory.display().to_string();
+        let mut listing = Listing::new(place.clone());
+        let arguments = ["-r", "-t", "-z", "--full-tree", commit, "--", "repo", "packages"];
+        self.read("ls-tree", &arguments, |piece| {
+            listing.read(piece)?.map_err(|_| self.unreadable("ls-tree"))
+        })?;
+        let entries = listing.finish().map_err(|_| self.unreadable("ls-tree"))?;
         let names: String = entries.iter().map(|entry| format!("{}\n", entry.object)).collect();
-        let mut child = self.spawn("cat-file", &["--batch", "--buffer"])?;
-        let mut stdin = child.stdin.take();
+        let mut collector = Collector::new(place);
+        // Each file comes with its object's name, its kind and its size.
+        let bound = collector.remaining_size() + names.len() as u64 * 2;
+        let mut running = self.spawn("cat-file", &["--batch", "--buffer"])?;
+        let (stdin, stdout) = (running.0.stdin.take(), running.0.stdout.take());
         let feed = std::thread::spawn(move || {
             // A child that stops reading says why on its other streams.
-            stdin.as_mut().map(|stdin| stdin.write_all(names.as_bytes()))
+            stdin.map(|mut stdin| stdin.write_all(names.as_bytes()))
         });
-        let mut collector = Collector::new(self.directory.display().to_string());
-        let bound = collector.remaining_size() + listing.len() as u64 * 2;
         let mut output = Vec::new();
-        let stdout = child.stdout.take().into_iter();
-        for stdout in stdout {
+        if let Some(stdout) = stdout {
             stdout.take(bound).read_to_end(&mut output).map_err(|it| self.io("cat-file", it))?;
         }
         // What was not read is not wanted.
-        let _ = child.kill();
-        let _ = child.wait();
+        drop(running);
         let _ = feed.join();
         let collected = collect_blobs(entries, output.into(), &mut collector)?;
         collected.map_err(|_| self.unreadable("cat-file"))?;
@@ -228,9 +231,9 @@ impl LocalGit {
             commit,
             "--",
         ];
-        let mut child = self.spawn("log", &arguments)?;
-        let stdout = child.stdout.take().ok_or_else(|| self.unreadable("log"))?;
-        Ok(History::new(self.clone(), child, stdout))
+        let mut running = self.spawn("log", &arguments)?;
+        let stdout = running.0.stdout.take().ok_or_else(|| self.unreadable("log"))?;
+        Ok(History::new(self.clone(), running, stdout))
     }
 
     /// A way to read many objects, one after the other.
@@ -238,26 +241,58 @@ impl LocalGit {
     /// # Errors
     /// git can't be run.
     pub fn objects(&self) -> Result<Objects, LocalGitError> {
-        let mut child = self.spawn("cat-file", &["--batch"])?;
-        match (child.stdin.take(), child.stdout.take().map(BufReader::new)) {
-            (Some(stdin), Some(stdout)) => Ok(Objects { git: self.clone(), child, stdin, stdout }),
+        let mut running = self.spawn("cat-file", &["--batch"])?;
+        match (running.0.stdin.take(), running.0.stdout.take().map(BufReader::new)) {
+            (Some(stdin), Some(stdout)) => {
+                Ok(Objects { git: self.clone(), _running: running, stdin, stdout })
+            }
             _ => Err(self.unreadable("cat-file")),
         }
     }
 
+    /// What a command prints that has little to say.
     fn run(&self, step: &'static str, arguments: &[&str]) -> Result<Vec<u8>, LocalGitError> {
-        let output = self.command(step, arguments).output();
-        let output = output.map_err(|error| self.not_run(step, error))?;
-        match output.status.success() {
-            true => Ok(output.stdout),
-            false => Err(self.failed(step, &output.stderr)),
-        }
+        let mut output = Vec::new();
+        self.read(step, arguments, |piece| {
+            output.extend_from_slice(piece);
+            let is_little = output.len() as u64 <= MAX_TOKEN;
+            if is_little { Ok(()) } else { Err(self.unreadable(step)) }
+        })?;
+        Ok(output)
     }
 
-    fn spawn(&self, step: &'static str, arguments: &[&str]) -> Result<Child, LocalGitError> {
+    /// Hands out what a command prints as it comes; where `each` refuses it, git is stopped.
+    fn read(
+        &self,
+        step: &'static str,
+        arguments: &[&str],
+        mut each: impl FnMut(&[u8]) -> Result<(), LocalGitError>,
+    ) -> Result<(), LocalGitError> {
+        let mut running = self.spawn(step, arguments)?;
+        drop(running.0.stdin.take());
+        let stderr = running.0.stderr.take();
+        let complaints = std::thread::spawn(move || {
+            let mut complaints = Vec::new();
+            // Without a reason it failed all the same.
+            let _ = stderr.map(|stderr| stderr.take(MAX_TOKEN).read_to_end(&mut complaints));
+            complaints
+        });
+        let mut piece = vec![0; MAX_TOKEN as usize];
+        while let Some(stdout) = running.0.stdout.as_mut() {
+            match stdout.read(&mut piece).map_err(|error| self.io(step, error))? {
+                0 => break,
+                read => each(&piece[..read])?,
+            }
+        }
+        let status = running.0.wait().map_err(|error| self.io(step, error))?;
+        let complaints = complaints.join().unwrap_or_default();
+        if status.success() { Ok(()) } else { Err(self.failed(step, &complaints)) }
+    }
+
+    fn spawn(&self, step: &'static str, arguments: &[&str]) -> Result<Running, LocalGitError> {
         let mut command = self.command(step, arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().map_err(|error| self.not_run(step, error))
+        command.spawn().map(Running).map_err(|error| self.not_run(step, error))
     }
 
     fn command(&self, step: &str, arguments: &[&str]) -> Command {
@@ -271,8 +306,7 @@ impl LocalGit {
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_NO_LAZY_FETCH", "1")
-            .env("GIT_OPTIONAL_LOCKS", "0")
-            .stdin(Stdio::null());
+            .env("GIT_OPTIONAL_LOCKS", "0");
         command
     }
 
@@ -312,7 +346,7 @@ impl ObjectName {
 #[derive(Debug)]
 pub struct Objects {
     git: LocalGit,
-    child: Child,
+    _running: Running,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
@@ -343,11 +377,15 @@ impl Objects {
     }
 }
 
-impl Drop for Objects {
+/// git at work, which ends with this.
+#[derive(Debug)]
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
         // Already ended is as good as killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Each kind of source, from a real one of its kind.
 
-use super::{Fetched, FileKind, RawFile, RepositoryError, RepositorySource, Revision};
+use super::{Fetched, FileKind, LocalGit, RawFile, RepositoryError, RepositorySource, Revision};
 use crate::config;
 use crate::safe_url::SafeUrl;
 use crate::upstream::tests::server::{Script, TestAuthority, TestServer, ok, redirect, status};
@@ -73,15 +73,19 @@ fn assert_checkout(files: &[RawFile]) {
 }
 
 fn git(directory: &Path, arguments: &[&str]) {
-    let status = Command::new("git")
+    let status = git_command(directory, arguments).status().unwrap();
+    assert!(status.success(), "{arguments:?}");
+}
+
+fn git_command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command
         .args(["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "gc.auto=0"])
         .args(arguments)
         .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{arguments:?}");
+        .env("GIT_CONFIG_SYSTEM", "/dev/null");
+    command
 }
 
 fn committed_checkout() -> tempfile::TempDir {
@@ -199,6 +203,38 @@ async fn git_gives_a_commits_files_and_then_only_changes() {
     }
     let error = source(&format!("{url}#gone"), &config()).fetch(None).await.unwrap_err();
     assert!(error.to_string().ends_with("there is no branch or tag named gone"), "{error}");
+}
+
+#[tokio::test]
+async fn g5_trees_that_name_each_other_many_times_are_given_up_early() {
+    let checkout = committed_checkout();
+    let ask = |arguments: &[&str], input: &str| {
+        let mut command = git_command(checkout.path(), arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let mktree = |listing: &str| ask(&["mktree"], listing);
+    let blob = ask(&["rev-parse", "HEAD:repo"], "");
+    let files: String = (0..10).map(|name| format!("100644 blob {blob}\t{name}\n")).collect();
+    // Ten million files, or a million directories; git prints none of those by itself.
+    for (innermost, what) in [(files.as_str(), "files"), ("", "directories")] {
+        let tree = (0..6).fold(mktree(innermost), |tree, _| {
+            let names = (0..10).map(|name| format!("040000 tree {tree}\t{name}\n"));
+            mktree(&names.collect::<String>())
+        });
+        let root = mktree(&format!("040000 tree {tree}\tpackages\n"));
+        // An index would name each of them.
+        let commit = ask(&["commit-tree", "-m", "x", &root], "");
+        git(checkout.path(), &["update-ref", "refs/heads/main", &commit]);
+        let reason = format!("more than 500000 {what}");
+        let local = LocalGit::open(checkout.path()).unwrap();
+        let error = local.files(&local.commit("HEAD").unwrap()).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: {reason}", checkout.path().display()));
+        let url = format!("git+file://{}", checkout.path().display());
+        let error = source(&url, &config()).fetch(None).await.unwrap_err().to_string();
+        assert_eq!(error, format!("{url}: {reason}"));
+    }
 }
 
 #[tokio::test]

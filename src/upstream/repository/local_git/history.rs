@@ -1,10 +1,10 @@
 //! The first-parent history of a commit, as `git log` prints it.
 
-use super::{LocalGit, LocalGitError, MAX_TOKEN, ObjectName};
+use super::{LocalGit, LocalGitError, MAX_TOKEN, ObjectName, Running};
 use crate::upstream::repository::git_tree::is_object_name;
 use jiff::Timestamp;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout};
+use std::process::ChildStdout;
 
 /// One commit and what it did to the files, compared with its first parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct FileChange {
 #[derive(Debug)]
 pub struct History {
     git: LocalGit,
-    child: Child,
+    running: Running,
     stdout: BufReader<ChildStdout>,
     /// The head of the commit that comes next, read already.
     next: Option<(String, Timestamp)>,
@@ -38,8 +38,8 @@ pub struct History {
 
 impl History {
     /// What a `git log` of this repository prints.
-    pub(super) fn new(git: LocalGit, child: Child, stdout: ChildStdout) -> Self {
-        Self { git, child, stdout: BufReader::new(stdout), next: None }
+    pub(super) fn new(git: LocalGit, running: Running, stdout: ChildStdout) -> Self {
+        Self { git, running, stdout: BufReader::new(stdout), next: None }
     }
 
     fn read(&mut self) -> Result<Option<Commit>, LocalGitError> {
@@ -93,11 +93,11 @@ impl History {
 
     fn finish(&mut self) -> Result<(), LocalGitError> {
         let mut complaints = Vec::new();
-        if let Some(stderr) = self.child.stderr.take() {
+        if let Some(stderr) = self.running.0.stderr.take() {
             // Without a reason it failed all the same.
             let _ = stderr.take(MAX_TOKEN).read_to_end(&mut complaints);
         }
-        match self.child.wait() {
+        match self.running.0.wait() {
             Ok(status) if status.success() => Ok(()),
             Ok(_) => Err(self.git.failed("log", &complaints)),
             Err(error) => Err(self.git.io("log", error)),
@@ -110,14 +110,6 @@ impl Iterator for History {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
-    }
-}
-
-impl Drop for History {
-    fn drop(&mut self) {
-        // Already ended is as good as killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
