@@ -207,11 +207,11 @@ impl Repository {
     fn load(&self, store: &Store, entry: u64, snapshot: Snapshot) -> Result<Loaded, RefreshError> {
         let admitted = read_list(store, &snapshot.admitted)?;
         let files = read_list(store, &snapshot.files)?;
-        let refused = opam_files(&files).filter(|(_, path, _)| !admitted.0.contains_key(*path));
-        let refused = refused.map(|(package, _, _)| {
-            (package.to_string(), format!("left out when ledger entry {entry} was admitted"))
-        });
-        let refused: Vec<(String, String)> = refused.collect();
+        let refused = match snapshot.admitted == snapshot.files {
+            // A start is waited for, and nearly all of them are so.
+            true => Vec::new(),
+            false => left_out(&admitted, &files, entry),
+        };
         let held = held(&admitted, &files, &refused);
         let rewrite = self.place.as_ref().map(Place::now);
         let served = self.read_back(store, entry, snapshot, &admitted, &files, rewrite.as_ref())?;
@@ -279,6 +279,13 @@ fn declare_again(store: &Store, name: &str, snapshot: &Snapshot) -> Result<(), R
     let list = read_list(store, &snapshot.admitted)?;
     let declarations = Declarations::of_list(store.blobs(), &list)?;
     declare(store, name, snapshot.admitted, &declarations)
+}
+
+/// The versions that upstream has and that were not admitted, each with the reason.
+fn left_out(admitted: &FileList, files: &FileList, entry: u64) -> Vec<(String, String)> {
+    let left_out = opam_files(files).filter(|(_, path, _)| !admitted.0.contains_key(*path));
+    let why = format!("left out when ledger entry {entry} was admitted");
+    left_out.map(|(package, _, _)| (package.to_string(), why.clone())).collect()
 }
 
 /// What the store has of a snapshot.
