@@ -51,8 +51,7 @@ impl Keeper {
     /// The same about several, which upstream is asked for once.
     ///
     /// # Errors
-    /// As [`divergences::decide`]; those before the one that fails are decided, and carried out with
-    /// the next refresh.
+    /// As [`divergences::decide`]; those before the one that fails are decided, and carried out.
     pub async fn decide_all(
         self: &Arc<Self>,
         divergences: Vec<u64>,
@@ -63,18 +62,27 @@ impl Keeper {
         let keeper = Arc::clone(self);
         let deciding = async move {
             let since = keeper.store.log().size()?;
-            let mut all = Vec::new();
+            let (mut all, mut failed) = (Vec::new(), None);
             for id in divergences {
                 let (by, why) = (by.clone(), why.clone());
                 let deciding = Deciding { action, by, why, with: None };
-                let noted = divergences::decide(&keeper.store, &keeper.clock, id, deciding).await;
-                let Noted { entry, about, before } = noted?;
-                all.push((Decided::noted(entry, before), about));
+                match divergences::decide(&keeper.store, &keeper.clock, id, deciding).await {
+                    Ok(Noted { entry, about, before }) => {
+                        all.push((Decided::noted(entry, before), about));
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
             }
             if action == Action::Accept {
                 keeper.carry_out(&mut all, since).await;
             }
-            Ok(all.into_iter().map(|(decided, _)| decided).collect())
+            match failed {
+                Some(error) => Err(error),
+                None => Ok(all.into_iter().map(|(decided, _)| decided).collect()),
+            }
         };
         // To its end, whoever waits for it or goes away.
         self.tasks.spawn(deciding).await.map_err(|error| DecideError::Broken(error.to_string()))?

@@ -35,8 +35,8 @@ pub(super) struct Twice {
     accepted: HashSet<u64>,
     /// What it tells of URLs that gave other bytes than the first ones.
     changed: HashMap<u64, (String, Sha256)>,
-    /// That of which nobody accepted that the bytes are others.
-    told: HashSet<(String, Sha256)>,
+    /// Those of them of which nobody accepted that the bytes are others.
+    told: HashMap<(String, Sha256), HashSet<u64>>,
     /// The bytes that each URL is pinned to, the first ones first.
     pinned: HashMap<String, Vec<Sha256>>,
 }
@@ -50,8 +50,9 @@ impl Twice {
             Entry::Divergence(changed) if changed.what == DivergenceKind::Changed => {
                 let bytes = changed.observed.map(|observed| observed.sha256);
                 if let Some(bytes) = bytes {
-                    self.told.insert((changed.url.clone(), bytes));
-                    self.changed.insert(index, (changed.url.clone(), bytes));
+                    let what = (changed.url.clone(), bytes);
+                    self.told.entry(what.clone()).or_default().insert(index);
+                    self.changed.insert(index, what);
                 }
             }
             Entry::Decision(Decision { action: Action::Accept, divergence, .. })
@@ -63,7 +64,7 @@ impl Twice {
                 if let Some(changed) = self.changed.get(divergence)
                     && self.accepted.contains(accepted)
                 {
-                    self.told.remove(changed);
+                    self.told.entry(changed.clone()).or_default().remove(divergence);
                 }
             }
             Entry::Pin(pin) => {
@@ -91,7 +92,7 @@ impl Twice {
 
     /// Whether the other ledger tells of these bytes, and nobody accepted them.
     pub(super) fn is_told(&self, url: &str, bytes: &Sha256) -> bool {
-        self.told.contains(&(url.to_owned(), *bytes))
+        self.told.get(&(url.to_owned(), *bytes)).is_some_and(|told| !told.is_empty())
     }
 }
 
@@ -283,3 +284,41 @@ impl Kept<'_> {
 const SMALL: u64 = 1 << 20;
 /// So many bytes of them wait at most.
 const HELD: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    #[test]
+    fn bytes_are_told_of_until_all_that_tells_of_them_was_accepted() {
+        let bytes = Sha256::of(b"other bytes");
+        let divergence = |what: &str| {
+            let divergence = serde_json::json!({
+                "at": "2026-01-01T00:00:00Z", "repository": "default", "what": what,
+                "url": "https://a.example/", "from": "https://a.example/", "detail": "",
+                "observed": { "sha256": bytes.to_string(), "size": 11 },
+            });
+            Entry::Divergence(serde_json::from_value(divergence).unwrap())
+        };
+        let decision = |divergence, action, with| {
+            let (at, by, why) = (Timestamp::UNIX_EPOCH, "someone".to_owned(), None);
+            Entry::Decision(Decision { at, divergence, action, by, why, with })
+        };
+        let mut twice = Twice::default();
+        for (index, entry) in (1..).zip([
+            divergence("changed"),
+            divergence("changed"),
+            divergence("edited"),
+            decision(1, Action::Acknowledge, None),
+            decision(1, Action::Acknowledge, Some(3)),
+            decision(3, Action::Accept, None),
+            decision(1, Action::Acknowledge, Some(3)),
+        ]) {
+            twice.take_in(index, &entry);
+            assert!(twice.is_told("https://a.example/", &bytes), "{index}");
+        }
+        twice.take_in(8, &decision(2, Action::Acknowledge, Some(3)));
+        assert!(!twice.is_told("https://a.example/", &bytes));
+    }
+}
