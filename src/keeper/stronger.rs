@@ -7,6 +7,7 @@ use super::opam_files::opam_files;
 use super::refresh::RefreshError;
 use super::version_sources::VersionSources;
 use crate::ledger::entry::Entry;
+use crate::ledger::tile::WIDTH;
 use crate::opam::{
     ArchiveSource, Checksum, OpamFile, Package, RepoPath, Role, Strength, Tree, archive_sources,
     strengthen,
@@ -68,7 +69,7 @@ impl Stronger {
     /// Reads the pins, those of one bundle of entries together.
     fn add(&mut self, mut pinned: Vec<Pinned>, store: &Store) -> Result<(), RefreshError> {
         pinned.sort_by_key(|it| it.entry);
-        for near in pinned.chunk_by(|one, other| one.entry / BUNDLE == other.entry / BUNDLE) {
+        for near in pinned.chunk_by(|one, other| one.entry / WIDTH == other.entry / WIDTH) {
             let [first, ..] = near else { continue };
             let last = near.last().unwrap_or(first);
             for entry in store.log().entries(first.entry, last.entry + 1) {
@@ -144,6 +145,3 @@ fn is_strong(opam: &[u8]) -> bool {
     let is_weak = |source: &ArchiveSource| source.checksums.strength() == Strength::Weak;
     sources.is_some_and(|sources| !sources.iter().any(is_weak))
 }
-
-/// Entries that lie together in one file of the ledger.
-const BUNDLE: u64 = 256;

@@ -5,6 +5,7 @@ use crate::keeper::current::Current;
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::{Keeper, edited};
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry};
+use crate::ledger::tile::WIDTH;
 use crate::opam::Checksum;
 use crate::store::Store;
 use schemars::JsonSchema;
@@ -186,7 +187,7 @@ impl Keeper {
         let ids = self.store.lookup(|catalog| catalog.divergence_ids())?;
         let unknown: Vec<u64> = ids.iter().copied().filter(|id| !kinds.contains_key(id)).collect();
         // Those that came together lie together.
-        for near in unknown.chunk_by(|one, other| one / BUNDLE == other / BUNDLE) {
+        for near in unknown.chunk_by(|one, other| one / WIDTH == other / WIDTH) {
             let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
             for entry in self.store.log().entries(*first, last + 1) {
                 if let (id, Entry::Divergence(Divergence { what, .. })) = entry? {
@@ -265,5 +266,3 @@ fn explain(store: &Store, divergence: &Divergence) -> (Why, bool) {
 
 /// How many explanations are kept.
 const MAX_KNOWN: usize = 256;
-/// So many ledger entries lie in one file.
-const BUNDLE: u64 = 256;
