@@ -133,7 +133,9 @@ pub(super) fn with_held(
     held: &[ReviewedEdit],
     blobs: &Blobs,
 ) -> Result<Tree, AdmitError> {
-    let left_out: BTreeSet<&RepoPath> = held.iter().flat_map(|it| it.after.0.keys()).collect();
+    // Upstream may have left files behind where a version was.
+    let left_out: BTreeSet<&RepoPath> =
+        held.iter().flat_map(|it| it.after.0.keys().chain(it.served.0.keys())).collect();
     let mut served = Vec::new();
     for (path, name) in held.iter().flat_map(|edit| &edit.served.0) {
         served.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));

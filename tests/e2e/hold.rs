@@ -514,6 +514,35 @@ fn bytes_are_accepted_by_the_opam_file_of_the_version_and_by_no_other() {
 }
 
 #[test]
+fn a_version_that_goes_and_leaves_files_behind_is_held_and_can_be_accepted() {
+    let world = World::start();
+    let (stays, goes) = (Package::bare("stays", "1.0"), Package::bare("goes", "1.0"));
+    let publish = |opam: &[(&str, &str)]| {
+        let files = opam.iter().map(|(path, text)| (*path, text.as_bytes()));
+        world.put(&format!("{}/index.tar.gz", World::OPAM), tar_gz(files));
+    };
+    let (stays, goes) = (stays.opam(), goes.opam());
+    let with = [
+        ("repo", "opam-version: \"2.0\"\n"),
+        ("packages/goes/goes.1.0/files/x", "x"),
+        ("packages/goes/goes.1.0/opam", &goes),
+        ("packages/stays/stays.1.0/opam", &stays),
+    ];
+    publish(&with);
+    let mirror = Mirror::of(&world).set("policy.version_removed", "hold");
+    let mut keep = start(&mirror.set("policy.max_removed", "100%"));
+    keep.index();
+    publish(&[with[0], with[1], with[3]]);
+    for _ in 0..2 {
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), ["goes.1.0", "stays.1.0"]);
+        assert_eq!(keep.ledger().of_kind("divergence").count(), 1);
+    }
+    keep.run(&["divergences", "accept", &current(&keep)]).ok();
+    assert_eq!(keep.index().packages(), ["stays.1.0"]);
+}
+
+#[test]
 fn verbatim_waits_as_a_whole() {
     let (first, second) = states();
     let world = World::start();
