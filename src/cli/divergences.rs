@@ -279,7 +279,7 @@ fn decide(context: &Context, action: Action, decision: Decision) -> Result<ExitC
 
 /// Tells what became of one decision.
 fn tell(context: &Context, id: u64, action: Action, decided: &Decided, is_running: bool) {
-    let Decided { entry, before, pinned, acknowledged, problem, unpinned } = decided;
+    let Decided { entry, before, pinned, acknowledged, problem, waiting, unpinned } = decided;
     if context.json {
         output::json(&json!({
             "divergence": id,
@@ -288,6 +288,7 @@ fn tell(context: &Context, id: u64, action: Action, decided: &Decided, is_runnin
             "pinned": pinned,
             "acknowledged": acknowledged,
             "problem": problem,
+            "waiting": waiting,
             "unpinned": unpinned,
         }));
         return;
@@ -309,6 +310,9 @@ fn tell(context: &Context, id: u64, action: Action, decided: &Decided, is_runnin
     }
     if let Some(unpinned) = unpinned {
         say!("It is served; {unpinned}.");
+    }
+    if let Some(waiting) = waiting {
+        say!("It is not served yet: {waiting}.");
     }
     if let (Action::Accept, false, None) = (action, is_running, problem) {
         say!("It is served from the next refresh on; no server runs.");

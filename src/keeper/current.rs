@@ -1,10 +1,9 @@
 //! Whether upstream still says what a divergence tells of: it may have withdrawn it since, or said
 //! something else.
 
-use super::differing;
 use super::divergences::{ExplainError, Recorded};
 use super::edited::{self, Sides};
-use super::file_list::FileList;
+use super::versions::Versions;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, Entry};
 use crate::store::Store;
@@ -18,7 +17,7 @@ pub struct Current<'a> {
     blobs: &'a Blobs,
     latest: Box<Latest<'a>>,
     /// The lists that were read.
-    lists: BTreeMap<String, Option<FileList>>,
+    lists: BTreeMap<String, Option<Versions>>,
 }
 
 /// Finds the name of a repository's last list of upstream's files.
@@ -68,19 +67,19 @@ impl<'a> Current<'a> {
                 false => Ok(true),
             };
         }
-        let Some(Sides { before, after }) = edited::sides(self.blobs, divergence)? else {
-            return Ok(true);
-        };
-        let Some(list) = self.list(name)? else { return Ok(false) };
-        Ok(differing::below_versions_of(list, [&before, &after]) == after)
+        let package = divergence.packages.first();
+        let sides = edited::sides(self.blobs, divergence)?;
+        let Some((package, Sides { after, .. })) = package.zip(sides) else { return Ok(true) };
+        Ok(self.list(name)?.is_some_and(|list| list.has(package, &after)))
     }
 
-    fn list(&mut self, repository: &str) -> Result<Option<&FileList>, ExplainError> {
+    fn list(&mut self, repository: &str) -> Result<Option<&Versions>, ExplainError> {
         let list = match self.lists.entry(repository.to_owned()) {
             btree_map::Entry::Occupied(known) => known.into_mut(),
             btree_map::Entry::Vacant(unknown) => {
                 let latest = (self.latest)(repository)?;
-                unknown.insert(latest.map(|it| edited::read_list(self.blobs, &it)).transpose()?)
+                let list = latest.map(|it| edited::read_list(self.blobs, &it)).transpose()?;
+                unknown.insert(list.map(Versions::of))
             }
         };
         Ok(list.as_ref())

@@ -1,8 +1,11 @@
 //! An operator's decision, carried out: what was accepted is served and pinned.
 
 use super::current::Current;
-use super::divergences::{self, DecideError, Deciding, Noted};
-use super::repository::blocking;
+use super::divergences::{self, DecideError, Deciding, ExplainError, Noted};
+use super::edited::{self, Sides};
+use super::refresh::RefreshError;
+use super::repository::{Repository, blocking, read_list};
+use super::versions::Versions;
 use super::{Answer, Keeper, Missing, Scope};
 use crate::ledger::entry::{Action, Decision, Divergence};
 use crate::store::Store;
@@ -25,6 +28,9 @@ pub struct Decided {
     pub acknowledged: Vec<u64>,
     /// Why what was accepted is not served, if it is not.
     pub problem: Option<String>,
+    /// What else has to be accepted before it is served, if anything.
+    #[serde(default)]
+    pub waiting: Option<String>,
     /// Why an archive of it is not pinned yet, although it is served.
     pub unpinned: Option<String>,
 }
@@ -104,14 +110,22 @@ impl Keeper {
                 continue;
             }
             let accepted: Vec<Divergence> = of_it.iter().map(|(_, about)| about.clone()).collect();
-            let store = self.store.clone();
-            let outdated = blocking(move || outdated(&store, &accepted)).await;
-            let outdated =
-                outdated.unwrap_or_else(|error| vec![Some(error.to_string()); of_it.len()]);
-            for ((decided, _), problem) in of_it.iter_mut().zip(outdated) {
-                decided.problem = problem;
+            let (store, served) = (self.store.clone(), Arc::clone(repository));
+            let outcomes = blocking(move || outcomes(&store, &served, &accepted)).await;
+            let outcomes = outcomes.and_then(|outcomes| outcomes).unwrap_or_else(|error| {
+                vec![
+                    Outcome::Problem(format!("what is served can't be told: {error}"));
+                    of_it.len()
+                ]
+            });
+            for ((decided, _), outcome) in of_it.iter_mut().zip(outcomes) {
+                match outcome {
+                    Outcome::Served => {}
+                    Outcome::Waiting(what) => decided.waiting = Some(what),
+                    Outcome::Problem(problem) => decided.problem = Some(problem),
+                }
             }
-            of_it.retain(|(decided, _)| decided.problem.is_none());
+            of_it.retain(|(decided, _)| decided.problem.is_none() && decided.waiting.is_none());
             for some in of_it.chunks_mut(AT_ONCE) {
                 let pinning =
                     some.iter_mut().map(|(decided, about)| self.pin(decided, about, since));
@@ -145,27 +159,57 @@ impl Keeper {
     }
 }
 
-/// Why accepting each of these changes nothing, if so; blocks.
-fn outdated(store: &Store, accepted: &[Divergence]) -> Vec<Option<String>> {
+/// What became of something that was accepted.
+#[derive(Clone)]
+enum Outcome {
+    Served,
+    /// For something else to be accepted.
+    Waiting(String),
+    Problem(String),
+}
+
+/// What became of each of these after a refresh; blocks.
+fn outcomes(
+    store: &Store,
+    repository: &Repository,
+    accepted: &[Divergence],
+) -> Result<Vec<Outcome>, RefreshError> {
     let mut current = Current::in_store(store);
-    let problem = |about: &Divergence| match current.says(about) {
-        Ok(true) => None,
-        Ok(false) => Some(OUTDATED.to_owned()),
-        Err(error) => Some(format!("what upstream says now can't be told: {error}")),
+    let Some(served) = repository.served() else { return Err(RefreshError::Retired) };
+    let versions = Versions::of(read_list(store, &served.snapshot.admitted)?);
+    let refused = repository.health().refused;
+    let outcome = |about: &Divergence| -> Result<Outcome, ExplainError> {
+        if !current.says(about)? {
+            return Ok(Outcome::Problem(OUTDATED.to_owned()));
+        }
+        let sides = edited::sides(store.blobs(), about)?;
+        let Some((Sides { after, .. }, package)) = sides.zip(about.packages.first()) else {
+            return Ok(Outcome::Served);
+        };
+        let refused = refused.iter().find(|(refused, _)| refused == package);
+        Ok(match refused {
+            _ if versions.has(package, &after) => Outcome::Served,
+            Some((_, why)) => Outcome::Problem(format!("it is not served: {why}")),
+            None => Outcome::Waiting(WAITING.to_owned()),
+        })
     };
-    accepted.iter().map(problem).collect()
+    let outcomes = accepted.iter().map(outcome).collect::<Result<_, _>>();
+    outcomes.map_err(|error| RefreshError::Store(error.to_string()))
 }
 
 impl Decided {
     /// A decision that is in the ledger, of which nothing else came yet.
     pub(crate) fn noted(entry: u64, before: Option<Decision>) -> Self {
         let (pinned, acknowledged) = (Vec::new(), Vec::new());
-        Self { entry, before, pinned, acknowledged, problem: None, unpinned: None }
+        let (problem, waiting, unpinned) = (None, None, None);
+        Self { entry, before, pinned, acknowledged, problem, waiting, unpinned }
     }
 }
 
 /// How many archives are waited for at once.
 const AT_ONCE: usize = 8;
+const WAITING: &str = "all that is held of the same state as a whole has to be accepted too, and \
+                       opam-keep divergences lists it";
 const OUTDATED: &str = "upstream says something else by now: it withdrew this, or edited it again, \
                         which is a divergence of its own";
 

@@ -71,19 +71,6 @@ pub(super) fn versions(list: &FileList) -> BTreeMap<Package, Files<'_>> {
     versions_at(list, &list.0.keys().map(RepoPath::as_str).collect::<Vec<_>>())
 }
 
-/// The versions that a list has in the directories of those that these others have.
-pub(super) fn below_versions_of(list: &FileList, others: [&FileList; 2]) -> FileList {
-    let opam_files = others.into_iter().flat_map(|other| other.0.keys());
-    let directories: BTreeSet<&str> =
-        opam_files.filter_map(|path| path.as_str().strip_suffix(OPAM)).collect();
-    // Files that a version left behind are none, nor is what lies below another one.
-    let has_opam = |directory: &str| list.0.contains_key(format!("{directory}{OPAM}").as_str());
-    let is_version = |it: &&str| has_opam(it) && !ancestors(it).any(has_opam);
-    let directories = directories.into_iter().filter(is_version);
-    let files = directories.flat_map(|directory| below(list, directory));
-    files.map(|(_, path, name)| (path.clone(), name)).collect()
-}
-
 /// How many versions a list has.
 pub(super) fn count(list: &FileList) -> usize {
     OpamDirectories::among(list.0.keys()).versions()
@@ -133,7 +120,7 @@ fn versions_at<'a>(list: &'a FileList, paths: &[&str]) -> BTreeMap<Package, File
 }
 
 /// The files below a directory, each with its path there.
-fn below<'a>(
+pub(super) fn below<'a>(
     list: &'a FileList,
     directory: &str,
 ) -> impl Iterator<Item = (&'a str, &'a RepoPath, Sha256)> + use<'a> {

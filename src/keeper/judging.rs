@@ -1,18 +1,19 @@
 //! A new state held against the policy, and the ledger told of what is not let through silently.
 
-use super::differing::below_versions_of;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::repository::{Repository, apart, blocking, read_list};
 use super::review::{self, Before, Review, ReviewedEdit};
 use super::served::Served;
 use super::state::{State, Verdict};
+use super::versions::Versions;
 use crate::clock::Clock;
 use crate::config::{Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
 use crate::opam::Package;
 use crate::store::{AppendError, Appended, Store};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the policy says of a state, and what of that nobody was told yet.
@@ -24,7 +25,7 @@ pub(super) struct Judged {
 /// What upstream said when it was listened to last.
 struct Last<'a> {
     served: &'a Served,
-    files: Option<FileList>,
+    versions: Option<Versions>,
 }
 
 /// Divergences for the ledger, and the lists of files that they name.
@@ -62,8 +63,10 @@ impl Repository {
         };
         let review = reviewing.await??;
         let mut judged = Judged::default();
-        let mut last = Last { served, files: None };
-        if let Some((what, detail)) = self.suspicion(state, served, &review, store, policy)? {
+        let mut last = Last { served, versions: None };
+        if let Some((what, detail)) =
+            self.suspicion(state, served, &review, store, policy, clock)?
+        {
             let before = served.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
             if !judged.is_accepted(divergence, [&state.files], &mut last, store)? {
@@ -72,13 +75,7 @@ impl Repository {
         }
         let mut held = Vec::new();
         for edit in review.edits {
-            let before = Some(&edit.before).filter(|list| !list.0.is_empty());
-            let name = before.map(|list| Sha256::of(&list.to_bytes()));
-            let mut divergence =
-                self.divergence(DivergenceKind::Edited, name, &edit.after, told(&edit), clock);
-            divergence.packages = vec![edit.edit.package.to_string()];
-            divergence.edits = edit.edit.kinds().map(|kind| kind.to_string()).collect();
-            divergence.held = edit.rule == Rule::Hold;
+            let divergence = self.edited(&edit, clock);
             let lists = [&edit.before, &edit.after];
             if !judged.is_accepted(divergence, lists, &mut last, store)? && edit.rule == Rule::Hold
             {
@@ -101,12 +98,18 @@ impl Repository {
         review: &Review,
         store: &Store,
         policy: &Policy,
+        clock: &Clock,
     ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
         let Review { removed, edits, versions, .. } = review;
-        if policy.is_gutted(removed.len() as u64, *versions) {
-            let heading = format!("{} of {versions} versions are gone at once", removed.len());
-            let detail = itemised(heading, removed.iter().map(Package::to_string));
-            return Ok(Some((DivergenceKind::Gutted, detail)));
+        let is_gutted = |removed: usize| policy.is_gutted(removed as u64, *versions);
+        if is_gutted(removed.len()) {
+            let vanishing = self.vanishing(review, store, clock)?;
+            if is_gutted(vanishing.len()) {
+                let heading =
+                    format!("{} of {versions} versions are gone at once", vanishing.len());
+                let detail = itemised(heading, vanishing.into_iter().map(Package::to_string));
+                return Ok(Some((DivergenceKind::Gutted, detail)));
+            }
         }
         let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
         let (name, revision) = (self.name(), state.revision.as_str());
@@ -121,6 +124,39 @@ impl Repository {
             let items: Vec<String> = gone.chain(other).collect();
             (DivergenceKind::RolledBack, itemised(heading, items.into_iter()))
         }))
+    }
+
+    /// The versions that vanish with a state: not those whose removals are held one by one since an
+    /// earlier state.
+    fn vanishing<'r>(
+        &self,
+        review: &'r Review,
+        store: &Store,
+        clock: &Clock,
+    ) -> Result<Vec<&'r Package>, RefreshError> {
+        let mut held = BTreeSet::new();
+        let removals = review.edits.iter().filter(|edit| edit.after.0.is_empty());
+        for edit in removals.filter(|edit| edit.rule == Rule::Hold) {
+            let divergence = self.edited(edit, clock);
+            if store.lookup(|catalog| catalog.newest_alike(&divergence))?.is_some() {
+                held.insert(&edit.edit.package);
+            }
+        }
+        Ok(review.removed.iter().filter(|package| !held.contains(package)).collect())
+    }
+
+    /// An edit as the ledger tells of it.
+    fn edited(&self, edit: &ReviewedEdit, clock: &Clock) -> Divergence {
+        let before = Some(&edit.before).filter(|list| !list.0.is_empty());
+        let name = before.map(|list| Sha256::of(&list.to_bytes()));
+        let divergence =
+            self.divergence(DivergenceKind::Edited, name, &edit.after, told(edit), clock);
+        Divergence {
+            packages: vec![edit.edit.package.to_string()],
+            edits: edit.edit.kinds().map(|kind| kind.to_string()).collect(),
+            held: edit.rule == Rule::Hold,
+            ..divergence
+        }
     }
 
     fn divergence(
@@ -225,14 +261,14 @@ impl Last<'_> {
             return Ok(false);
         }
         let said = &self.served.snapshot.files;
-        let [before, after] = lists else {
+        let ([_, after], Some(package)) = (lists, divergence.packages.first()) else {
             return Ok(divergence.observed.is_none_or(|observed| observed.sha256 != *said));
         };
-        let files = match &mut self.files {
-            Some(files) => files,
-            unread => unread.insert(read_list(store, said)?),
+        let versions = match &mut self.versions {
+            Some(versions) => versions,
+            unread => unread.insert(Versions::of(read_list(store, said)?)),
         };
-        Ok(below_versions_of(files, [before, after]) != **after)
+        Ok(!versions.has(package, after))
     }
 }
 

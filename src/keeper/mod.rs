@@ -56,6 +56,7 @@ pub mod tally;
 pub mod verified;
 pub mod verify;
 mod version_sources;
+mod versions;
 
 pub use admit::AdmitError;
 pub use archives::{Answer, Scope};

@@ -6,11 +6,12 @@
 use super::admit::{AdmitError, main_checksums, read_file};
 use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
+use super::opam_files::{OPAM, opam_files};
 use super::refresh::RefreshError;
 use super::repository::{departed_files, read_list, strengthened};
 use super::served::Served;
 use crate::config::{Policy, Rule};
-use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles};
+use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles, ancestors};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
@@ -133,14 +134,32 @@ pub(super) fn with_held(
     held: &[ReviewedEdit],
     blobs: &Blobs,
 ) -> Result<Tree, AdmitError> {
-    // Upstream may have left files behind where a version was.
-    let left_out: BTreeSet<&RepoPath> =
-        held.iter().flat_map(|it| it.after.0.keys().chain(it.served.0.keys())).collect();
-    let mut served = Vec::new();
+    let served = held.iter().filter_map(|edit| opam_files(&edit.served).next());
+    let directories: BTreeSet<&str> =
+        served.filter_map(|(_, path, _)| path.as_str().strip_suffix(OPAM)).collect();
+    let above: BTreeSet<&str> = directories.iter().copied().flat_map(ancestors).collect();
+    let afters: BTreeSet<&RepoPath> = held.iter().flat_map(|it| it.after.0.keys()).collect();
+    // Nothing of upstream's is in a held version, nor is one in a directory that hides it.
+    let is_in_the_way = |path: &RepoPath| {
+        let hides = path.as_str().strip_suffix(OPAM).is_some_and(|it| above.contains(it));
+        hides || afters.contains(path) || path.ancestors().any(|it| directories.contains(it))
+    };
+    let left_out = upstream.files().map(|(path, _)| path).filter(|path| is_in_the_way(path));
+    let mut files = Vec::new();
     for (path, name) in held.iter().flat_map(|edit| &edit.served.0) {
-        served.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
+        files.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
     }
-    upstream.changed(&left_out, served).map_err(|error| AdmitError::Held(error.to_string()))
+    let tree = upstream
+        .changed(&left_out.collect(), files)
+        .map_err(|error| AdmitError::Held(error.to_string()))?;
+    let held: BTreeSet<&Package> = held.iter().map(|edit| &edit.edit.package).collect();
+    let mut others = upstream.versions().filter(|(package, _)| !held.contains(package));
+    match others.find(|(package, at)| tree.directory(package) != Some(at)) {
+        None => Ok(tree),
+        Some((package, at)) => Err(AdmitError::Held(format!(
+            "{package} lies in {at}, inside or around a held version: see opam-keep divergences"
+        ))),
+    }
 }
 
 /// A repository as it is served.

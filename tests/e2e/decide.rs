@@ -234,9 +234,7 @@ fn rewritten(policy: &str) -> (World, Keep, String) {
     assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
     world.publish(&Repo::new([second]));
     keep.refresh().ok();
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed: Value = serde_json::from_str(&listed).expect("one divergence");
-    let id = listed["id"].to_string();
+    let id = keep.divergence();
     (world, keep, id)
 }
 

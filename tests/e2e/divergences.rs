@@ -85,9 +85,7 @@ fn changed(edit: fn(&str) -> String) -> (World, Keep, String) {
     world.publish(&Repo::new([second.clone()]));
     keep.refresh().ok();
     assert!(keep.curl().get(&second.cache_path(Kind::Sha256)).is_whole());
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed: serde_json::Value = serde_json::from_str(&listed).expect("one divergence");
-    let id = listed["id"].to_string();
+    let id = keep.divergence();
     (world, keep, id)
 }
 

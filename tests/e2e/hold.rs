@@ -27,7 +27,7 @@ fn a_rewritten_source_is_held_until_it_is_accepted_and_both_archives_stay() {
     keep.restart();
     assert!(declares(&mut keep, &first), "a restart is no decision");
     assert!(keep.run(&["status"]).ok().contains("hello.1.0"));
-    let id = only(&keep);
+    let id = keep.divergence();
     let shown = keep.run(&["divergences", "show", &id]).ok();
     for text in ["edited", "source-rewritten", "hello.1.0", "accept"] {
         assert!(shown.contains(text), "{text} is not in {shown}");
@@ -72,9 +72,7 @@ fn who_accepts_an_archive_acknowledges_what_a_recheck_found_of_it_and_nothing_el
     world.lie(after.url(), Lie::Bytes(after.archive_bytes().to_vec()));
     assert_eq!(keep.run(&["recheck", "--all"]).code, 1);
     keep.refresh().ok();
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed: Vec<Value> =
-        listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let listed = keep.divergences();
     let about_hello = |what: &str| {
         let is_it = |it: &&Value| {
             it["divergence"]["what"] == what && it["divergence"]["packages"][0] == "hello.1.0"
@@ -189,7 +187,7 @@ fn without_a_server_too_accepting_what_is_outdated_says_so_and_all_ids_are_looke
     let (world, mut keep, first, second) = rewritten();
     world.publish(&Repo::new([second]));
     keep.refresh().ok();
-    let id = only(&keep);
+    let id = keep.divergence();
     world.publish(&Repo::new([first]));
     keep.refresh().ok();
     keep.stop();
@@ -217,7 +215,7 @@ fn opam_installs_the_first_archive_until_the_second_is_accepted() {
     opam.run(&["update"]).ok();
     opam.run(&["reinstall", "hello"]).ok();
     assert_eq!(content(), FIRST);
-    keep.run(&["divergences", "accept", &only(&keep)]).ok();
+    keep.run(&["divergences", "accept", &keep.divergence()]).ok();
     opam.run(&["update"]).ok();
     opam.run(&["reinstall", "hello"]).ok();
     assert_eq!(content(), SECOND);
@@ -242,39 +240,6 @@ fn what_the_policy_allows_is_served_and_what_it_warns_of_is_told() {
 }
 
 #[test]
-fn a_gutted_repository_is_held_as_a_whole_until_it_is_accepted() {
-    let packages: Vec<Package> =
-        (0..10).map(|number| Package::new("many", &format!("{number}"))).collect();
-    let new = Package::new("new", "1.0");
-    let world = World::start();
-    world.publish(&Repo::new(packages.clone()));
-    let mut keep = start(&Mirror::of(&world));
-    keep.index();
-    world.publish(&Repo::new(packages[..7].to_vec()).with(new.clone()));
-    for _ in 0..2 {
-        keep.refresh().ok();
-        assert_eq!(keep.index().packages().len(), 10);
-        keep.stop();
-        keep.restart();
-    }
-    let id = only(&keep);
-    let shown = keep.run(&["divergences", "show", &id]).ok();
-    assert!(shown.contains("3 of 10 versions are gone"), "{shown}");
-    for gone in &packages[7..] {
-        assert!(shown.contains(&format!("- {}\n", gone.full_name())), "{shown}");
-    }
-    let listed = keep.run(&["divergences"]).ok();
-    assert!(listed.contains("held, gutted default\n"), "{listed}");
-    keep.run(&["divergences", "accept", &id]).ok();
-    assert_eq!(keep.index().packages().len(), 8);
-
-    // One that goes is what upstream meant.
-    world.publish(&Repo::new(packages[..6].to_vec()).with(new));
-    keep.refresh().ok();
-    assert_eq!(keep.index().packages().len(), 7);
-}
-
-#[test]
 fn a_version_that_comes_back_as_another_one_is_held_like_any_edit() {
     let (world, mut keep, first, second) = rewritten();
     let (other, new) = (Package::new("other", "1.0"), Package::new("new", "1.0"));
@@ -293,7 +258,7 @@ fn a_version_that_comes_back_as_another_one_is_held_like_any_edit() {
         keep.stop();
         keep.restart();
     }
-    let id = only(&keep);
+    let id = keep.divergence();
     let shown = keep.run(&["divergences", "show", &id]).ok();
     assert!(shown.contains("source-rewritten"), "{shown}");
     world.publish(&back(&first));
@@ -313,7 +278,7 @@ fn an_edit_that_upstream_replaced_or_withdrew_is_outdated_and_accepting_it_says_
     let third = first.clone().bytes(b"a third archive".to_vec(), &[Kind::Sha256]);
     world.publish(&Repo::new([second.clone()]));
     keep.refresh().ok();
-    let id = only(&keep);
+    let id = keep.divergence();
     world.publish(&Repo::new([third.clone()]));
     keep.refresh().ok();
     let list = keep.run(&["divergences", "list"]).ok();
@@ -353,7 +318,7 @@ fn an_accepted_edit_whose_archive_is_not_to_be_had_is_served_all_the_same() {
     world.publish(&Repo::new([second.clone()]));
     world.take_down(gone);
     keep.refresh().ok();
-    let said = keep.run(&["divergences", "accept", &only(&keep)]).ok();
+    let said = keep.run(&["divergences", "accept", &keep.divergence()]).ok();
     assert!(said.contains("It is served; the archive of hello.1.0 is not pinned yet"), "{said}");
     assert!(declares(&mut keep, &second));
 }
@@ -397,7 +362,7 @@ fn a_repository_that_went_back_is_held_as_a_whole_until_it_is_accepted() {
         keep.stop();
         keep.restart();
     }
-    let id = only(&keep);
+    let id = keep.divergence();
     let shown = keep.run(&["divergences", "show", &id]).ok();
     for text in ["rolled-back", "was there before", "- hello.1.1 is gone"] {
         assert!(shown.contains(text), "{text} is not in {shown}");
@@ -430,7 +395,7 @@ fn g4_what_was_accepted_once_is_told_anew_when_it_comes_again() {
                 keep.restart();
             }
             if rule == "hold" {
-                keep.run(&["divergences", "accept", &only(&keep)]).ok();
+                keep.run(&["divergences", "accept", &keep.divergence()]).ok();
                 assert!(declares(&mut keep, state), "{number}");
             }
         }
@@ -514,49 +479,25 @@ fn bytes_are_accepted_by_the_opam_file_of_the_version_and_by_no_other() {
 }
 
 #[test]
-fn a_version_that_goes_and_leaves_files_behind_is_held_and_can_be_accepted() {
-    let world = World::start();
-    let (stays, goes) = (Package::bare("stays", "1.0"), Package::bare("goes", "1.0"));
-    let publish = |opam: &[(&str, &str)]| {
-        let files = opam.iter().map(|(path, text)| (*path, text.as_bytes()));
-        world.put(&format!("{}/index.tar.gz", World::OPAM), tar_gz(files));
-    };
-    let (stays, goes) = (stays.opam(), goes.opam());
-    let with = [
-        ("repo", "opam-version: \"2.0\"\n"),
-        ("packages/goes/goes.1.0/files/x", "x"),
-        ("packages/goes/goes.1.0/opam", &goes),
-        ("packages/stays/stays.1.0/opam", &stays),
-    ];
-    publish(&with);
-    let mirror = Mirror::of(&world).set("policy.version_removed", "hold");
-    let mut keep = start(&mirror.set("policy.max_removed", "100%"));
-    keep.index();
-    publish(&[with[0], with[1], with[3]]);
-    for _ in 0..2 {
-        keep.refresh().ok();
-        assert_eq!(keep.index().packages(), ["goes.1.0", "stays.1.0"]);
-        assert_eq!(keep.ledger().of_kind("divergence").count(), 1);
-    }
-    keep.run(&["divergences", "accept", &current(&keep)]).ok();
-    assert_eq!(keep.index().packages(), ["stays.1.0"]);
-}
-
-#[test]
 fn verbatim_waits_as_a_whole() {
     let (first, second) = states();
     let world = World::start();
-    world.publish(&Repo::new([first]));
+    let other = Package::new("other", "1.0");
+    world.publish(&Repo::new([first, other.clone()]));
     let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
     let index = keep.index_at("/index.tar.gz");
-    let next = Repo::new([second, Package::new("new", "1.0")]);
+    let other = other.bytes(b"other".to_vec(), &[Kind::Sha256]);
+    let next = Repo::new([second, other, Package::new("new", "1.0")]);
     world.publish(&next);
     keep.refresh().ok();
     assert!(keep.index_at("/index.tar.gz") == index, "its bytes are signed as one");
     keep.stop();
     keep.restart();
     assert!(keep.index_at("/index.tar.gz") == index);
-    keep.run(&["divergences", "accept", &only(&keep)]).ok();
+    let said = keep.run(&["divergences", "accept", &open_about(&keep, "other.1.0")]).ok();
+    assert!(said.contains("not served yet: all that is held of the same state"), "{said}");
+    assert!(keep.index_at("/index.tar.gz") == index);
+    keep.run(&["divergences", "accept", &keep.divergence()]).ok();
     assert!(keep.index_at("/index.tar.gz") == next.index());
 }
 
@@ -598,7 +539,7 @@ fn a_new_version_that_clients_could_not_read_is_held() {
     assert_eq!(keep.index().packages(), ["hello.1.0"]);
     let status = keep.run(&["status"]).ok();
     assert!(status.contains("held") && status.contains("broken.1.0"), "{status}");
-    let shown = keep.run(&["divergences", "show", &only(&keep)]).ok();
+    let shown = keep.run(&["divergences", "show", &keep.divergence()]).ok();
     assert!(shown.contains("unreadable") && shown.contains("sha1"), "{shown}");
 }
 
@@ -645,36 +586,24 @@ fn declares(keep: &mut Keep, package: &Package) -> bool {
 
 /// The id of the open divergence about this package.
 fn open_about(keep: &Keep, package: &str) -> String {
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed = listed.lines().map(|line| serde_json::from_str(line).expect("JSON"));
-    let found = listed
-        .into_iter()
-        .find(|it: &serde_json::Value| it["divergence"]["packages"][0] == package);
+    let open = keep.divergences();
+    let found = open.iter().find(|it| it["divergence"]["packages"][0] == package);
     found.expect("it is open")["id"].to_string()
 }
 
 /// The id of the one open divergence that upstream still says.
 fn current(keep: &Keep) -> String {
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let current: Vec<Value> = listed.filter(|it| it["outdated"] == false).collect();
+    let mut current = keep.divergences();
+    current.retain(|it| it["outdated"] == false);
     assert_eq!(current.len(), 1, "{current:#?}");
     current[0]["id"].to_string()
 }
 
 /// The id of the open divergence of this kind.
 fn id_of(keep: &Keep, what: &str) -> String {
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    let found = listed.into_iter().find(|it| it["divergence"]["what"] == what);
+    let open = keep.divergences();
+    let found = open.iter().find(|it| it["divergence"]["what"] == what);
     found.expect("it is open")["id"].to_string()
-}
-
-/// The id of the one open divergence.
-fn only(keep: &Keep) -> String {
-    let listed = keep.run(&["divergences", "--json"]).ok();
-    let listed: serde_json::Value = serde_json::from_str(&listed).expect("one divergence");
-    listed["id"].to_string()
 }
 
 const FIRST: &str = "This is hello 1.0.\n";

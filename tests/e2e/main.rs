@@ -40,6 +40,7 @@ mod policy;
 mod processes;
 mod recheck;
 mod reload;
+mod removed;
 mod requests;
 mod rewrite;
 mod room;

@@ -167,7 +167,7 @@ pub(super) async fn decide(
     }
     tracing::info!(token = %name, divergence = id, action = %action.state(), "a decision on the web page");
     let problem = match server.keeper.decide(id, action, name.to_string(), why).await {
-        Ok(decided) => match decided.problem {
+        Ok(decided) => match decided.problem.or(decided.waiting) {
             None => return see_other(&format!("/divergences/{id}?done={}", decided.entry)),
             Some(problem) => format!("Noted in ledger entry {}, but {problem}", decided.entry),
         },

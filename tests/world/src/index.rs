@@ -47,6 +47,11 @@ impl Index {
             .collect()
     }
 
+    /// The paths of all files, sorted.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     fn text(&self, path: &str) -> Option<&str> {
         self.0.get(path).map(|bytes| std::str::from_utf8(bytes).expect("opam files are UTF-8"))
     }

@@ -188,6 +188,19 @@ impl Keep {
         Ledger::read(&self.run(&["log", "--json"]).ok())
     }
 
+    /// The open divergences, as `divergences --json` tells them.
+    pub fn divergences(&self) -> Vec<Value> {
+        let listed = self.run(&["divergences", "--json"]).ok();
+        listed.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// The id of the one open divergence.
+    pub fn divergence(&self) -> String {
+        let open = self.divergences();
+        assert_eq!(open.len(), 1, "{open:#?}");
+        open[0]["id"].to_string()
+    }
+
     /// Where everything is kept.
     pub fn store(&self) -> PathBuf {
         self.home.path().join("store")
