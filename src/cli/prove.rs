@@ -4,7 +4,7 @@ use super::{Context, Failure, output};
 use crate::keeper::proof::{Proved, prove};
 use crate::keeper::verify;
 use crate::ledger::entry::{Entry, Pin};
-use crate::opam::Checksum;
+use crate::opam::{Checksum, ChecksumKind};
 use crate::store::blobs;
 use clap::Args;
 use serde_json::json;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// What `prove` can be told.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A file, or a checksum such as sha256=…
+    /// A file, or a checksum: sha256=…, or its digits alone
     subject: String,
 }
 
@@ -55,6 +55,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 }
 
 fn checksum_of(subject: &str) -> Result<Checksum, Failure> {
+    let is_bare = subject.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let kind = ChecksumKind::ALL.into_iter().find(|kind| kind.hex_len() == subject.len());
+    if let Some(kind) = kind.filter(|_| is_bare && !Path::new(subject).exists())
+        && let Ok(checksum) = format!("{kind}={subject}").parse()
+    {
+        return Ok(checksum);
+    }
     let not_a_checksum = match subject.parse::<Checksum>() {
         Ok(checksum) => return Ok(checksum),
         Err(error) => error,

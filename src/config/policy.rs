@@ -2,6 +2,7 @@
 //! little vouches for.
 
 use super::RepositoryName;
+use super::value::Text;
 use crate::package_pattern::PackagePattern;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -123,9 +124,9 @@ impl FromStr for Percent {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let expected = "a share from \"0%\" to \"100%\"";
-        text.parse().map_err(|()| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+        const EXPECTED: &str = "a share from \"0%\" to \"100%\"";
+        let text = deserializer.deserialize_str(Text(EXPECTED))?;
+        text.parse().map_err(|()| D::Error::invalid_value(Unexpected::Str(&text), &EXPECTED))
     }
 }
 
@@ -291,6 +292,7 @@ mod tests {
             ("source_rewriten = \"hold\"", "unknown field `source_rewriten`"),
             ("build = \"refuse\"", "unknown variant `refuse`"),
             ("max_removed = \"200%\"", "a share from"),
+            ("max_removed = 10", "a share from"),
             ("packages = [\"a\"]", "belongs to [[policy.override]]"),
             ("[[override]]\nmax_removed = \"1%\"", "belongs to [policy]"),
             ("[[override]]\npackages = [\"a b\"]", "a package pattern"),

@@ -31,7 +31,7 @@ pub const EXPECTED_ADDRESS: &str =
     "an address with a port, such as \"127.0.0.1:8443\" or \"[::]:8443\"";
 
 /// Takes a text, and says what it should be where there is something else, such as a number.
-struct Text(&'static str);
+pub(super) struct Text(pub &'static str);
 
 impl Visitor<'_> for Text {
     type Value = String;

@@ -31,14 +31,12 @@ impl Watch {
     /// Watches `repo` and everything below `packages` in `root`; where that fails, only the
     /// regular look remains.
     pub(super) fn start(root: &Path) -> Self {
-        let changed = Arc::new(Notify::new());
-        let watcher = watcher(root, changed.clone());
-        if let Err(error) = &watcher {
-            let root = root.display();
-            warn!(%root, %error, "changes can't be watched for and show up with the next poll");
+        let (root, changed) = (root.to_owned(), Arc::default());
+        let mut watch = Self { watched: directories(&root), root, changed, watcher: None };
+        if let Err(error) = watch.watch() {
+            warn!(root = %watch.root.display(), %error, "{UNWATCHED}");
         }
-        let watched = directories(root);
-        Self { root: root.to_owned(), changed, watched, watcher: watcher.ok() }
+        watch
     }
 
     /// Waits until something changed and then kept quiet for a moment, or until it is time to
@@ -46,10 +44,22 @@ impl Watch {
     pub async fn changed(&mut self) {
         self.until_changed().await;
         let now = directories(&self.root);
-        if now != self.watched {
+        let is_watched = self.watcher.is_some();
+        if now != self.watched || !is_watched {
             self.watched = now;
-            self.watcher = watcher(&self.root, self.changed.clone()).ok();
+            if let Err(error) = self.watch()
+                && is_watched
+            {
+                warn!(root = %self.root.display(), %error, "{UNWATCHED}");
+            }
         }
+    }
+
+    /// Watches what the paths name by now.
+    fn watch(&mut self) -> notify::Result<()> {
+        self.watcher = None;
+        self.watcher = Some(watcher(&self.root, self.changed.clone())?);
+        Ok(())
     }
 
     async fn until_changed(&self) {
@@ -92,6 +102,7 @@ fn is_only_reading(kind: EventKind) -> bool {
     }
 }
 
+const UNWATCHED: &str = "changes can't be watched for and show up with the next poll";
 const PACKAGES: &str = "packages";
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(30);
