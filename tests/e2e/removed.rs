@@ -45,6 +45,27 @@ fn a_version_that_goes_and_leaves_files_behind_is_held_and_can_be_accepted() {
 }
 
 #[test]
+fn a_version_that_goes_is_told_once_in_either_mode() {
+    let (stays, goes) = (Package::new("stays", "1.0"), Package::new("goes", "1.0"));
+    for mode in ["managed", "verbatim"] {
+        let world = World::start();
+        world.publish(&Repo::new([stays.clone(), goes.clone()]));
+        let mut keep = start(&Mirror::of(&world).of_repository("mode", mode));
+        keep.index();
+        world.publish(&Repo::new([stays.clone()]));
+        for _ in 0..2 {
+            keep.refresh().ok();
+            assert_eq!(keep.index().packages(), ["stays.1.0"], "{mode}");
+            let told = keep.divergence();
+            let shown = keep.run(&["divergences", "show", &told]).ok();
+            assert!(shown.contains("goes.1.0") && shown.contains("version-removed"), "{shown}");
+            keep.stop();
+            keep.restart();
+        }
+    }
+}
+
+#[test]
 fn removals_behind_an_accepted_gutted_state_are_accepted_one_after_another() {
     let packages: Vec<Package> =
         (0..6).map(|number| Package::new("many", &format!("{number}"))).collect();

@@ -109,9 +109,13 @@ fn split_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let record = records.get(space + 1..length)?.strip_suffix(b"\n")?;
     let equals = record.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
     let (key, value) = (&record[..equals], &record[equals + 1..]);
-    // Some look for records line by line.
-    let is_one_line = !record.contains(&b'\n');
-    is_one_line.then(|| (key, value, &records[length..]))
+    // Some look for records line by line: they must find none within one.
+    let mut more_lines = record.split(|byte| *byte == b'\n').skip(1);
+    let hides_none = match is_harmless(key) {
+        true => more_lines.all(|line| !line.first().is_some_and(u8::is_ascii_digit)),
+        false => more_lines.next().is_none(),
+    };
+    hides_none.then(|| (key, value, &records[length..]))
 }
 
 /// Whether a record changes neither the name nor the content of a file for any reader.

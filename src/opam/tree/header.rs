@@ -45,7 +45,9 @@ fn form_fault(header: &Header) -> Option<&'static str> {
 /// A number that a reader can't read makes it skip the entry, or end there.
 fn number_fault(header: &Header) -> Option<&'static str> {
     let (fields, bytes) = (header.as_old(), header.as_bytes());
-    let is_time_or_id = |field: &[u8]| is_octal(field) || matches!(field[0], 0x80 | 0xff);
+    let is_time_or_id = |field: &[u8]| {
+        is_octal(field) || is_filled_with_digits(field) || matches!(field[0], 0x80 | 0xff)
+    };
     // As few bytes as the `tar` crate reads, and no sign.
     let is_size = |field: &[u8]| is_octal(field) || field.starts_with(&[0x80, 0, 0, 0]);
     let checked = [
@@ -67,6 +69,17 @@ fn number_fault(header: &Header) -> Option<&'static str> {
 /// Spaces, octal digits, and then at least one zero byte or space and nothing else; or only zero
 /// bytes.
 fn is_octal(field: &[u8]) -> bool {
+    let rest = behind_digits(field);
+    !rest.is_empty() && rest.iter().all(|byte| matches!(byte, 0 | b' '))
+}
+
+/// As bsdtar writes a number that leaves no room for what ends it.
+fn is_filled_with_digits(field: &[u8]) -> bool {
+    behind_digits(field).is_empty() && field.last().is_some_and(|last| *last != b' ')
+}
+
+/// What comes after spaces and octal digits.
+fn behind_digits(field: &[u8]) -> &[u8] {
     let mut rest = field;
     while let [b' ', after @ ..] = rest {
         rest = after;
@@ -74,7 +87,7 @@ fn is_octal(field: &[u8]) -> bool {
     while let [b'0'..=b'7', after @ ..] = rest {
         rest = after;
     }
-    !rest.is_empty() && rest.iter().all(|byte| matches!(byte, 0 | b' '))
+    rest
 }
 
 /// Where the fields begin in a header.

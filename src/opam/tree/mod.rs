@@ -51,10 +51,10 @@ pub struct Tree {
 impl Tree {
     /// Reads the `index.tar.gz` of an upstream repository.
     ///
-    /// Refused as a whole: anything but regular files and directories, unsafe names, duplicates,
-    /// a repository that is not at the root, one without `repo` or without any package. Other
-    /// things at the root (`version`, `urls.txt`, …) are ignored. Empty files are left out, as
-    /// opam up to 2.3 can't update them.
+    /// Refused as a whole: anything but regular files and directories, what readers of tar
+    /// understand differently, unsafe names, duplicates, a repository that is not at the root, one
+    /// without `repo` or without any package. Other things at the root (`version`, `urls.txt`, …)
+    /// are ignored. Empty files are left out, as opam up to 2.3 can't update them.
     ///
     /// The contents are slices of one buffer, which lives as long as any of them.
     pub fn from_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
