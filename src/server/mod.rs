@@ -13,6 +13,7 @@ mod archive;
 mod body;
 mod bound;
 mod gate;
+mod gauges;
 mod given;
 mod health;
 mod host;

@@ -20,13 +20,14 @@ mod pending;
 mod regular;
 mod replay;
 mod room;
+mod round;
 #[cfg(test)]
 mod tests;
 pub mod tokens;
 pub mod tree_writer;
 mod writer;
 
-pub use writer::{Accepted, AppendError, Appended, Pinned};
+pub use round::{Accepted, AppendError, Appended, Pinned};
 
 use crate::clock::Clock;
 use crate::ledger::entry::{Entry, KeyEntry, Pin};

@@ -1,7 +1,8 @@
 //! Which archives the admitted metadata declares, found by checksum or by name.
 
 use super::index::{Change, IndexError, Table};
-use super::{Catalog, checksum_key, put};
+use super::pins::checksum_key;
+use super::{Catalog, put};
 use crate::digest::Sha256;
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use serde::{Deserialize, Serialize};

@@ -5,13 +5,13 @@
 
 use super::files::{Collector, MAX_FILES, MAX_SIZE};
 use super::git_program::{Bounds, Git, size_of};
+use super::git_reference::Reference;
 use super::git_tree::{Listing, Unreadable, collect_blobs, is_object_name};
 use super::{Fetched, RepositoryError, Revision};
 use crate::safe_url::SafeUrl;
 use crate::upstream::ResolveError;
 use crate::upstream::client::Reach;
 use crate::upstream::proxy::basic_authorization;
-use percent_encoding::percent_decode_str;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -45,14 +45,6 @@ pub(super) enum Local {
     States,
     /// All commits, without files.
     History,
-}
-
-/// What the URL's fragment asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Reference {
-    Head,
-    Named(String),
-    Commit(String),
 }
 
 impl GitSource {
@@ -284,31 +276,6 @@ impl GitSource {
     }
 }
 
-impl Reference {
-    fn new(fragment: Option<&str>) -> Result<Self, &'static str> {
-        let Some(fragment) = fragment.filter(|fragment| !fragment.is_empty()) else {
-            return Ok(Self::Head);
-        };
-        let name = percent_decode_str(fragment)
-            .decode_utf8()
-            .map_err(|_| "the branch after '#' is not UTF-8")?;
-        if is_object_name(&name) {
-            return Ok(Self::Commit(name.into_owned()));
-        }
-        // git-check-ref-format(1), as far as it keeps a name from meaning something else.
-        let special = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
-        if name.starts_with(['-', '/', '.'])
-            || name.ends_with(['/', '.'])
-            || name.contains("..")
-            || name.contains("@{")
-            || name.contains(special)
-        {
-            return Err("what comes after '#' can't be the name of a branch or tag");
-        }
-        Ok(Self::Named(name.into_owned()))
-    }
-}
-
 /// Every setting, and before them those that hold for each repository.
 fn settings(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let fixed = [
@@ -393,32 +360,6 @@ const ASKING_TIMEOUTS: u32 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fragment_is_a_branch_a_tag_or_a_commit_and_nothing_clever() {
-        assert_eq!(Reference::new(None), Ok(Reference::Head));
-        assert_eq!(Reference::new(Some("")), Ok(Reference::Head));
-        assert_eq!(Reference::new(Some("a/b")), Ok(Reference::Named("a/b".to_owned())));
-        let commit = "587be6b4c3f93f93c489c0111bba5596147a26cb";
-        assert_eq!(Reference::new(Some(commit)), Ok(Reference::Commit(commit.to_owned())));
-        for clever in [
-            "--upload-pack=x",
-            "-x",
-            "a:b",
-            "a%3Ab",
-            "a..b",
-            "a^",
-            "a~1",
-            "@{-1}",
-            "a%20b",
-            "a%00b",
-            "a*",
-            "/a",
-            "%ff",
-        ] {
-            assert!(Reference::new(Some(clever)).is_err(), "{clever}");
-        }
-    }
 
     #[test]
     fn addresses_are_pinned_as_curl_reads_them() {

@@ -11,6 +11,7 @@ mod files;
 mod git;
 mod git_history;
 mod git_program;
+mod git_reference;
 mod git_tree;
 mod http;
 mod local_git;

@@ -4,12 +4,15 @@
 //! `sha256sum --check` reads: by it what was written before is known again, and only that is ever
 //! replaced or removed.
 
+mod last_run;
+
 use super::durable::{self, FileSystem};
 use super::regular;
 use crate::digest::Sha256;
+use last_run::{MARKER, MARKER_TEXT, SUMS, WORK, left_by_the_last_run, sums_of};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{DirEntry, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -302,80 +305,9 @@ impl TreeWriter {
     }
 }
 
-/// What the last run says that it wrote, if there was one; what killed ones left behind goes then.
-fn left_by_the_last_run(root: &Path, update: bool) -> Result<BTreeMap<String, Sha256>, TreeError> {
-    let (marker, sums) = (root.join(MARKER), root.join(SUMS));
-    match regular::open(&marker) {
-        Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return match has_only_leftovers(root).map_err(failed(root))? {
-                true => Ok(BTreeMap::new()),
-                false => Err(TreeError::Foreign(root.to_owned())),
-            };
-        }
-        Err(error) => return Err(failed(&marker)(error)),
-    }
-    let before = match regular::open(&sums) {
-        Ok(file) => read_sums(&sums, file)?,
-        // The first run was killed as early as that.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-        Err(error) => return Err(failed(&sums)(error)),
-    };
-    remove_leftovers(root).map_err(failed(root))?;
-    Ok(before)
-}
-
-/// Removes what runs left behind that were killed; only where one of them wrote the marker, as
-/// anyone may have such a name.
-fn remove_leftovers(root: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(root)? {
-        let entry = entry?;
-        if is_leftover(&entry)? {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether nothing is there but what a first run left behind that was killed; it stays until the
-/// next one finds the marker.
-fn has_only_leftovers(root: &Path) -> io::Result<bool> {
-    for entry in std::fs::read_dir(root)? {
-        if !is_leftover(&entry?)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn is_leftover(entry: &DirEntry) -> io::Result<bool> {
-    Ok(entry.file_name().to_string_lossy().starts_with(WORK) && entry.file_type()?.is_dir())
-}
-
 /// Whether it is a directory, and no link to one.
 fn is_directory(path: &Path) -> io::Result<bool> {
     Ok(std::fs::symlink_metadata(path)?.is_dir())
-}
-
-fn sums_of(files: &BTreeMap<String, Sha256>) -> Vec<u8> {
-    let lines = files.iter().map(|(path, name)| format!("{name}  {path}\n"));
-    lines.collect::<String>().into_bytes()
-}
-
-fn read_sums(path: &Path, file: File) -> Result<BTreeMap<String, Sha256>, TreeError> {
-    let damaged = || TreeError::Sums(path.to_owned());
-    let mut text = String::new();
-    file.take(MAX_SUMS).read_to_string(&mut text).map_err(|_| damaged())?;
-    let mut files = BTreeMap::new();
-    for line in text.lines() {
-        let (name, file) = line.split_once("  ").ok_or_else(damaged)?;
-        // It decides what is removed, so it names nothing outside.
-        let is_below = file.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let name = name.parse().ok().filter(|_| is_below).ok_or_else(damaged)?;
-        files.insert(file.to_owned(), name);
-    }
-    Ok(files)
 }
 
 /// Whether two files hold the same.
@@ -398,15 +330,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> TreeError {
     move |source| TreeError::Io { path, source }
 }
 
-/// Says that a directory is an export: a list of sums may be anyone's.
-const MARKER: &str = ".opam-keep-export";
-const MARKER_TEXT: &[u8] =
-    b"opam-keep export --static wrote this directory; --update goes by SHA256SUMS.\n";
 /// No file has this hash.
 const UNKNOWN: Sha256 = Sha256::from_bytes([0; 32]);
-const SUMS: &str = "SHA256SUMS";
-const WORK: &str = ".opam-keep-work-";
-/// Longest list that is read, in bytes.
-const MAX_SUMS: u64 = 1 << 30;
 /// So much of two files is compared at once.
 const CHUNK: u64 = 64 << 10;
