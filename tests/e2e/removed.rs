@@ -45,12 +45,13 @@ fn a_version_that_goes_and_leaves_files_behind_is_held_and_can_be_accepted() {
 }
 
 #[test]
-fn a_version_that_goes_is_told_once_in_either_mode() {
+fn a_version_that_goes_is_told_once_in_either_mode_where_that_is_asked_for() {
     let (stays, goes) = (Package::new("stays", "1.0"), Package::new("goes", "1.0"));
     for mode in ["managed", "verbatim"] {
         let world = World::start();
         world.publish(&Repo::new([stays.clone(), goes.clone()]));
-        let mut keep = start(&Mirror::of(&world).of_repository("mode", mode));
+        let mirror = Mirror::of(&world).of_repository("mode", mode);
+        let mut keep = start(&mirror.set("policy.version_removed", "warn"));
         keep.index();
         world.publish(&Repo::new([stays.clone()]));
         for _ in 0..2 {
