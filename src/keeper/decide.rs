@@ -72,6 +72,9 @@ impl Keeper {
             for id in divergences {
                 let (by, why) = (by.clone(), why.clone());
                 let deciding = Deciding { action, by, why, with: None };
+                // What upstream says must not change between the look at it and the decision.
+                let admitting = keeper.repositories.iter().map(|it| it.admitting.read());
+                let _admitting = futures_util::future::join_all(admitting).await;
                 match divergences::decide(&keeper.store, &keeper.clock, id, deciding).await {
                     Ok(Noted { entry, about, before }) => {
                         all.push((Decided::noted(entry, before), about));

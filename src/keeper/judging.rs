@@ -3,8 +3,7 @@
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::repository::{Repository, apart, blocking, read_list};
-use super::review::{self, Before, Review, ReviewedEdit};
-use super::served::Served;
+use super::review::{self, Previous, Review, ReviewedEdit};
 use super::state::{State, Verdict};
 use super::versions::Versions;
 use crate::clock::Clock;
@@ -23,8 +22,8 @@ pub(super) struct Judged {
 }
 
 /// What upstream said when it was listened to last.
-struct Last<'a> {
-    served: &'a Served,
+struct Said<'a> {
+    previous: &'a Previous,
     versions: Option<Versions>,
 }
 
@@ -47,29 +46,28 @@ impl Repository {
     pub(super) async fn judge(
         &self,
         state: &Arc<State>,
-        served: &Served,
-        before: &Arc<Before>,
+        previous: &Arc<Previous>,
         store: &Store,
         clock: &Clock,
         policy: &Arc<Policy>,
     ) -> Result<Judged, RefreshError> {
         let reviewing = {
-            let (state, before, store) = (Arc::clone(state), Arc::clone(before), store.clone());
+            let (state, previous, store) = (Arc::clone(state), Arc::clone(previous), store.clone());
             let (policy, name) = (Arc::clone(policy), self.name().to_owned());
             apart(move || -> Result<Review, RefreshError> {
                 let (tree, files, blobs) = (&state.tree, &state.files, store.blobs());
-                Ok(review::review(&before, tree, files, blobs, &policy, &name)?)
+                Ok(review::review(&previous.before, tree, files, blobs, &policy, &name)?)
             })
         };
         let review = reviewing.await??;
         let mut judged = Judged::default();
-        let mut last = Last { served, versions: None };
+        let mut said = Said { previous, versions: None };
         if let Some((what, detail)) =
-            self.suspicion(state, served, &review, store, policy, clock)?
+            self.suspicion(state, previous, &review, store, policy, clock)?
         {
-            let before = served.snapshot.admitted;
+            let before = previous.last.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
-            if !judged.is_accepted(divergence, [&state.files], &mut last, store)? {
+            if !judged.is_accepted(divergence, [&state.files], &mut said, store)? {
                 return Ok(Judged { verdict: Verdict::Nothing, ..judged });
             }
         }
@@ -77,7 +75,7 @@ impl Repository {
         for edit in review.edits {
             let divergence = self.edited(&edit, clock);
             let lists = [&edit.before, &edit.after];
-            if !judged.is_accepted(divergence, lists, &mut last, store)? && edit.rule == Rule::Hold
+            if !judged.is_accepted(divergence, lists, &mut said, store)? && edit.rule == Rule::Hold
             {
                 held.push(edit);
             }
@@ -94,7 +92,7 @@ impl Repository {
     fn suspicion(
         &self,
         state: &State,
-        served: &Served,
+        previous: &Previous,
         review: &Review,
         store: &Store,
         policy: &Policy,
@@ -115,8 +113,9 @@ impl Repository {
         let (name, revision) = (self.name(), state.revision.as_str());
         let first = store.lookup(|catalog| catalog.snapshot_at(name, revision))?;
         // What is served came of this very commit; only what is held of it may have changed.
-        let is_other = served.snapshot.revision.as_deref() != Some(revision);
-        let is_back = |first: &u64| is_git && is_other && review.differs && *first < served.entry;
+        let is_other = previous.last.snapshot.revision.as_deref() != Some(revision);
+        let is_back =
+            |first: &u64| is_git && is_other && review.differs && *first < previous.last.entry;
         Ok(first.filter(is_back).map(|first| {
             let heading = format!("commit {revision} was there before, in ledger entry {first}");
             let gone = removed.iter().map(|package| format!("{package} is gone"));
@@ -222,7 +221,7 @@ impl Judged {
         &mut self,
         mut divergence: Divergence,
         lists: impl IntoIterator<Item = &'a FileList>,
-        last: &mut Last<'_>,
+        said: &mut Said<'_>,
         store: &Store,
     ) -> Result<bool, RefreshError> {
         let lists: Vec<&FileList> = lists.into_iter().collect();
@@ -235,7 +234,7 @@ impl Judged {
                 _ => Some(alike.index),
             };
             let is_over = let_through
-                .map(|since| last.is_over(since, &divergence, &lists, store))
+                .map(|since| said.is_over(since, &divergence, &lists, store))
                 .transpose()?;
             if is_over != Some(true) {
                 return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
@@ -247,7 +246,7 @@ impl Judged {
     }
 }
 
-impl Last<'_> {
+impl Said<'_> {
     /// Whether upstream said something else since a divergence was let through at a ledger index: then
     /// it comes anew.
     fn is_over(
@@ -257,10 +256,10 @@ impl Last<'_> {
         lists: &[&FileList],
         store: &Store,
     ) -> Result<bool, RefreshError> {
-        if self.served.entry < since {
+        if self.previous.last.entry < since {
             return Ok(false);
         }
-        let said = &self.served.snapshot.files;
+        let said = &self.previous.last.snapshot.files;
         let ([_, after], Some(package)) = (lists, divergence.packages.first()) else {
             return Ok(divergence.observed.is_none_or(|observed| observed.sha256 != *said));
         };
@@ -287,6 +286,9 @@ fn itemised(mut text: String, items: impl ExactSizeIterator<Item = String>) -> S
 /// An edit in words: what each change said before and says now.
 fn told(edit: &ReviewedEdit) -> String {
     let mut text = String::new();
+    if let Some(other) = &edit.alike {
+        text.push_str(&format!("clients can take it for {other}, which was there before\n"));
+    }
     for change in &edit.edit.changes {
         text.push_str(&format!("{}\n", change.kind));
         let sides = [('-', &change.before), ('+', &change.after)];

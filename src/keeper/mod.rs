@@ -8,6 +8,7 @@
 mod accepted;
 mod admit;
 pub mod alerts;
+mod alike;
 mod archives;
 mod attempt;
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod browse;
 mod built_index;
 pub mod current;
 mod decide;
+mod departed;
 mod differing;
 pub mod divergences;
 pub mod edited;

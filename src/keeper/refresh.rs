@@ -4,7 +4,7 @@ use super::admit::{Admission, AdmitError, Declarations, repo_path};
 use super::built_index::{self, Recipe};
 use super::judging::Judged;
 use super::repository::{Repository, apart, blocking, caches, declare, held, strengthened};
-use super::review::Before;
+use super::review::{Last, Previous};
 use super::served::Served;
 use super::serving::Place;
 use super::state::{NewSnapshot, Prepared, Preparing, State, prepare};
@@ -47,6 +47,13 @@ pub enum RefreshError {
     /// What upstream gave is no repository.
     #[error("upstream's repository is not taken: {0}")]
     Refused(String),
+    /// There is nothing to compare a new state with.
+    #[error(
+        "what was served last can't be read back, and nothing new is served without a comparison with \
+         it: {0}; opam-keep verify names what is damaged, and repair restores it from a backup or \
+         another mirror"
+    )]
+    Unreadable(Box<RefreshError>),
     /// The new snapshot can't be built.
     #[error(transparent)]
     Admit(#[from] AdmitError),
@@ -164,6 +171,17 @@ impl Repository {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).revision = None;
     }
 
+    /// What was served last, with its place in the ledger; what can't be read back is no less to be
+    /// compared with.
+    pub(super) fn last(&self, store: &Store) -> Result<Option<Last>, IndexError> {
+        if let Some(served) = self.served() {
+            let (entry, snapshot) = (served.entry, served.snapshot.clone());
+            return Ok(Some(Last { entry, snapshot, served: Some(served) }));
+        }
+        let last = store.lookup(|catalog| catalog.snapshot(self.name()))?;
+        Ok(last.map(|(entry, snapshot)| Last { entry, snapshot, served: None }))
+    }
+
     async fn fetch_and_admit(
         &self,
         known: Option<Revision>,
@@ -175,22 +193,18 @@ impl Repository {
             Fetched::Unchanged => return Ok((Refreshed::Unchanged, None)),
             fetched => fetched,
         };
-        let (mode, served, copy) = (self.settings.mode, self.served(), store.clone());
+        let (mode, last, copy) = (self.settings.mode, self.last(store)?, store.clone());
         let reading = apart(move || {
-            let before = |served: Arc<Served>| {
-                Before::read(&copy, &served).map(|before| (Arc::new(before), served))
-            };
-            rayon::join(|| State::read(fetched, mode), || served.map(before).transpose())
+            let previous =
+                || last.map(|last| Previous::read(&copy, last).map(Arc::new)).transpose();
+            rayon::join(|| State::read(fetched, mode), previous)
         });
         let (state, previous) = reading.await?;
         let Some(state) = state? else { return Ok((Refreshed::Unchanged, None)) };
-        let state = Arc::new(state);
-        let (judged, previous) = match previous? {
-            Some((before, served)) => {
-                let judged = self.judge(&state, &served, &before, store, clock, policy).await?;
-                (judged, Some((served, before)))
-            }
-            None => (Judged::default(), None),
+        let (state, previous) = (Arc::new(state), previous?);
+        let judged = match &previous {
+            Some(previous) => self.judge(&state, previous, store, clock, policy).await?,
+            None => Judged::default(),
         };
         let Judged { verdict, untold } = judged;
         let preparing = {
@@ -204,7 +218,7 @@ impl Repository {
                     policy: &policy,
                     rewrite: rewrite.as_ref(),
                     browse: browse.as_deref(),
-                    previous: previous.as_ref().map(|(served, before)| (&**served, &**before)),
+                    previous: previous.as_deref(),
                 };
                 prepare(&state, verdict, &preparing)
             })

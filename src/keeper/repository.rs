@@ -301,12 +301,6 @@ pub(super) fn strengthened(store: &Store, snapshot: &Snapshot) -> Result<FileLis
     Ok(list.transpose()?.unwrap_or_default())
 }
 
-/// The files of versions that were served once and are no more.
-pub(super) fn departed_files(store: &Store, snapshot: &Snapshot) -> Result<FileList, RefreshError> {
-    let list = snapshot.departed.map(|name| read_list(store, &name));
-    Ok(list.transpose()?.unwrap_or_default())
-}
-
 /// The versions that are served otherwise than upstream has them, and not because no client should
 /// see them.
 pub(super) fn held(

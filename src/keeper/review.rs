@@ -4,19 +4,24 @@
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
 use super::admit::{AdmitError, main_checksums, read_file};
+use super::alike::{Alike, Other};
+use super::departed::{Departed, Known, Written, list_of};
 use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
 use super::opam_files::{OPAM, opam_files};
 use super::refresh::RefreshError;
-use super::repository::{departed_files, read_list, strengthened};
+use super::repository::{read_list, strengthened};
 use super::served::Served;
 use crate::config::{Policy, Rule};
-use crate::opam::{self, Edit, EditKind, Package, RepoPath, Tree, VersionFiles, ancestors};
+use crate::digest::Sha256;
+use crate::ledger::entry::Snapshot;
+use crate::opam::{Edit, EditKind, Package, RepoPath, Tree, TreeLimits, VersionFiles, ancestors};
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How a new state differs from what is served.
 pub(super) struct Review {
@@ -33,6 +38,8 @@ pub(super) struct Review {
 /// One version's edit, and what the policy says of it.
 pub(super) struct ReviewedEdit {
     pub edit: Edit,
+    /// The version that this new one could be taken for, with which it was compared.
+    pub alike: Option<Package>,
     /// The strictest rule of all changes: [`Rule::Warn`] or [`Rule::Hold`].
     pub rule: Rule,
     /// The version's files as they were served last.
@@ -43,29 +50,106 @@ pub(super) struct ReviewedEdit {
     pub after: FileList,
 }
 
+/// What was served last of a repository.
+pub(super) struct Last {
+    /// The ledger index of its snapshot.
+    pub entry: u64,
+    pub snapshot: Snapshot,
+    /// `None` where some of it can't be read back, so that it is not served.
+    pub served: Option<Arc<Served>>,
+}
+
+/// The same, and its files.
+pub(super) struct Previous {
+    pub last: Last,
+    pub before: Before,
+}
+
 /// What a new state is compared with.
 pub(super) struct Before {
     /// The files as they were admitted.
     pub served: FileList,
     /// Those of them that were served with more checksums.
     pub strengthened: FileList,
-    /// The files of versions which were served once: one that comes back is compared with what it
-    /// was.
-    pub departed: FileList,
+    /// The versions which were served once: one that comes back is compared with what it was.
+    pub departed: Departed,
 }
 
-impl Before {
+impl Previous {
     /// Reads what a new state is compared with.
     ///
     /// # Errors
     /// When a list can't be read.
-    pub(super) fn read(store: &Store, served: &Served) -> Result<Self, RefreshError> {
-        let snapshot = &served.snapshot;
+    pub(super) fn read(store: &Store, last: Last) -> Result<Self, RefreshError> {
+        let unreadable = |error| RefreshError::Unreadable(Box::new(error));
+        let before = Before::read(store, &last.snapshot).map_err(unreadable)?;
+        Ok(Self { last, before })
+    }
+
+    /// Keeps the list of the versions that are gone once `admitted` is served, and names it.
+    ///
+    /// # Errors
+    /// When it can't be kept.
+    pub(super) fn keep_gone(
+        &self,
+        store: &Store,
+        admitted: &FileList,
+    ) -> Result<Option<Sha256>, RefreshError> {
+        let Written { list, versions } = self.before.gone(admitted);
+        let list = list.to_bytes();
+        let lists = versions.iter().chain([&list]).filter(|list| !list.is_empty());
+        store.blobs().put_all(lists.map(|list| (Sha256::of(list), &list[..])))?;
+        Ok(Some(Sha256::of(&list)).filter(|_| !list.is_empty()))
+    }
+
+    /// Its index, where that was served as it came.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(super) fn index(&self, blobs: &Blobs) -> Result<Option<Bytes>, AdmitError> {
+        let Some(name) = self.last.snapshot.index else { return Ok(None) };
+        Ok(Some(match &self.last.served {
+            Some(served) => served.index.bytes.clone(),
+            None => blobs.read(&name, MAX_INDEX)?.into(),
+        }))
+    }
+}
+
+impl Before {
+    fn read(store: &Store, snapshot: &Snapshot) -> Result<Self, RefreshError> {
         Ok(Self {
             served: read_list(store, &snapshot.admitted)?,
             strengthened: strengthened(store, snapshot)?,
-            departed: departed_files(store, snapshot)?,
+            departed: Departed::read(store.blobs(), snapshot.departed)?,
         })
+    }
+
+    /// The versions that are gone once `admitted` is served.
+    pub(super) fn gone(&self, admitted: &FileList) -> Written {
+        self.departed.followed(&self.served, &self.strengthened, admitted)
+    }
+
+    /// A version as it was served last.
+    fn known(
+        &self,
+        package: &Package,
+        was: Option<&Files<'_>>,
+        blobs: &Blobs,
+    ) -> Result<Option<Known>, AdmitError> {
+        let Some(was) = was else { return self.departed.version(package, blobs) };
+        let opam = was.get("opam").and_then(|(path, _)| self.strengthened.0.get(*path));
+        Ok(Some(Known { files: list_of(was), strengthened: opam.copied() }))
+    }
+
+    /// The version that a new one could be taken for, as it was served last.
+    fn other(&self, other: &Other, blobs: &Blobs) -> Result<Option<Known>, AdmitError> {
+        match other {
+            Other::Departed(package) => self.departed.version(package, blobs),
+            Other::Served(package, files) => {
+                let mut found = versions(files);
+                self.known(package, found.remove(package).as_ref(), blobs)
+            }
+        }
     }
 }
 
@@ -84,30 +168,43 @@ pub(super) fn review(
     repository: &str,
 ) -> Result<Review, AdmitError> {
     let differing = Differing::between(&before.served, files);
-    let departed = versions(&before.departed);
     let packages: Vec<&Package> = differing.packages().collect();
     let removed = packages.iter().filter(|package| !differing.is.contains_key(package));
     let removed = removed.map(|package| Package::clone(package)).collect();
+    let added: Vec<&Package> =
+        packages.iter().copied().filter(|package| !differing.was.contains_key(package)).collect();
+    let alike = Alike::of(&added, &before.served, &before.departed);
     let review = |package: &&Package| -> Result<Option<ReviewedEdit>, AdmitError> {
-        let (was, is) = (differing.was.get(package), differing.is.get(package));
-        let last = was.or_else(|| departed.get(package));
-        let was_files = last.map(|files| read(files, blobs)).transpose()?;
-        let is_files = VersionFiles::of(upstream, package);
-        let edit = Edit::between(package, was_files.as_ref(), is_files.as_ref());
-        let Some(mut edit) = edit else { return Ok(None) };
-        // What was added here is what the pin is: to say otherwise is to say another archive.
-        let opam = was.and_then(|files| files.get("opam"));
-        if let Some(was) = opam.and_then(|(path, _)| before.strengthened.0.get(*path))
-            && let Some(is) = upstream.opam_file(package)
-            && contradicts(&read_file(blobs, was)?, is)
-        {
-            edit.add(EditKind::SourceRewritten, "checksum: contradicts the pin's");
+        let was = differing.was.get(package);
+        let known = before.known(package, was, blobs)?;
+        let is = VersionFiles::of(upstream, package);
+        let mut edit = changes(package, known.as_ref(), is.as_ref(), blobs)?;
+        let other = alike.get(package);
+        let other_files = other.map(|other| before.other(other, blobs)).transpose()?.flatten();
+        if let Some(other) = &other_files {
+            let as_other = changes(package, Some(other), is.as_ref(), blobs)?;
+            edit = match (edit, as_other) {
+                (Some(mut edit), Some(as_other)) => {
+                    edit.also(as_other);
+                    Some(edit)
+                }
+                (edit, as_other) => edit.or(as_other),
+            };
         }
+        let Some(edit) = edit else { return Ok(None) };
         let name = package.to_string();
         let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
         let rule = rules.max().filter(|rule| matches!(rule, Rule::Warn | Rule::Hold));
-        let (before, served, after) = (list(last), list(was), list(is));
-        Ok(rule.map(|rule| ReviewedEdit { edit, rule, before, served, after }))
+        let last = other_files.or(known).map(|last| last.files).unwrap_or_default();
+        let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
+        Ok(rule.map(|rule| ReviewedEdit {
+            edit,
+            alike: other.map(|other| other.package().clone()),
+            rule,
+            before: last,
+            served: files(was),
+            after: files(differing.is.get(package)),
+        }))
     };
     let edits = packages.par_iter().map(review).filter_map(Result::transpose);
     Ok(Review {
@@ -118,11 +215,37 @@ pub(super) fn review(
     })
 }
 
+/// What a version underwent since it was served last.
+fn changes(
+    package: &Package,
+    known: Option<&Known>,
+    is: Option<&VersionFiles>,
+    blobs: &Blobs,
+) -> Result<Option<Edit>, AdmitError> {
+    let was = known.map(|known| read(&known.files, blobs)).transpose()?;
+    let Some(mut edit) = Edit::between(package, was.as_ref(), is) else { return Ok(None) };
+    // What was added here is what the pin is: to say otherwise is to say another archive.
+    if let Some(was) = known.and_then(|known| known.strengthened)
+        && let Some(is) = is
+        && contradicts(&read_file(blobs, &was)?, is.opam())
+    {
+        edit.add(EditKind::SourceRewritten, "checksum: contradicts the pin's");
+    }
+    Ok(Some(edit))
+}
+
 /// Whether the archive of one opam file has a checksum of a kind that the other has with another
 /// value.
 fn contradicts(was: &[u8], is: &[u8]) -> bool {
     let (was, is) = (main_checksums(was), main_checksums(is));
     is.iter().any(|is| was.iter().any(|was| was.kind() == is.kind() && was != is))
+}
+
+/// Upstream's tree with the held versions as they are served.
+pub(super) struct Merged {
+    pub tree: Tree,
+    /// The versions of upstream's that it has no room for, each with the reason.
+    pub left_out: Vec<(String, String)>,
 }
 
 /// `upstream`, with the held versions as they are served.
@@ -133,33 +256,37 @@ pub(super) fn with_held(
     upstream: &Tree,
     held: &[ReviewedEdit],
     blobs: &Blobs,
-) -> Result<Tree, AdmitError> {
+) -> Result<Merged, AdmitError> {
     let served = held.iter().filter_map(|edit| opam_files(&edit.served).next());
     let directories: BTreeSet<&str> =
         served.filter_map(|(_, path, _)| path.as_str().strip_suffix(OPAM)).collect();
     let above: BTreeSet<&str> = directories.iter().copied().flat_map(ancestors).collect();
     let afters: BTreeSet<&RepoPath> = held.iter().flat_map(|it| it.after.0.keys()).collect();
-    // Nothing of upstream's is in a held version, nor is one in a directory that hides it.
+    // Nothing of upstream's is in a held version, nor is one in what can't hold it or hides it.
     let is_in_the_way = |path: &RepoPath| {
+        let is_directory = |it: &str| directories.contains(it) || above.contains(it);
         let hides = path.as_str().strip_suffix(OPAM).is_some_and(|it| above.contains(it));
-        hides || afters.contains(path) || path.ancestors().any(|it| directories.contains(it))
+        let is_inside = || path.ancestors().any(|it| directories.contains(it));
+        hides || is_directory(path.as_str()) || afters.contains(path) || is_inside()
     };
-    let left_out = upstream.files().map(|(path, _)| path).filter(|path| is_in_the_way(path));
+    let in_the_way = upstream.files().map(|(path, _)| path).filter(|path| is_in_the_way(path));
     let mut files = Vec::new();
     for (path, name) in held.iter().flat_map(|edit| &edit.served.0) {
         files.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
     }
     let tree = upstream
-        .changed(&left_out.collect(), files)
+        .changed(&in_the_way.collect(), files)
         .map_err(|error| AdmitError::Held(error.to_string()))?;
-    let held: BTreeSet<&Package> = held.iter().map(|edit| &edit.edit.package).collect();
-    let mut others = upstream.versions().filter(|(package, _)| !held.contains(package));
-    match others.find(|(package, at)| tree.directory(package) != Some(at)) {
-        None => Ok(tree),
-        Some((package, at)) => Err(AdmitError::Held(format!(
-            "{package} lies in {at}, inside or around a held version: see opam-keep divergences"
-        ))),
+    let limit = TreeLimits::default().entries;
+    if tree.files().len() > limit {
+        return Err(AdmitError::Held(format!("together they have more than {limit} files")));
     }
+    let held: BTreeSet<&Package> = held.iter().map(|edit| &edit.edit.package).collect();
+    let others = upstream.versions().filter(|(package, _)| !held.contains(package));
+    let lost = others.filter(|(package, at)| tree.directory(package) != Some(at));
+    let why = |at: &RepoPath| format!("it lies in {at}, inside or around a version that is held");
+    let left_out = lost.map(|(package, at)| (package.to_string(), why(at))).collect();
+    Ok(Merged { tree, left_out })
 }
 
 /// A repository as it is served.
@@ -171,23 +298,15 @@ pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitE
     for (path, name) in &served.0 {
         files.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
     }
-    Tree::from_files(files, &opam::TreeLimits::default())
+    Tree::from_files(files, &TreeLimits::default())
         .map_err(|error| AdmitError::Held(error.to_string()))
 }
 
-/// The files of versions that are in `departed` or were `served` and are no longer `admitted`.
-pub(super) fn departed(departed: &FileList, served: &FileList, admitted: &FileList) -> FileList {
-    let differing = Differing::between(served, admitted);
-    let departed = versions(departed);
-    let gone = departed.iter().chain(&differing.was);
-    let gone = gone.filter(|(package, _)| !differing.is.contains_key(package));
-    gone.flat_map(|(_, files)| list(Some(files)).0).collect()
-}
-
-fn read(files: &Files<'_>, blobs: &Blobs) -> Result<VersionFiles, AdmitError> {
+/// The files of the one version in a list.
+fn read(files: &FileList, blobs: &Blobs) -> Result<VersionFiles, AdmitError> {
     let mut version = VersionFiles::new(Bytes::new());
-    for (below, (_, name)) in files {
-        let content = blobs.read(name, MAX_FILE)?;
+    for (below, (_, name)) in versions(files).into_values().flatten() {
+        let content = blobs.read(&name, MAX_FILE)?;
         // A path that ends a safe path is a safe one.
         if let Ok(path) = below.parse() {
             version.insert(path, content.into());
@@ -196,10 +315,6 @@ fn read(files: &Files<'_>, blobs: &Blobs) -> Result<VersionFiles, AdmitError> {
     Ok(version)
 }
 
-fn list(files: Option<&Files<'_>>) -> FileList {
-    let files = files.into_iter().flat_map(BTreeMap::values);
-    files.map(|(path, name)| ((*path).clone(), *name)).collect()
-}
-
+const MAX_INDEX: u64 = 1 << 30;
 /// As large as a file may be when it is admitted.
 const MAX_FILE: u64 = 64 << 20;

@@ -2,13 +2,12 @@
 //!
 //! Pure but for reading and writing blobs; blocking, so it runs off the reactor.
 
-use super::admit::{Admission, Making};
+use super::admit::{Admission, AdmitError, Making};
 use super::differing::Touched;
 use super::file_list::FileList;
 use super::opam_files::opam_files;
 use super::refresh::RefreshError;
-use super::review::{self, Before, ReviewedEdit};
-use super::served::Served;
+use super::review::{self, Merged, Previous, ReviewedEdit};
 use super::serving::Indexes;
 use super::stronger::Stronger;
 use super::version_sources::VersionSources;
@@ -88,7 +87,7 @@ pub(super) struct Preparing<'a> {
     /// Where the pages of its packages are.
     pub browse: Option<&'a str>,
     /// What is served by now.
-    pub previous: Option<(&'a Served, &'a Before)>,
+    pub previous: Option<&'a Previous>,
 }
 
 /// Builds what is served of a state, and keeps its blobs.
@@ -100,25 +99,41 @@ pub(super) fn prepare(
     let Preparing { store, previous, .. } = *preparing;
     let blobs = store.blobs();
     let mut revision = Some(state.revision.to_string());
+    let mut left_out = Vec::new();
     let (tree, index) = match (verdict, previous) {
-        (Verdict::Nothing, Some((served, before))) => {
-            let index = served.snapshot.index.map(|_| served.index.bytes.clone());
-            revision.clone_from(&served.snapshot.revision);
-            (Some(review::as_served(&before.served, blobs)?), index)
+        (Verdict::Nothing, Some(previous)) => {
+            revision.clone_from(&previous.last.snapshot.revision);
+            (Some(review::as_served(&previous.before.served, blobs)?), previous.index(blobs)?)
         }
-        (Verdict::AllBut(held), _) if !held.is_empty() => {
-            (Some(review::with_held(&state.tree, &held, blobs)?), state.index.clone())
+        (Verdict::AllBut(held), Some(previous)) if !held.is_empty() => {
+            let merged = review::with_held(&state.tree, &held, blobs);
+            let tree = match merged {
+                Ok(Merged { tree, left_out: others }) => {
+                    left_out = others;
+                    tree
+                }
+                // All of it waits, and can be accepted.
+                Err(AdmitError::Held(why)) => {
+                    let repository = preparing.repository;
+                    tracing::warn!(repository, why, "nothing new is served beside what is held");
+                    revision.clone_from(&previous.last.snapshot.revision);
+                    review::as_served(&previous.before.served, blobs)?
+                }
+                Err(error) => return Err(error.into()),
+            };
+            (Some(tree), state.index.clone())
         }
         (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
     };
     let made_of = tree.as_ref().unwrap_or(&state.tree);
-    let (admission, new) = std::thread::scope(|scope| -> Result<_, RefreshError> {
+    let (mut admission, new) = std::thread::scope(|scope| -> Result<_, RefreshError> {
         // The disk is waited for by threads of its own, while others compute.
         let keeping = scope.spawn(|| keep_files(state, preparing));
         let made = make(state, made_of, index, revision, preparing);
         ended(keeping.join())?;
         made
     })?;
+    admission.refused.extend(left_out);
     Ok(Prepared { admission, tree, new })
 }
 
@@ -127,7 +142,8 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
     let files = state.files.0.values().zip(state.tree.files());
     let files = files.map(|(name, (path, bytes))| (path, name, &bytes[..]));
     // What is served was kept when it was admitted.
-    let mut served = preparing.previous.map(|(_, before)| before.served.0.iter().peekable());
+    let served = preparing.previous.filter(|previous| previous.last.served.is_some());
+    let mut served = served.map(|previous| previous.before.served.0.iter().peekable());
     let mut is_served = |path: &RepoPath, name: &Sha256| {
         let served = served.as_mut()?;
         while served.next_if(|(other, _)| *other < path).is_some() {}
@@ -176,20 +192,24 @@ fn make(
     let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
     let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
     let index_name = index.as_ref().map(|index| Sha256::of(index));
-    let is_new = previous.is_none_or(|(served, _)| {
-        served.snapshot.files != files_name
-            || served.snapshot.admitted != admitted_name
-            || served.snapshot.strengthened != strengthened_name
-            || served.snapshot.index != index_name
+    let is_new = previous.is_none_or(|Previous { last, .. }| {
+        last.served.is_none()
+            || last.snapshot.files != files_name
+            || last.snapshot.admitted != admitted_name
+            || last.snapshot.strengthened != strengthened_name
+            || last.snapshot.index != index_name
     });
     if !is_new {
         return Ok((admission, None));
     }
-    let departed = previous.map(|(_, before)| {
-        review::departed(&before.departed, &before.served, &admission.admitted).to_bytes()
-    });
-    let departed = departed.filter(|list| !list.is_empty());
+    let gone = previous.map(|previous| previous.before.gone(&admission.admitted));
+    let departed = gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
     let departed_name = departed.as_ref().map(|list| Sha256::of(list));
+    let gone = gone.map(|gone| gone.versions).unwrap_or_default();
+    let lists = [Some(&files), Some(&admitted), strengthened.as_ref(), departed.as_ref()];
+    if lists.into_iter().flatten().any(|list| list.len() as u64 > FileList::MAX_SIZE) {
+        return Err(RefreshError::Refused(TOO_LARGE.to_owned()));
+    }
     let keep_lists = || -> std::io::Result<()> {
         let lists = [
             (Sha256::of(&admission.repo), &admission.repo[..]),
@@ -200,6 +220,7 @@ fn make(
         let kept = lists
             .into_iter()
             .chain(stronger)
+            .chain(gone.iter().map(|list| (Sha256::of(list), &list[..])))
             .chain(departed_name.iter().zip(&departed).map(|(name, list)| (*name, &list[..])))
             .chain(strengthened_name.iter().zip(&strengthened).map(|(name, it)| (*name, &it[..])))
             .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
@@ -208,7 +229,7 @@ fn make(
     };
     let indexes = std::thread::scope(|scope| -> Result<_, RefreshError> {
         let keeping = scope.spawn(keep_lists);
-        let served = previous.map(|(served, _)| served);
+        let served = previous.and_then(|previous| previous.last.served.as_deref());
         let indexes = match &index {
             Some(index) => Ok(Indexes { index: index.clone().into(), for_old_clients: None }),
             None => admission.indexes(tree, &stronger, rewrite, served),
@@ -252,8 +273,11 @@ impl<'a> AsServed<'a> {
     fn of(preparing: &Preparing<'a>, files: &'a FileList) -> Result<Option<Self>, RefreshError> {
         let Preparing { store, repository, policy, rewrite, previous, .. } = *preparing;
         let is_same_way = rewrite.is_none() && !refuses_weak(policy);
-        let built_here = previous.filter(|(served, _)| served.index.is_built_here());
-        let Some((served, before)) = built_here.filter(|_| is_same_way) else { return Ok(None) };
+        let Some(Previous { last, before }) = previous.filter(|_| is_same_way) else {
+            return Ok(None);
+        };
+        let built_here = last.served.as_ref().filter(|served| served.index.is_built_here());
+        let Some(served) = built_here else { return Ok(None) };
         let state = store.lookup(|catalog| catalog.declared_state(repository))?;
         if state != Some(served.snapshot.admitted) {
             return Ok(None);
@@ -292,3 +316,7 @@ fn list(tree: &Tree, upstream: &State) -> FileList {
 fn refuses_weak(policy: &Policy) -> bool {
     policy.weak_checksum == ChecksumPolicy::Refuse
 }
+
+const TOO_LARGE: &str = "with the versions that are held, and those that were served once, it has more \
+                         files than can be remembered: accept what is held, or give the repository \
+                         another name in mirror.toml to begin anew";

@@ -95,6 +95,16 @@ pub struct Package {
     pub version: PackageVersion,
 }
 
+impl Package {
+    /// Whether some clients take one for the other: opam where its order holds their versions for
+    /// equal, and file systems that know no case where nothing but that differs.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let version = |it: &Self| it.version.as_str().to_ascii_lowercase();
+        self.name.as_str().eq_ignore_ascii_case(other.name.as_str())
+            && version_order::compare(&version(self), &version(other)).is_eq()
+    }
+}
+
 impl FromStr for Package {
     type Err = PackageError;
 

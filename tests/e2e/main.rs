@@ -15,6 +15,7 @@ mod ci;
 mod ci_tokens;
 mod clients;
 mod clock;
+mod compared;
 mod config;
 mod connections;
 mod crash;

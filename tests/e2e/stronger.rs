@@ -105,6 +105,24 @@ fn who_contradicts_what_was_added_rewrites_a_source() {
 }
 
 #[test]
+fn who_contradicts_what_was_added_rewrites_a_source_also_after_the_version_was_gone() {
+    let (world, mut keep) = weak_world();
+    assert!(keep.curl().get(&weak().cache_path(Kind::Md5)).is_whole());
+    keep.refresh().ok();
+    let others = Repo::new([unpinned(), patched(), bare(), Package::new("strong", "1")]);
+    world.publish(&others);
+    keep.refresh().ok();
+    let [md5, ..] = strong_checksums(&weak());
+    let other = format!("sha256={}", "0".repeat(64));
+    world.publish(&others.with(weak().declaring(&[md5, other])));
+    keep.refresh().ok();
+    assert!(!keep.index().packages().contains(&"weak.1"), "it is held");
+    let ledger = keep.ledger();
+    let edit = ledger.of_kind("divergence").last().expect("it is told");
+    assert!(edit["edits"].to_string().contains("source-rewritten"), "{edit}");
+}
+
+#[test]
 fn a_refresh_that_fails_delays_nothing_for_long() {
     let (world, mut keep) = weak_world();
     assert!(keep.curl().get(&weak().cache_path(Kind::Md5)).is_whole());

@@ -11,9 +11,11 @@ pub use contents::{Contents, Keep, read};
 use contents::Twice;
 
 use super::refresh::RefreshError;
-use super::repository::blocking;
+use super::repository::{Repository, blocking, read_list};
+use super::review::Previous;
 use super::{AdmitError, Keeper};
 use crate::bundle::BundleError;
+use crate::digest::Sha256;
 use crate::ledger::entry::{Entry, EntryError, Import, Pin, Snapshot};
 use crate::ledger::note::Verifier;
 use crate::store::catalog::IndexError;
@@ -298,7 +300,8 @@ impl Keeper {
         let is_served = served.is_some_and(|served| served.snapshot.admitted == snapshot.admitted);
         if !is_served {
             // Versions that had gone there may never have been here.
-            let snapshot = Snapshot { departed: None, import: Some(import), ..snapshot };
+            let departed = self.departed_by(repository, snapshot.admitted).await?;
+            let snapshot = Snapshot { departed, import: Some(import), ..snapshot };
             // Nobody is told what stood for its second before it does.
             let admitting = repository.admitting.write().await;
             let at = self.clock.now();
@@ -310,6 +313,21 @@ impl Keeper {
         }
         self.negative.clear();
         Ok(Served::Here)
+    }
+
+    /// The versions that are gone here once an imported state is served, as a kept list.
+    async fn departed_by(
+        &self,
+        repository: &Repository,
+        admitted: Sha256,
+    ) -> Result<Option<Sha256>, RefreshError> {
+        let Some(last) = repository.last(&self.store)? else { return Ok(None) };
+        let store = self.store.clone();
+        let keep = move || {
+            let previous = Previous::read(&store, last)?;
+            previous.keep_gone(&store, &read_list(&store, &admitted)?)
+        };
+        blocking(keep).await?
     }
 }
 

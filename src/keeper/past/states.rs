@@ -255,7 +255,9 @@ pub(super) fn missing(error: &RefreshError) -> Missing {
         RefreshError::Admit(AdmitError::Index(_) | AdmitError::Held(_)) => {
             Missing::Unavailable(error.to_string())
         }
-        RefreshError::Admit(AdmitError::Blob(_) | AdmitError::List(_)) | RefreshError::Store(_) => {
+        RefreshError::Admit(AdmitError::Blob(_) | AdmitError::List(_))
+        | RefreshError::Unreadable(_)
+        | RefreshError::Store(_) => {
             tracing::error!(%error, "a past state can't be read or kept");
             Missing::Store("our store could not give it; see the server's log".to_owned())
         }

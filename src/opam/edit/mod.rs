@@ -62,6 +62,13 @@ impl Edit {
         }
     }
 
+    /// Adds what the same version underwent otherwise, of the kinds that are not told yet.
+    pub fn also(&mut self, other: Self) {
+        let told: Vec<EditKind> = self.kinds().collect();
+        self.changes.extend(other.changes.into_iter().filter(|it| !told.contains(&it.kind)));
+        self.changes.sort_by_key(|change| change.kind);
+    }
+
     /// What a version that may be there underwent; none where that is nothing but form.
     pub fn between(
         package: &Package,

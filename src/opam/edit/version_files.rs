@@ -43,7 +43,7 @@ impl VersionFiles {
     }
 
     /// The opam file.
-    pub(super) fn opam(&self) -> &Bytes {
+    pub fn opam(&self) -> &Bytes {
         &self.opam
     }
 

@@ -6,7 +6,7 @@ use super::{Blobs, CHECK_ROOM_EVERY};
 use crate::digest::Sha256;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,7 +23,9 @@ impl Blobs {
         &self,
         blobs: impl Iterator<Item = (Sha256, &'a [u8])>,
     ) -> io::Result<usize> {
-        let mut blobs = blobs.filter(|(name, _)| !self.holds_durably(name)).peekable();
+        let mut seen = HashSet::new();
+        let mut is_new = |name: &Sha256| seen.insert(*name) && !self.holds_durably(name);
+        let mut blobs = blobs.filter(|(name, _)| is_new(name)).peekable();
         if blobs.peek().is_none() {
             return Ok(0);
         }

@@ -1,0 +1,62 @@
+//! Versions that some clients take for one another. A new one must not stand in for one that was
+//! served before without being held against it.
+
+use super::departed::Departed;
+use super::differing::below;
+use super::file_list::FileList;
+use super::opam_files::{OPAM, package};
+use crate::opam::{Package, ancestors};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// For each new version the one that it could be taken for.
+pub(super) struct Alike<'a>(BTreeMap<&'a Package, Other>);
+
+/// A version that was there before.
+#[derive(Clone)]
+pub(super) enum Other {
+    /// Its name and its files.
+    Served(Package, FileList),
+    Departed(Package),
+}
+
+impl<'a> Alike<'a> {
+    /// Looks for those of `added`.
+    pub(super) fn of(added: &[&'a Package], served: &FileList, departed: &Departed) -> Self {
+        let name = |package: &Package| package.name.as_str().to_ascii_lowercase();
+        let names: HashSet<String> = added.iter().map(|package| name(package)).collect();
+        let mut known: HashMap<String, Vec<Other>> = HashMap::new();
+        let directories = served.0.keys().filter_map(|path| path.as_str().strip_suffix(OPAM));
+        for directory in directories {
+            let Some(package) = package(directory) else { continue };
+            let is_outermost =
+                || !ancestors(directory).any(|it| served.0.contains_key(&*format!("{it}{OPAM}")));
+            if names.contains(&name(&package)) && is_outermost() {
+                let files = below(served, directory).map(|(_, path, name)| (path.clone(), name));
+                known
+                    .entry(name(&package))
+                    .or_default()
+                    .push(Other::Served(package, files.collect()));
+            }
+        }
+        for package in departed.packages().filter(|package| names.contains(&name(package))) {
+            known.entry(name(package)).or_default().push(Other::Departed(package.clone()));
+        }
+        let other = |added: &&'a Package| {
+            let other = known.get(&name(added))?.iter().find(|it| it.package().is_alike(added))?;
+            Some((*added, other.clone()))
+        };
+        Self(added.iter().filter_map(other).collect())
+    }
+
+    pub(super) fn get(&self, added: &Package) -> Option<&Other> {
+        self.0.get(added)
+    }
+}
+
+impl Other {
+    pub(super) fn package(&self) -> &Package {
+        match self {
+            Self::Served(package, _) | Self::Departed(package) => package,
+        }
+    }
+}

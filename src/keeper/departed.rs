@@ -1,0 +1,115 @@
+//! Versions that were served once and are no more: one that comes back is compared with what it was.
+//!
+//! A snapshot names a list of them. Each stands there by its `name.version` and the name of a list of
+//! its own, which has its files and, where pins had added checksums, the opam file with these.
+
+use super::admit::AdmitError;
+use super::differing::{Differing, Files, versions};
+use super::file_list::FileList;
+use super::opam_files::opam_files;
+use crate::digest::Sha256;
+use crate::opam::{Package, RepoPath};
+use crate::store::blobs::Blobs;
+use std::collections::BTreeMap;
+
+/// The versions that are gone.
+#[derive(Default)]
+pub(super) struct Departed {
+    lists: BTreeMap<Package, Sha256>,
+    /// Those of a list of all their files, as earlier versions of opam-keep wrote it.
+    inline: BTreeMap<Package, FileList>,
+}
+
+/// A version as it was served.
+pub(super) struct Known {
+    /// Its files, and no other version's.
+    pub files: FileList,
+    /// Its opam file with the checksums that pins had added.
+    pub strengthened: Option<Sha256>,
+}
+
+/// A list of departed versions, and those of the versions that it names.
+pub(super) struct Written {
+    pub list: FileList,
+    pub versions: Vec<Vec<u8>>,
+}
+
+impl Departed {
+    /// Reads the list of a snapshot.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(super) fn read(blobs: &Blobs, name: Option<Sha256>) -> Result<Self, AdmitError> {
+        let Some(name) = name else { return Ok(Self::default()) };
+        let list = FileList::parse(&blobs.read(&name, FileList::MAX_SIZE)?)?;
+        let (files, lists): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            list.0.into_iter().partition(|(path, _)| path.as_str().contains('/'));
+        let lists =
+            lists.into_iter().filter_map(|(path, name)| Some((path.as_str().parse().ok()?, name)));
+        let files = FileList(files);
+        let inline =
+            versions(&files).into_iter().map(|(package, files)| (package, list_of(&files)));
+        Ok(Self { lists: lists.collect(), inline: inline.collect() })
+    }
+
+    /// Their names.
+    pub(super) fn packages(&self) -> impl Iterator<Item = &Package> {
+        self.lists.keys().chain(self.inline.keys())
+    }
+
+    /// A version as it was.
+    ///
+    /// # Errors
+    /// When its list can't be read.
+    pub(super) fn version(
+        &self,
+        package: &Package,
+        blobs: &Blobs,
+    ) -> Result<Option<Known>, AdmitError> {
+        let Some(name) = self.lists.get(package) else {
+            let files = self.inline.get(package).cloned();
+            return Ok(files.map(|files| Known { files, strengthened: None }));
+        };
+        let mut files = FileList::parse(&blobs.read(name, FileList::MAX_SIZE)?)?;
+        let strengthened = files.0.remove(STRENGTHENED);
+        Ok(Some(Known { files, strengthened }))
+    }
+
+    /// The list of those that are gone once `admitted` is served in place of `before`.
+    pub(super) fn followed(
+        &self,
+        served: &FileList,
+        strengthened: &FileList,
+        admitted: &FileList,
+    ) -> Written {
+        let differing = Differing::between(served, admitted);
+        let is_gone = |package: &Package| !differing.is.contains_key(package);
+        let mut lists = self.lists.clone();
+        let mut versions = Vec::new();
+        let gone = differing.was.iter().map(|(package, files)| (package, list_of(files)));
+        let inline = self.inline.iter().map(|(package, files)| (package, files.clone()));
+        for (package, mut files) in inline.chain(gone).filter(|(package, _)| is_gone(package)) {
+            let opam = opam_files(&files).next().map(|(_, path, _)| path.clone());
+            let stronger = opam.and_then(|path| strengthened.0.get(&path));
+            if let (Some(name), Ok(path)) = (stronger, STRENGTHENED.parse()) {
+                files.0.insert(path, *name);
+            }
+            let list = files.to_bytes();
+            lists.insert(package.clone(), Sha256::of(&list));
+            versions.push(list);
+        }
+        let lines = lists.into_iter().filter(|(package, _)| is_gone(package));
+        // Its directory had that name, so it is a path.
+        let line =
+            |(package, name): (Package, Sha256)| Some((package.to_string().parse().ok()?, name));
+        Written { list: lines.filter_map(line).collect(), versions }
+    }
+}
+
+/// The list of one version's files.
+pub(super) fn list_of(files: &Files<'_>) -> FileList {
+    files.values().map(|(path, name)| (RepoPath::clone(path), *name)).collect()
+}
+
+/// Where a version's list names the opam file with more checksums; none of its own lies at the root.
+const STRENGTHENED: &str = "strengthened";
