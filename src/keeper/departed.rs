@@ -113,3 +113,56 @@ pub(super) fn list_of(files: &Files<'_>) -> FileList {
 
 /// Where a version's list names the opam file with more checksums; none of its own lies at the root.
 const STRENGTHENED: &str = "strengthened";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Store;
+    use crate::store::layout::Layout;
+
+    fn list(lines: &[(&str, &str)]) -> FileList {
+        lines
+            .iter()
+            .map(|(path, text)| (path.parse().unwrap(), Sha256::of(text.as_bytes())))
+            .collect()
+    }
+
+    fn kept(blobs: &Blobs, written: &Written) -> Sha256 {
+        let list = written.list.to_bytes();
+        let lists = written.versions.iter().chain([&list]);
+        blobs.put_all(lists.map(|list| (Sha256::of(list), &list[..]))).unwrap();
+        Sha256::of(&list)
+    }
+
+    #[tokio::test]
+    async fn a_version_is_remembered_from_when_it_goes_until_it_is_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("store"));
+        let store = Store::open(layout, 0, &Clock::system()).await.unwrap();
+        let blobs = store.blobs();
+        let a = [("packages/a/a.1/files/x", "x"), ("packages/a/a.1/opam", "first")];
+        let b = ("packages/b/b.1/opam", "b");
+        let (all, none) = (list(&[a[0], a[1], b]), FileList::default());
+        let stronger = list(&[("packages/a/a.1/opam", "stronger")]);
+        // As earlier versions wrote it.
+        let inline = list(&[("packages/old/old.1/opam", "old")]).to_bytes();
+        blobs.put_all([(Sha256::of(&inline), &inline[..])].into_iter()).unwrap();
+        let departed = Departed::read(blobs, Some(Sha256::of(&inline))).unwrap();
+        let written = departed.followed(&all, &stronger, &list(&[b]));
+        let names: Vec<&str> = written.list.0.keys().map(RepoPath::as_str).collect();
+        assert_eq!(names, ["a.1", "old.1"]);
+        let departed = Departed::read(blobs, Some(kept(blobs, &written))).unwrap();
+        let known = departed.version(&"a.1".parse().unwrap(), blobs).unwrap().unwrap();
+        assert_eq!(known.files, list(&a));
+        assert_eq!(known.strengthened, Some(Sha256::of(b"stronger")));
+        let old = departed.version(&"old.1".parse().unwrap(), blobs).unwrap().unwrap();
+        assert_eq!(old.files, list(&[("packages/old/old.1/opam", "old")]));
+        assert!(departed.version(&"b.1".parse().unwrap(), blobs).unwrap().is_none());
+
+        let back = departed.followed(&list(&[b]), &none, &all);
+        let names: Vec<&str> = back.list.0.keys().map(RepoPath::as_str).collect();
+        assert_eq!(names, ["old.1"]);
+        assert!(back.versions.is_empty());
+    }
+}

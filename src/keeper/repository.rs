@@ -76,7 +76,8 @@ impl Repository {
     /// Takes up a repository where the ledger left it, without asking upstream.
     ///
     /// What can't be read back is not served, says so in its health, and keeps no other
-    /// repository from being served; the next refresh admits upstream's state anew.
+    /// repository from being served; the next refresh compares upstream's state with what of it can
+    /// be read.
     pub(super) fn open(
         settings: config::Repository,
         place: Option<Place>,

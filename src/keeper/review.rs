@@ -42,11 +42,11 @@ pub(super) struct ReviewedEdit {
     pub alike: Option<Package>,
     /// The strictest rule of all changes: [`Rule::Warn`] or [`Rule::Hold`].
     pub rule: Rule,
-    /// The version's files as they were served last.
+    /// The version's files as they were served last, where opam's own tools put them.
     pub before: FileList,
     /// The version's files as they are served: the same, or none where the version had gone.
     pub served: FileList,
-    /// The version's files as upstream has them now.
+    /// The version's files as upstream has them now, where opam's own tools put them.
     pub after: FileList,
 }
 
@@ -201,9 +201,9 @@ pub(super) fn review(
             edit,
             alike: other.map(|other| other.package().clone()),
             rule,
-            before: last,
+            before: in_place(last),
             served: files(was),
-            after: files(differing.is.get(package)),
+            after: in_place(files(differing.is.get(package))),
         }))
     };
     let edits = packages.par_iter().map(review).filter_map(Result::transpose);
@@ -213,6 +213,18 @@ pub(super) fn review(
         removed,
         differs: !packages.is_empty(),
     })
+}
+
+/// The files of one version as they would lie in a repository that opam's own tools write: where its
+/// directory lies is no edit.
+fn in_place(files: FileList) -> FileList {
+    let Some((package, found)) = versions(&files).pop_first() else { return files };
+    let name = &package.name;
+    let there = |(below, (_, blob)): (&str, (&RepoPath, Sha256))| {
+        Some((format!("packages/{name}/{package}/{below}").parse().ok()?, blob))
+    };
+    // A path may become too long.
+    found.into_iter().map(there).collect::<Option<FileList>>().unwrap_or(files)
 }
 
 /// What a version underwent since it was served last.
@@ -261,7 +273,8 @@ pub(super) fn with_held(
     let directories: BTreeSet<&str> =
         served.filter_map(|(_, path, _)| path.as_str().strip_suffix(OPAM)).collect();
     let above: BTreeSet<&str> = directories.iter().copied().flat_map(ancestors).collect();
-    let afters: BTreeSet<&RepoPath> = held.iter().flat_map(|it| it.after.0.keys()).collect();
+    let afters = held.iter().flat_map(|edit| upstream.version_files(&edit.edit.package));
+    let afters: BTreeSet<&RepoPath> = afters.map(|(path, _)| path).collect();
     // Nothing of upstream's is in a held version, nor is one in what can't hold it or hides it.
     let is_in_the_way = |path: &RepoPath| {
         let is_directory = |it: &str| directories.contains(it) || above.contains(it);

@@ -188,6 +188,23 @@ fn what_a_held_version_leaves_no_room_for_waits_and_the_rest_moves_on() {
 }
 
 #[test]
+fn an_edit_that_moves_to_another_directory_is_the_same_edit() {
+    let (first, second) = states();
+    let world = World::start();
+    let text = second.opam();
+    publish(&world, &[("packages/hello/hello.1.0/opam", &first.opam())]);
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    for directory in ["hello", "elsewhere", "hello"] {
+        publish(&world, &[(&format!("packages/{directory}/hello.1.0/opam"), &text)]);
+        keep.refresh().ok();
+    }
+    keep.run(&["divergences", "accept", &keep.divergence()]).ok();
+    assert!(keep.index().opam("hello.1.0").is_some_and(|opam| opam == text));
+    assert!(keep.divergences().is_empty());
+}
+
+#[test]
 fn a_repository_of_nothing_but_what_is_held_waits_as_a_whole() {
     let world = World::start();
     let version = |version: &str| Repo::new([Package::new("hello", version)]);
