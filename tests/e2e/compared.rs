@@ -12,7 +12,7 @@ fn what_clients_take_for_a_published_version_is_held_against_it() {
     let hello = Package::new("hello", "1.0");
     let world = World::start();
     world.publish(&Repo::new([hello.clone()]));
-    let mut keep = start(&Mirror::of(&world));
+    let mut keep = start(&Mirror::of(&world).set("policy.max_removed", "100%"));
     keep.index();
     let other = world::tar_gz([("hello-1.0/content", &b"something else\n"[..])]);
     let taken_for_it = ["1.00", "01.0", "1.000-", "1.0-0"].map(|version| ("hello", version));
@@ -43,6 +43,7 @@ fn what_clients_take_for_a_published_version_is_held_against_it() {
     // It is no other one while the first is gone, either.
     world.publish(&Repo::new([new.clone()]));
     keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["hello.1.0.1"]);
     world.publish(&Repo::new([new, evil[1].clone()]));
     keep.refresh().ok();
     assert_eq!(keep.index().packages(), ["hello.1.0.1"]);
