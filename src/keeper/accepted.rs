@@ -1,18 +1,19 @@
 //! Archives that someone accepted with edits that bring them: nobody has to be told of their bytes.
 
 use super::divergences::{self, ExplainError, Noted};
+use super::refresh::RefreshError;
 use super::repository::blocking;
 use super::{Keeper, edited};
-use crate::digest::{Digests, Sha256};
+use crate::digest::Digests;
 use crate::ledger::entry::{Action, DivergenceKind, DivergenceState, Entry, Pin};
 use crate::store::Store;
-use crate::store::catalog::DeclaredArchive;
+use crate::store::catalog::{DeclaredArchive, IndexError};
 use std::collections::BTreeSet;
 
 /// An archive that accepted edits bring.
 pub(super) struct AcceptedBytes {
     repository: String,
-    sha256: Sha256,
+    archive: Digests,
     /// Whose edits were accepted, as `name.version`.
     packages: BTreeSet<String>,
     /// The URLs that those edits declare for it.
@@ -40,10 +41,10 @@ impl AcceptedBytes {
                 let Some((DivergenceState::Accepted, decision)) = decided else { continue };
                 let Some(urls) = brought(store, edit.index, archive)? else { continue };
                 let (latest, accepted) = found.get_or_insert_with(|| {
-                    let (repository, sha256) = (repository.to_owned(), archive.sha256);
+                    let (repository, archive) = (repository.to_owned(), *archive);
                     let (packages, urls) = (BTreeSet::new(), BTreeSet::new());
                     let by = String::new();
-                    (0, Self { repository, sha256, packages, urls, last: edit.index, by })
+                    (0, Self { repository, archive, packages, urls, last: edit.index, by })
                 });
                 accepted.packages.insert(package.clone());
                 accepted.urls.extend(urls);
@@ -59,29 +60,49 @@ impl AcceptedBytes {
         Ok(Some(accepted))
     }
 
-    /// Whether it was accepted for all of these; where there are more than are named, it was not.
-    fn covers(&self, packages: &[String]) -> bool {
-        !packages.is_empty()
-            && packages.len() < DeclaredArchive::MAX_PACKAGES
-            && packages.iter().all(|package| self.packages.contains(package))
+    /// Whether it was accepted for all of these, and for whoever else declares a URL for other bytes
+    /// in any of the `served` repositories; where there are more than are named, it was not.
+    fn covers(
+        &self,
+        store: &Store,
+        served: &[String],
+        url: &str,
+        packages: &[String],
+    ) -> Result<bool, IndexError> {
+        let mut users: BTreeSet<String> = packages.iter().cloned().collect();
+        for repository in served {
+            match others_at(store, repository, url, &self.archive)? {
+                Some(others) if *repository == self.repository => users.extend(others),
+                Some(others) if others.is_empty() => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(!users.is_empty()
+            && users.len() < DeclaredArchive::MAX_PACKAGES
+            && users.is_subset(&self.packages))
     }
 
     /// The divergences that tell of these bytes, at a URL and for packages that they were accepted
     /// for, and that nobody had decided about when the ledger had `since` entries.
-    fn told(&self, store: &Store, since: u64) -> Result<BTreeSet<u64>, ExplainError> {
+    fn told(
+        &self,
+        store: &Store,
+        served: &[String],
+        since: u64,
+    ) -> Result<BTreeSet<u64>, ExplainError> {
         let mut found = BTreeSet::new();
         for package in &self.packages {
             let repository = &self.repository;
             let about = store.lookup(|catalog| catalog.divergences_about(repository, package))?;
-            for told in about.iter().filter(|it| it.observed == Some(self.sha256)) {
+            for told in about.iter().filter(|it| it.observed == Some(self.archive.sha256)) {
                 let decided = store.lookup(|catalog| catalog.decided(told.index))?;
                 if decided.is_some_and(|(_, decision)| decision < since) {
                     continue;
                 }
                 if let Some(Entry::Divergence(divergence)) = entry(store, told.index)?
                     && divergence.what == DivergenceKind::Changed
-                    && self.covers(&divergence.packages)
                     && self.urls.contains(divergence.src.as_ref().unwrap_or(&divergence.url))
+                    && self.covers(store, served, &divergence.url, &divergence.packages)?
                 {
                     found.insert(told.index);
                 }
@@ -104,7 +125,7 @@ impl Keeper {
     }
 
     /// What was accepted of the bytes of a pin, if that was for all of `packages`, whose bytes were
-    /// others before.
+    /// others before, and for whoever else declares its URL for other ones.
     pub(super) async fn accepted_bytes(
         &self,
         pin: &Pin,
@@ -112,12 +133,29 @@ impl Keeper {
     ) -> Option<AcceptedBytes> {
         let (store, repository, archive) =
             (self.store.clone(), pin.repository.clone(), pin.digests());
-        let all: Vec<String> = pin.packages.iter().chain(packages).cloned().collect();
-        let find = move || AcceptedBytes::find(&store, &repository, &archive, &all);
         // Whoever can't tell tells once more.
-        let found = blocking(find).await.ok()?.ok()??;
-        let is_declared = found.urls.contains(pin.src.as_ref().unwrap_or(&pin.url));
-        (is_declared && found.covers(packages)).then_some(found)
+        let served = self.declaring().await.ok()?;
+        let (pin, packages) = (pin.clone(), packages.to_vec());
+        let find = move || -> Result<Option<AcceptedBytes>, ExplainError> {
+            let all = pin.packages.iter().chain(&packages);
+            let found = AcceptedBytes::find(&store, &repository, &archive, all)?;
+            let declared = pin.src.as_ref().unwrap_or(&pin.url);
+            Ok(match found.filter(|found| found.urls.contains(declared)) {
+                Some(found) if found.covers(&store, &served, &pin.url, &packages)? => Some(found),
+                _ => None,
+            })
+        };
+        blocking(find).await.ok()?.ok()?
+    }
+
+    /// Whether anyone declares the URL of a pin for other bytes; who can't tell says so too.
+    pub(super) async fn has_others(&self, pin: &Pin) -> bool {
+        let Ok(served) = self.declaring().await else { return true };
+        let is_other = |repository: &String| {
+            let others = others_at(&self.store, repository, &pin.url, &pin.digests());
+            !others.is_ok_and(|others| others.is_some_and(|others| others.is_empty()))
+        };
+        served.iter().any(is_other)
     }
 
     /// Acknowledges the divergences that tell of accepted bytes; who accepted them knows of it. Says
@@ -127,10 +165,7 @@ impl Keeper {
         let stays_open = |error: String| {
             tracing::warn!(accepted = last, error, "divergences of the accepted bytes stay open");
         };
-        let store = self.store.clone();
-        let told = blocking(move || accepted.told(&store, since)).await;
-        let told = told.map_err(|error| error.to_string());
-        let told = told.and_then(|told| told.map_err(|error| error.to_string()));
+        let told = self.told(accepted, since).await;
         let mut acknowledged = Vec::new();
         for same in told.map_err(stays_open).unwrap_or_default() {
             let decision = divergences::Deciding {
@@ -146,6 +181,34 @@ impl Keeper {
         }
         acknowledged
     }
+
+    /// The divergences that [`AcceptedBytes::told`] finds.
+    async fn told(&self, accepted: AcceptedBytes, since: u64) -> Result<BTreeSet<u64>, String> {
+        let served = self.declaring().await.map_err(|error| error.to_string())?;
+        let store = self.store.clone();
+        let told = blocking(move || accepted.told(&store, &served, since)).await;
+        told.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// The repositories that are served; the catalog knows what they declare.
+    pub(super) async fn declaring(&self) -> Result<Vec<String>, RefreshError> {
+        let mut served = Vec::new();
+        for repository in self.repositories.iter().filter(|it| it.served().is_some()) {
+            repository.ensure_declared(&self.store).await?;
+            served.push(repository.name().to_owned());
+        }
+        Ok(served)
+    }
+}
+
+/// Who declares a URL for other bytes than these, if that can be told.
+fn others_at(
+    store: &Store,
+    repository: &str,
+    url: &str,
+    archive: &Digests,
+) -> Result<Option<BTreeSet<String>>, IndexError> {
+    store.lookup(|catalog| catalog.others_at(repository, url, archive))
 }
 
 /// The URLs that an edit declares for an archive of these hashes, if it brings one.

@@ -13,7 +13,7 @@ use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pi
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use crate::safe_url::SafeUrl;
 use crate::store::blobs::Hashed;
-use crate::store::catalog::{DeclaredArchive, FirstDeclared, Kept};
+use crate::store::catalog::{Catalog, DeclaredArchive, FirstDeclared, Kept};
 use crate::store::{Accepted, AppendError, Appended};
 use crate::upstream::Awaited;
 use std::fs::File;
@@ -278,7 +278,11 @@ impl Fill {
             let expected = checksums.iter().map(Checksum::to_string).collect();
             let detail =
                 format!("{package} was first published with another archive, by commit {commit}");
-            self.append_divergence(Divergence::changed(pin, expected, detail)).await?;
+            let mut divergence = Divergence::changed(pin, expected, detail);
+            let (Pin { repository, url, packages, .. }, bytes) = (pin, pin.digests());
+            let users = |catalog: &Catalog| catalog.users_at(repository, url, &bytes, packages);
+            divergence.packages = self.keeper.store.lookup(users).map_err(store_failed)?;
+            self.append_divergence(divergence).await?;
         }
         Ok(accepted)
     }

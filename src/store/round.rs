@@ -1,7 +1,7 @@
 //! One batch on its way into the ledger: the first pin of a URL stands; only what a strong checksum
 //! vouches for is pinned beside it, and a divergence tells of whatever is not what was pinned first.
 
-use super::catalog::{Catalog, DeclaredArchive, IndexError, Kept, divergence_key};
+use super::catalog::{Catalog, IndexError, Kept, divergence_key};
 use super::log::{LogError, LogReader};
 use super::replay::{self, ReplayError};
 use crate::digest::Sha256;
@@ -108,7 +108,7 @@ impl Round {
         let changed = match (&entry, first.filter(|first| !accepted.covers(first))) {
             (Entry::Pin(pin), Some(first)) => {
                 let mut changed = changed(pin, &first);
-                changed.packages = self.users(pin, &first, log);
+                changed.packages = self.users(pin, &first, catalog, log)?;
                 let changed = Entry::Divergence(changed);
                 match (self.known(&changed, catalog, log)?, known) {
                     (Some(told), _) => Some(told),
@@ -127,8 +127,15 @@ impl Round {
         Ok(Pinned { appended, changed })
     }
 
-    /// The packages that use a URL's first bytes, and those that use the others.
-    fn users(&self, pin: &Pin, first: &Kept, log: &LogReader) -> Vec<String> {
+    /// The packages that use a URL's first bytes, those that use the others, and whoever else
+    /// declares it.
+    fn users(
+        &self,
+        pin: &Pin,
+        first: &Kept,
+        catalog: &Catalog,
+        log: &LogReader,
+    ) -> Result<Vec<String>, IndexError> {
         let batched = first.entry.checked_sub(self.next - self.entries.len() as u64);
         let of_first =
             match batched.and_then(|place| self.entries.get(usize::try_from(place).ok()?)) {
@@ -141,10 +148,8 @@ impl Round {
             };
         let mut users = of_first;
         users.extend(pin.packages.iter().cloned());
-        users.sort_unstable();
-        users.dedup();
-        users.truncate(DeclaredArchive::MAX_PACKAGES);
-        users
+        let (Pin { repository, url, .. }, bytes) = (pin, pin.digests());
+        replay::lookup(catalog, log, |catalog| catalog.users_at(repository, url, &bytes, &users))
     }
 
     fn push(&mut self, entry: Entry, leaf: Vec<u8>) -> Appended {

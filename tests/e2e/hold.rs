@@ -1,7 +1,7 @@
 //! What changes code under a published version is held until someone accepts it.
 
 use crate::{skip, start};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 use world::{
     Checkout, Keep, Kind, Lie, Mirror, Opam, Package, Repo, Version, World, installed, tar_gz,
@@ -431,12 +431,6 @@ fn g4_however_often_upstream_changes_its_mind_what_it_says_now_can_be_accepted()
 
 #[test]
 fn g4_who_accepts_bytes_for_one_package_accepts_them_for_no_other() {
-    let bytes = |content: &str| tar_gz([("content", content.as_bytes())]);
-    let shared = "https://github.com/world/shared/shared.tar.gz";
-    let at_shared = |name: &str, content: &str| {
-        let package = Package::bare(name, "1.0").archive(shared, &[Kind::Sha256]);
-        package.bytes(bytes(content), &[Kind::Sha256])
-    };
     let (theirs, before) = (at_shared("theirs", "first"), Package::new("hello", "1.0"));
     let after = at_shared("hello", "second");
     let world = World::start();
@@ -450,10 +444,82 @@ fn g4_who_accepts_bytes_for_one_package_accepts_them_for_no_other() {
     keep.refresh().ok();
     keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
     assert!(keep.curl().get(&after.cache_path(Kind::Sha256)).is_whole());
-    let told = keep.ledger().divergences(shared).len();
+    let told = keep.ledger().divergences(SHARED).len();
     assert_eq!(told, 1, "who uses the URL for the first bytes is told of the others");
     let open = keep.run(&["divergences"]).ok();
     assert!(open.contains("changed"), "nobody accepted them for theirs: {open}");
+}
+
+#[test]
+fn g4_who_accepts_bytes_for_one_package_accepts_them_for_none_that_came_to_the_url_later() {
+    for is_rechecked_first in [false, true] {
+        let [before, later, after] = [("a", FIRST), ("b", FIRST), ("a", SECOND)]
+            .map(|(name, content)| at_shared(name, content));
+        let world = World::start();
+        world.publish(&Repo::new([before.clone()]));
+        let keep = start(&Mirror::of(&world));
+        keep.run(&["sync", "a"]).ok();
+        world.publish(&Repo::new([before, later.clone()]));
+        keep.refresh().ok();
+        keep.run(&["sync", "b"]).ok();
+        assert_eq!(keep.ledger().pin(SHARED)["packages"], json!(["a.1.0"]));
+        assert_eq!(keep.run(&["recheck", "b"]).ok().trim(), "1 URL: 1 same");
+        world.publish(&Repo::new([later, after.clone()]));
+        if is_rechecked_first {
+            assert_eq!(keep.run(&["recheck", "b.1.0"]).code, 1);
+        }
+        keep.refresh().ok();
+        keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+        let told = |keep: &Keep| {
+            let open = keep.divergences();
+            open.iter().map(|it| it["divergence"]["packages"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&keep), [json!(["a.1.0", "b.1.0"])], "nobody accepted them for b");
+        world.publish(&Repo::new([at_shared("b", SECOND), after]));
+        keep.refresh().ok();
+        keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+        assert_eq!(told(&keep), [json!(null); 0], "they are accepted for both");
+    }
+}
+
+#[test]
+fn g4_bytes_that_a_cache_gave_first_are_accepted_for_no_other_package_either() {
+    let [before, later, after] =
+        [("a", FIRST), ("b", FIRST), ("a", SECOND)].map(|(name, content)| at_shared(name, content));
+    let world = World::start();
+    for package in [&before, &after] {
+        let cached = format!("{}{}", World::OPAM, package.cache_path(Kind::Sha256));
+        world.put(&cached, package.archive_bytes().to_vec());
+    }
+    world.publish(&Repo::new([before]));
+    let keep = start(&Mirror::of(&world));
+    keep.run(&["sync", "a"]).ok();
+    world.publish(&Repo::new([later, after]));
+    keep.refresh().ok();
+    keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+    assert!(keep.ledger().pins(SHARED).is_empty(), "only the cache was asked");
+    assert_eq!(keep.run(&["recheck", "--all"]).code, 1);
+    let told = &keep.divergences()[0]["divergence"];
+    assert_eq!(told["what"], "mismatch");
+    assert_eq!(told["packages"], json!(["a.1.0", "b.1.0"]), "nobody accepted them for b");
+    keep.run(&["recheck", "--all"]).ok();
+}
+
+#[test]
+fn g4_who_accepts_bytes_for_one_repository_accepts_them_for_no_other() {
+    let [before, after] = [FIRST, SECOND].map(|content| at_shared("a", content));
+    let world = World::start();
+    let other = "https://other.example";
+    world.publish_at(other, &Repo::new([before.clone()]));
+    world.publish(&Repo::new([before]));
+    let keep = start(&Mirror::of(&world).repository("other", other));
+    keep.run(&["sync", "a"]).ok();
+    world.publish(&Repo::new([after]));
+    keep.refresh().ok();
+    keep.run(&["divergences", "accept", &id_of(&keep, "edited")]).ok();
+    assert_eq!(keep.ledger().pins(SHARED).len(), 2);
+    let open = keep.run(&["divergences"]).ok();
+    assert!(open.contains("changed"), "nobody accepted them for the other one: {open}");
 }
 
 #[test]
@@ -570,6 +636,12 @@ fn from_git(repo: &Repo) -> Option<(World, Checkout, Keep)> {
     Some((world, checkout, keep))
 }
 
+/// The first version of a package, whose archive is at a URL that others have too.
+fn at_shared(name: &str, content: &str) -> Package {
+    let package = Package::bare(name, "1.0").archive(SHARED, &[Kind::Sha256]);
+    package.bytes(tar_gz([("content", content.as_bytes())]), &[Kind::Sha256])
+}
+
 fn states() -> (Package, Package) {
     let first = Package::new("hello", "1.0");
     let other = world::tar_gz([("hello-1.0/content", SECOND.as_bytes())]);
@@ -606,5 +678,6 @@ fn id_of(keep: &Keep, what: &str) -> String {
     found.expect("it is open")["id"].to_string()
 }
 
+const SHARED: &str = "https://github.com/world/shared/shared.tar.gz";
 const FIRST: &str = "This is hello 1.0.\n";
 const SECOND: &str = "something else\n";

@@ -201,6 +201,11 @@ impl Keeper {
         let pin = self.pin_also(subject, declared, &from).await?;
         let Some(own) = pinned.own else {
             // Its bytes came from elsewhere so far: this is its own first fetch.
+            if self.is_for_others(pinned, &pin).await {
+                let seen = self.diverged(subject, pinned, hashed, from).await?;
+                self.append_pin(pin, Accepted::Never).await?;
+                return Ok(seen);
+            }
             self.append_pin(pin, Accepted::Never).await?;
             let detail = "it gives the bytes that another source gave first".to_owned();
             return Ok(Seen { outcome: Outcome::Same, detail, divergence: None });
@@ -224,6 +229,14 @@ impl Keeper {
         let seen = self.diverged(subject, pinned, hashed, from).await?;
         self.append_pin(pin, Accepted::Never).await?;
         Ok(seen)
+    }
+
+    /// Whether the first bytes that a URL itself gives are others than came from elsewhere before, and
+    /// not accepted for all who declare it for those.
+    async fn is_for_others(&self, pinned: &Pinned, pin: &Pin) -> bool {
+        pinned.pin.sha256 != pin.sha256
+            && self.has_others(pin).await
+            && self.accepted_bytes(pin, &[]).await.is_none()
     }
 
     /// Records other bytes, with themselves as evidence.
@@ -254,7 +267,13 @@ impl Keeper {
         let evidence = self.evidence_of(hashed).await;
         let observation =
             Observation { what, from, observed: Some(observed), evidence, detail: detail.clone() };
-        let divergence = self.record(subject, &pinned.pin, expected, observation).await?;
+        let packages = self.store.lookup(|catalog| {
+            let (Subject { repository, url }, packages) = (subject, &pinned.pin.packages);
+            catalog.users_at(repository, url, &digests, packages)
+        });
+        let packages = packages.map_err(|error| error.to_string())?;
+        let pin = Pin { packages, ..pinned.pin.clone() };
+        let divergence = self.record(subject, &pin, expected, observation).await?;
         let (store, expected) = (self.store.clone(), pinned.pin.sha256);
         let explained = tokio::task::spawn_blocking(move || {
             divergences::compare(store.blobs(), &expected, &observed.sha256)

@@ -17,7 +17,8 @@ pub enum Selection {
     Due,
     /// Everything.
     All,
-    /// What belongs to a package, as `name` or `name.version`, or has this in its URL.
+    /// What was pinned for a package, as `name` or `name.version`, or is declared by it, or has this in
+    /// its URL.
     About(String),
 }
 
@@ -56,18 +57,23 @@ impl Keeper {
         let about = match selection {
             Selection::Due => return Ok(self.round(usize::MAX).await?.due),
             Selection::All => None,
-            Selection::About(about) => Some(about),
+            // What is pinned is known without what is declared.
+            Selection::About(about) => Some((about, self.declaring().await.unwrap_or_default())),
         };
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || match about {
             None => Ok(store.lookup(|catalog| catalog.recheck_subjects(|_, _| true))?),
-            Some(about) => select_about(&store, about),
+            Some((about, served)) => select_about(&store, &served, about),
         })
         .await?
     }
 }
 
-fn select_about(store: &Store, about: String) -> Result<Vec<(Subject, Last)>, SelectionError> {
+fn select_about(
+    store: &Store,
+    served: &[String],
+    about: String,
+) -> Result<Vec<(Subject, Last)>, SelectionError> {
     let log = store.log();
     let mut pins = HashSet::new();
     for entry in log.entries(0, log.size()?) {
@@ -78,9 +84,17 @@ fn select_about(store: &Store, about: String) -> Result<Vec<(Subject, Last)>, Se
             pins.insert(index);
         }
     }
+    let is_about = |package: &str| is_named(package, &about);
+    let mut declared = HashSet::new();
+    for repository in served {
+        declared
+            .extend(store.lookup(|catalog| catalog.declared_urls(repository, &about, is_about))?);
+    }
     let part_of_url = about.contains(['/', ':', '.']);
     let wanted = |subject: &Subject, last: &Last| {
-        pins.contains(&last.pin) || part_of_url && subject.url.contains(&about)
+        pins.contains(&last.pin)
+            || declared.contains(&subject.url)
+            || part_of_url && subject.url.contains(&about)
     };
     let found = store.lookup(|catalog| catalog.recheck_subjects(wanted))?;
     if found.is_empty() { Err(SelectionError::Nothing(about)) } else { Ok(found) }

@@ -1,13 +1,13 @@
-//! Which archives the admitted metadata declares, found by checksum or by name.
+//! Which archives the admitted metadata declares, found by checksum, by URL or by name.
 
 use super::index::{Change, IndexError, Table};
 use super::pins::checksum_key;
 use super::{Catalog, put};
-use crate::digest::Sha256;
+use crate::digest::{Digests, Sha256};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An archive as the admitted metadata of one repository declares it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,73 @@ impl Catalog {
         checksum: &Checksum,
     ) -> Result<Vec<DeclaredArchive>, IndexError> {
         self.archives(repository, Table::DeclaredChecksum, &checksum_key(checksum))
+    }
+
+    /// The packages of `repository` that declare a URL and mean other bytes by it than these; `None`
+    /// where that can't be told, because so many archives are declared there or none is known.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn others_at(
+        &self,
+        repository: &str,
+        url: &str,
+        bytes: &Digests,
+    ) -> Result<Option<BTreeSet<String>>, IndexError> {
+        let archives = self.archives(repository, Table::DeclaredUrl, &url_key(url))?;
+        let is_known = self.declared_state(repository)?.is_some();
+        if !is_known || archives.len() >= MAX_SAME {
+            return Ok(None);
+        }
+        let mut others = BTreeSet::new();
+        for archive in archives {
+            if !self.is_meant(&archive, bytes)? {
+                others.extend(archive.packages);
+            }
+        }
+        Ok(Some(others))
+    }
+
+    /// Some packages that use a URL, with those that [`Catalog::others_at`] knows beside them; at most
+    /// [`DeclaredArchive::MAX_PACKAGES`].
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn users_at(
+        &self,
+        repository: &str,
+        url: &str,
+        bytes: &Digests,
+        packages: &[String],
+    ) -> Result<Vec<String>, IndexError> {
+        let mut users = self.others_at(repository, url, bytes)?.unwrap_or_default();
+        users.extend(packages.iter().cloned());
+        Ok(users.into_iter().take(DeclaredArchive::MAX_PACKAGES).collect())
+    }
+
+    /// The URLs that `repository` declares for those packages that are `wanted`, whose names all begin
+    /// with `start`.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn declared_urls(
+        &self,
+        repository: &str,
+        start: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, IndexError> {
+        let of_repository = key(repository, &[]).len();
+        let mut urls = Vec::new();
+        for (key, _) in self.index().scan(Table::Package, &key(repository, start.as_bytes()))? {
+            let name = key.get(of_repository..).and_then(|name| std::str::from_utf8(name).ok());
+            // An extra source is called by its package and more.
+            let is_wanted = |name: &&str| name.split('/').next().is_some_and(&wanted);
+            if let Some(name) = name.filter(is_wanted) {
+                let archive = self.named_archive(repository, name)?;
+                urls.extend(archive.into_iter().flat_map(|archive| archive.urls));
+            }
+        }
+        Ok(urls)
     }
 
     /// The archive of a name, such as `name.version` for a package's main one.
@@ -103,11 +170,11 @@ impl Catalog {
             wanted.insert((Table::Archive, key(repository, id.as_bytes())), value);
             for checksum in &archive.checksums {
                 let key = key(repository, &checksum_key(checksum));
-                let ids = wanted.entry((Table::DeclaredChecksum, key)).or_default();
-                // A record holds up to 64 archives of one checksum.
-                if ids.len() < 64 * 32 {
-                    ids.extend_from_slice(id.as_bytes());
-                }
+                add_id(wanted.entry((Table::DeclaredChecksum, key)).or_default(), id);
+            }
+            for url in &archive.urls {
+                let key = key(repository, &url_key(url));
+                add_id(wanted.entry((Table::DeclaredUrl, key)).or_default(), id);
             }
         }
         for (name, id) in named {
@@ -122,7 +189,7 @@ impl Catalog {
         // One index throughout: another one that takes its place has other things unchanged.
         let index = self.index();
         let mut changes = Vec::new();
-        for table in [Table::Archive, Table::DeclaredChecksum, Table::Package, Table::Weak] {
+        for table in TABLES {
             index.visit(table, &key(repository, &[]), &mut |key, value| {
                 let key = (table, key.to_vec());
                 match wanted.entry(key) {
@@ -148,6 +215,18 @@ impl Catalog {
         index.settle()
     }
 
+    /// Whether who declares an archive means these bytes by it. An md5 that fits proves nothing where
+    /// it leads to other ones, and without any checksum it is what the URL was pinned to first.
+    fn is_meant(&self, archive: &DeclaredArchive, bytes: &Digests) -> Result<bool, IndexError> {
+        for checksum in &archive.checksums {
+            let kept = self.kept(checksum)?;
+            if !checksum.matches(bytes) || kept.is_some_and(|kept| kept.sha256 != bytes.sha256) {
+                return Ok(false);
+            }
+        }
+        Ok(!archive.checksums.is_empty())
+    }
+
     fn archives(
         &self,
         repository: &str,
@@ -167,6 +246,17 @@ impl Catalog {
 
 /// So many changes are made at once: the index holds all that they replace until they are made.
 const AT_ONCE: usize = 1024;
+/// A record holds up to so many archives of one checksum or URL.
+const MAX_SAME: usize = 64;
+/// Where it stands what a repository declares.
+const TABLES: [Table; 5] =
+    [Table::Archive, Table::DeclaredChecksum, Table::DeclaredUrl, Table::Package, Table::Weak];
+
+fn add_id(ids: &mut Vec<u8>, id: &Sha256) {
+    if ids.len() < MAX_SAME * 32 {
+        ids.extend_from_slice(id.as_bytes());
+    }
+}
 
 fn strength(checksums: &[Checksum]) -> Strength {
     DeclaredChecksums::new(checksums.to_vec()).strength()
@@ -176,6 +266,56 @@ fn key(repository: &str, subject: &[u8]) -> Vec<u8> {
     [repository.as_bytes(), &[0], subject].concat()
 }
 
+/// Of one length, however long the URL is.
+fn url_key(url: &str) -> [u8; 32] {
+    *Sha256::of(url.as_bytes()).as_bytes()
+}
+
 fn state_key(repository: &str) -> Vec<u8> {
     [b"declared ", repository.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::entry::{Entry, Strength};
+    use crate::store::tests::{open, vouched_for};
+
+    const URL: &str = "https://host.example/a";
+
+    fn archive(package: &str, mirror: u32, checksums: &[Checksum]) -> DeclaredArchive {
+        let urls = vec![URL.to_owned(), format!("https://host.example/{mirror}")];
+        DeclaredArchive { packages: vec![package.to_owned()], urls, checksums: checksums.to_vec() }
+    }
+
+    #[tokio::test]
+    async fn who_means_other_bytes_by_a_url_is_known_unless_there_are_too_many() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory).await.unwrap();
+        let (first, second) = (Digests::of(b"first"), Digests::of(b"second"));
+        store.append(Entry::Pin(vouched_for(URL, b"first", Strength::Strong))).await.unwrap();
+        // As if its md5 were that of the first bytes.
+        let alike = Digests { md5: first.md5, ..second };
+        let others = || store.lookup(|catalog| catalog.others_at("r", URL, &alike)).unwrap();
+        let declare = |archives: Vec<DeclaredArchive>| {
+            let archives = archives.into_iter().map(|it| (it.id(), it)).collect();
+            let declare =
+                |catalog: &Catalog| catalog.declare("r", first.sha256, &archives, &BTreeMap::new());
+            store.lookup(declare).unwrap();
+        };
+        assert_eq!(others(), None, "nothing is known yet");
+        declare(vec![
+            archive("by-first.1", 1, &[Checksum::Sha256(first.sha256)]),
+            archive("by-second.1", 2, &[Checksum::Sha256(second.sha256)]),
+            archive("by-md5.1", 3, &[Checksum::Md5(first.md5)]),
+            archive("by-url.1", 4, &[]),
+        ]);
+        let expected = ["by-first.1", "by-md5.1", "by-url.1"].map(str::to_owned);
+        assert_eq!(others(), Some(BTreeSet::from(expected)));
+        let many = 0..u32::try_from(MAX_SAME).unwrap();
+        declare(many.map(|number| archive("a.1", number, &[])).collect());
+        assert_eq!(others(), None, "there may be more");
+        declare(Vec::new());
+        assert_eq!(others(), Some(BTreeSet::new()));
+    }
 }

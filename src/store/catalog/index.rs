@@ -25,6 +25,7 @@ pub(super) enum Table {
     Past = b'P',
     Revision = b'r',
     DeclaredChecksum = b'c',
+    DeclaredUrl = b'u',
     Archive = b'a',
     Package = b'n',
     Weak = b'w',
