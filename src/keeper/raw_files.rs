@@ -25,9 +25,29 @@ pub(super) fn tree(files: Vec<RawFile>) -> Result<Tree, RawFilesError> {
             RawFilesError::Name { name, cause }
         })?;
         match file.kind {
+            FileKind::Regular if file.bytes.is_empty() => {}
             FileKind::Regular => regular.push((path, file.bytes)),
             FileKind::Symlink => return Err(RawFilesError::Link(path)),
         }
     }
     Ok(Tree::from_files(regular, &TreeLimits::default())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trap_12_no_empty_file_is_served() {
+        let opam = "packages/a/a.1/opam";
+        let file = |path: &str, bytes: &'static [u8]| RawFile {
+            path: path.into(),
+            kind: FileKind::Regular,
+            bytes: bytes.into(),
+        };
+        let files = [file(opam, b"x: 1"), file("packages/a/a.1/files/x", b"")];
+        let tree = tree(files.into()).unwrap();
+        let paths: Vec<&str> = tree.files().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, [opam]);
+    }
 }

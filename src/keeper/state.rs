@@ -45,7 +45,11 @@ impl State {
         let (tree, index, revision) = match fetched {
             Fetched::Unchanged => return Ok(None),
             Fetched::Index { bytes, revision } => {
-                let tree = Tree::from_index(&bytes, &TreeLimits::default());
+                let read = match mode {
+                    Mode::Managed => Tree::from_index,
+                    Mode::Verbatim => Tree::from_verbatim_index,
+                };
+                let tree = read(&bytes, &TreeLimits::default());
                 (tree.map_err(|error| refused(&error))?, Some(bytes), revision)
             }
             Fetched::Files { files, revision } => {

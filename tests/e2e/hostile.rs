@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-use world::{Keep, Kind, Lie, Memory, Mirror, Package, Repo, World, run, within};
+use world::{Keep, Kind, Lie, Memory, Mirror, Opam, Package, Repo, Version, World, run, within};
 
 #[test]
 fn g6_a_name_whose_address_changes_between_two_looks_leads_nowhere_else() {
@@ -154,6 +154,101 @@ fn g5_a_hostile_index_leaves_the_last_good_one_in_service() {
 }
 
 #[test]
+fn g5_nothing_that_lies_in_no_version_takes_one_from_a_client_or_gives_another() {
+    let (world, mut keep) = one(&hello());
+    publish(&world, &[]);
+    keep.refresh().ok();
+    let before = keep.index();
+    let evil = hello().synopsis("Another one").opam();
+    publish(
+        &world,
+        &[
+            ("packages/hello/opam/README", "x"),
+            ("packages/hello/opam/below.1.0/opam", &evil),
+            ("packages/opam/README", "x"),
+            ("packages/other/other.1.0/files/hello.1.0/opam", &evil),
+            ("packages/gone/gone.1.0/opam/x", "x"),
+        ],
+    );
+    keep.refresh().ok();
+    assert_eq!(keep.index(), before);
+    keep.run(&["verify"]).ok();
+    for version in [Version::System, Version::V2_3, Version::V2_6] {
+        let Some(opam) = Opam::fresh(version, keep.ca()) else { continue };
+        opam.init(&keep.url()).ok();
+        let listed = opam.run(&["list", "--all", "--short", "--columns=package"]).ok();
+        assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["hello.1.0", "other.1.0"]);
+        let synopsis = opam.run(&["show", "--field=synopsis", "hello.1.0"]).ok();
+        assert_eq!(synopsis.trim(), "A package of the world", "{version:?}");
+    }
+}
+
+#[test]
+fn g5_an_index_in_which_not_every_client_finds_the_same_is_not_passed_on() {
+    let world = World::start();
+    let good = publish(&world, &[]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    assert!(keep.index_at("/index.tar.gz") == good);
+    for (path, content) in [
+        ("packages/opam/", ""),
+        ("packages/hello/opam/README", "x"),
+        ("packages/hello/opam", ""),
+        ("packages/other/other.1.0/files/hello.1.0/opam", "x"),
+    ] {
+        publish(&world, &[(path, content)]);
+        let said = keep.refresh().said();
+        assert!(said.contains("not every opam finds"), "{path}: {said}");
+        assert!(keep.index_at("/index.tar.gz") == good, "{path}");
+    }
+    // A directory without files is nothing to opam.
+    let next = publish(&world, &[("packages/hello/hello.1.0/files/none/", "")]);
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == next);
+}
+
+#[test]
+fn g4_an_empty_file_is_an_edit_where_upstreams_bytes_are_passed_on() {
+    let world = World::start();
+    let before = publish(&world, &[]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    keep.index_at("/index.tar.gz");
+    let after = publish(&world, &[("packages/hello/hello.1.0/files/Makefile", "")]);
+    for _ in 0..2 {
+        keep.refresh().ok();
+        assert!(keep.index_at("/index.tar.gz") == before, "it is held");
+        let size = keep.ledger().len();
+        keep.stop();
+        keep.restart();
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().len(), size, "it is told once");
+    }
+    let shown = keep.run(&["divergences", "show", &keep.divergence()]).ok();
+    assert!(shown.contains("hello.1.0") && shown.contains("files/Makefile"), "{shown}");
+    keep.run(&["divergences", "accept", &keep.divergence()]).ok();
+    assert!(keep.index_at("/index.tar.gz") == after);
+
+    // What is served with an empty file is what the next edit is compared with.
+    let size = keep.ledger().len();
+    let opam = hello().bytes(b"other".to_vec(), &[Kind::Sha256]).opam();
+    let files = [("hello/hello.1.0/opam", opam.as_str()), ("hello/hello.1.0/files/Makefile", "")];
+    let files = files.map(|(path, content)| (format!("packages/{path}"), content));
+    let files: Vec<_> = files.iter().map(|(path, content)| (path.as_str(), *content)).collect();
+    world.put(INDEX, index(&files));
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == after);
+    let ledger = keep.ledger();
+    assert!(ledger.len() > size, "it is told");
+    let admitted: Vec<_> = ledger.of_kind("snapshot").map(|it| &it["admitted"]).collect();
+    let [.., before, held] = admitted[..] else { panic!("{admitted:?}") };
+    assert_eq!(before, held, "the empty file is still among what is served");
+    keep.run(&["verify"]).ok();
+    keep.stop();
+    std::fs::remove_dir_all(keep.store().join("catalog")).expect("it can be removed");
+    keep.restart();
+    assert!(keep.index_at("/index.tar.gz") == after);
+}
+
+#[test]
 fn a_stampede_of_distinct_misses_keeps_no_hit_waiting() {
     let world = World::start();
     let slow: Vec<Package> =
@@ -233,6 +328,31 @@ fn hello() -> Package {
     Package::new("hello", "1.0")
 }
 
+/// Publishes two packages, and more entries below them.
+fn publish(world: &World, more: &[(&str, &str)]) -> Vec<u8> {
+    let [hello, other] = [hello(), Package::bare("other", "1.0")].map(|package| package.opam());
+    let packages = [
+        ("packages/hello/hello.1.0/opam", hello.as_str()),
+        ("packages/other/other.1.0/opam", other.as_str()),
+    ];
+    let index = index(&[&packages, more].concat());
+    world.put(INDEX, index.clone());
+    index
+}
+
+/// An index of a `repo` file and these; what ends with a slash is a directory.
+fn index(entries: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (path, content) in [&[("repo", "opam-version: \"2.0\"\n")], entries].concat() {
+        let kind = if path.ends_with('/') { b'5' } else { b'0' };
+        bytes.extend(header(kind, path, "", content.len() as u64));
+        bytes.extend(content.bytes());
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.resize(bytes.len() + 1024, 0);
+    gzip(&bytes)
+}
+
 /// How many files a process may have open.
 fn open_files() -> u64 {
     let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux tells limits");
@@ -310,6 +430,7 @@ fn header(kind: u8, path: &str, link: &str, size: u64) -> Vec<u8> {
     bytes
 }
 
+const INDEX: &str = "https://opam.ocaml.org/index.tar.gz";
 const IDLE: usize = 10_000;
 const MISSES: usize = 600;
 /// An address that is nobody's business here, on a device of the test's own.

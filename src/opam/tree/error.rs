@@ -77,6 +77,14 @@ pub enum TreeError {
         /// The other directory.
         second: String,
     },
+    /// A version that only some versions of opam find.
+    #[error("not every opam finds \"{directory}\": \"{outer}\" has something called opam in it")]
+    Disputed {
+        /// The directory of the version.
+        directory: String,
+        /// A directory around it, in which some look no further.
+        outer: String,
+    },
     /// Everything lies in a directory of its own, where no client looks for it.
     #[error("the repository is not at the root but in the directory \"{top}\"")]
     MisRooted {

@@ -37,10 +37,10 @@ impl Default for TreeLimits {
     }
 }
 
-/// The files of a repository that opam reads: `repo` and everything under `packages/`.
+/// The files of a repository that opam reads: `repo` and what lies in the directories of versions.
 ///
-/// Every path is safe, no path is both a file and a directory, no file is empty, and no version
-/// of a package is there twice.
+/// Every path is safe, no path is both a file and a directory, and no version of a package is there
+/// twice. No file is empty, but in a repository whose index is served as it came.
 #[derive(Clone, Debug)]
 pub struct Tree {
     files: BTreeMap<RepoPath, Bytes>,
@@ -58,12 +58,20 @@ impl Tree {
     ///
     /// The contents are slices of one buffer, which lives as long as any of them.
     pub fn from_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
-        let tree = Self::from_entries(read::read_index(gz, limits)?)?;
-        if tree.repo_file().is_none() { Err(TreeError::NoRepoFile) } else { Ok(tree) }
+        Self::from_entries(read::read_index(gz, limits)?, EmptyFiles::LeftOut)?.with_repo_file()
+    }
+
+    /// Reads an `index.tar.gz` that clients get as it came: with its empty files.
+    ///
+    /// Beyond that, an index is refused in which only some versions of opam find a version.
+    pub fn from_verbatim_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
+        let entries = read::read_index(gz, limits)?;
+        entries.check_agreement()?;
+        Self::from_entries(entries, EmptyFiles::Kept)?.with_repo_file()
     }
 
     /// A tree out of files that were collected elsewhere, from git or a directory, by the same
-    /// rules; only `repo` may be missing, as it may in such a repository.
+    /// rules; only `repo` may be missing, as it may in such a repository, and empty files are kept.
     pub fn from_files(
         files: impl IntoIterator<Item = (RepoPath, Bytes)>,
         limits: &TreeLimits,
@@ -72,23 +80,26 @@ impl Tree {
         for (path, content) in files {
             entries.add_file(path, content.len(), content)?;
         }
-        Self::from_entries(entries)
+        Self::from_entries(entries, EmptyFiles::Kept)
     }
 
-    fn from_entries(mut entries: Entries<Bytes>) -> Result<Self, TreeError> {
+    fn from_entries(mut entries: Entries<Bytes>, empty: EmptyFiles) -> Result<Self, TreeError> {
         // In an index they are nearly sorted.
         entries.files.par_sort_by(|(one, _), (other, _)| one.cmp(other));
         if let Some(pair) = entries.files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TreeError::Duplicate { name: pair[0].0.to_string() });
         }
+        let is_kept = |content: &Bytes| empty == EmptyFiles::Kept || !content.is_empty();
         let (checked, versions) = rayon::join(
             || entries.check_names(),
-            || find_versions(entries.files.iter().filter(|it| !it.1.is_empty()).map(|it| &it.0)),
+            || find_versions(entries.files.iter().filter(|it| is_kept(&it.1)).map(|it| &it.0)),
         );
         checked?;
         let versions = versions?;
         let Entries { files, outside, .. } = entries;
-        let files = files.into_iter().filter(|(_, content)| !content.is_empty()).collect();
+        let directories = directories(&versions);
+        let is_read = |(path, content): &_| is_kept(content) && is_read(path, &directories);
+        let files = files.into_iter().filter(is_read).collect();
         match outside {
             _ if !versions.is_empty() => Ok(Self { files, versions }),
             Some(top) => Err(TreeError::MisRooted { top }),
@@ -96,7 +107,14 @@ impl Tree {
         }
     }
 
-    /// The same tree without some of its files, and with others.
+    fn with_repo_file(self) -> Result<Self, TreeError> {
+        match self.repo_file() {
+            Some(file) if !file.is_empty() => Ok(self),
+            _ => Err(TreeError::NoRepoFile),
+        }
+    }
+
+    /// The same tree without some of its files and all empty ones, and with others.
     ///
     /// # Errors
     /// When the two are no tree together.
@@ -121,6 +139,8 @@ impl Tree {
         }
         files.retain(|_, content| !content.is_empty());
         let versions = find_versions(files.keys())?;
+        let directories = directories(&versions);
+        files.retain(|path, _| is_read(path, &directories));
         if versions.is_empty() { Err(TreeError::Empty) } else { Ok(Self { files, versions }) }
     }
 
@@ -142,7 +162,8 @@ impl Tree {
     /// Every version of every package with its directory, in opam's order.
     ///
     /// As opam finds them: a directory at any depth under `packages/` that holds a file `opam`
-    /// and is named `<name>.<version>`; nothing is looked for below it.
+    /// and is named `<name>.<version>`; nothing is looked for below it. Nor below a directory that
+    /// is called `opam`: it would hide from opam up to 2.5 all that lies beside it.
     pub fn versions(&self) -> impl ExactSizeIterator<Item = (&Package, &RepoPath)> {
         self.versions.iter().map(|(package, directory)| (package, directory))
     }
@@ -179,6 +200,37 @@ const REPO: &str = "repo";
 const PACKAGES: &str = "packages";
 const OPAM: &str = "opam";
 
+/// What becomes of files that have nothing in them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EmptyFiles {
+    LeftOut,
+    Kept,
+}
+
+/// The directories of these versions.
+fn directories(versions: &[(Package, RepoPath)]) -> HashSet<&str> {
+    versions.iter().map(|(_, directory)| directory.as_str()).collect()
+}
+
+/// Whether a file is served: `repo`, and what lies in these directories of versions and is not the
+/// opam file of yet another one.
+fn is_read(path: &RepoPath, directories: &HashSet<&str>) -> bool {
+    match path.as_str().strip_suffix("/opam") {
+        Some(directory) if directories.contains(directory) => true,
+        // opam 2.6 finds versions inside of others.
+        Some(directory) if is_named_like_a_version(directory) => false,
+        _ => path.as_str() == REPO || path.ancestors().any(|it| directories.contains(it)),
+    }
+}
+
+fn is_named_like_a_version(directory: &str) -> bool {
+    file_name(directory).parse::<Package>().is_ok()
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 /// Every version of every package with its directory, among these paths of files; sorted by
 /// package.
 ///
@@ -194,9 +246,10 @@ fn find_versions<'a>(
         files.filter_map(|path| path.as_str().strip_suffix("/opam")).collect();
     let all: HashSet<&str> = directories.iter().copied().collect();
     for directory in directories {
-        let inside_another = ancestors(directory).any(|outer| all.contains(outer));
-        let name = directory.rsplit_once('/').map_or(directory, |(_, name)| name);
-        if let (false, Ok(package), Ok(path)) = (inside_another, name.parse(), directory.parse()) {
+        let is_hidden =
+            directory.contains("/opam/") || ancestors(directory).any(|outer| all.contains(outer));
+        let name = file_name(directory);
+        if let (false, Ok(package), Ok(path)) = (is_hidden, name.parse(), directory.parse()) {
             versions.push((package, path));
         }
     }
@@ -283,6 +336,24 @@ impl<C> Entries<C> {
         let Self { limits, count, bytes, files, directories, outside } = self;
         let files = files.into_iter().map(|(path, it)| (path, content(it))).collect();
         Entries { limits, count, bytes, files, directories, outside }
+    }
+
+    /// Refuses what some versions of opam take for a package's version and others don't: up to 2.5
+    /// they look no further where anything is called `opam`, 2.6 takes all opam files there are.
+    fn check_agreement(&self) -> Result<(), TreeError> {
+        let files = || self.files.iter().map(|(path, _)| path.as_str());
+        let named = self.directories.iter().map(RepoPath::as_str).chain(files());
+        let implied = named.clone().filter_map(|path| Some(path.split_once("/opam/")?.0));
+        let no_further: HashSet<&str> =
+            named.filter_map(|path| path.strip_suffix("/opam")).chain(implied).collect();
+        let opam_files = files().filter_map(|path| path.strip_suffix("/opam"));
+        for directory in opam_files.filter(|directory| is_named_like_a_version(directory)) {
+            if let Some(outer) = ancestors(directory).find(|outer| no_further.contains(outer)) {
+                let [directory, outer] = [directory, outer].map(str::to_owned);
+                return Err(TreeError::Disputed { directory, outer });
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a path that is both a file and a directory, named or implied.

@@ -90,7 +90,7 @@ fn an_ordinary_index_reads_with_and_without_a_dot() {
             .file(&named(".git/config"), b"ignored")
             .read()
             .unwrap();
-        assert_eq!(tree.files().len(), 5);
+        assert_eq!(tree.files().len(), 4);
         assert_eq!(tree.repo_file().unwrap(), REPO_TEXT);
         let versions: Vec<_> = tree.versions().map(|(package, _)| package.to_string()).collect();
         assert_eq!(versions, ["a.1", "b.2"]);
@@ -168,6 +168,84 @@ fn trap_12_no_empty_file_is_served() {
         Tar::default().file("repo", b"").file(OPAM_PATH, b"x: 1").read(),
         Err(TreeError::NoRepoFile)
     ));
+}
+
+#[test]
+fn an_index_that_is_served_as_it_came_is_read_with_its_empty_files() {
+    let index = Tar::repository()
+        .entry(EntryType::Directory, "packages/a/a.1/files/none/", b"")
+        .entry(EntryType::Directory, "packages/b/", b"")
+        .file("packages/a/a.1/files/Makefile", b"")
+        .file("packages/a/a.2/opam", b"")
+        .file("packages/a/README", b"");
+    let limits = TreeLimits::default();
+    let tree = Tree::from_verbatim_index(&index.gzip(), &limits).unwrap();
+    let paths: Vec<&str> = tree.files().map(|(path, _)| path.as_str()).collect();
+    let empty = ["packages/a/a.1/files/Makefile", OPAM_PATH, "packages/a/a.2/opam"];
+    assert_eq!(paths, [&empty[..], &["repo"]].concat());
+    assert_eq!(tree.versions().len(), 2);
+    let again = tree.files().map(|(path, content)| (path.clone(), content.clone()));
+    assert!(Tree::from_files(again, &limits).unwrap().files().eq(tree.files()));
+    let no_repo = Tar::default().file("repo", b"").file(OPAM_PATH, b"x: 1").gzip();
+    assert!(matches!(Tree::from_verbatim_index(&no_repo, &limits), Err(TreeError::NoRepoFile)));
+    // What is written anew has none of them.
+    let changed = tree.changed(&BTreeSet::new(), []).unwrap();
+    assert_eq!((changed.files().len(), changed.versions().len()), (2, 1));
+}
+
+#[test]
+fn what_lies_in_no_version_is_left_out_and_so_hides_none() {
+    let tree = Tar::repository()
+        .entry(EntryType::Directory, "packages/opam/", b"")
+        .file("packages/README", b"x")
+        .file("packages/a/opam/README", b"x")
+        .file("packages/a/opam/b.1/opam", b"x: 1")
+        .file("packages/opam/c.1/opam", b"x: 1")
+        .file("packages/d/d.1/opam/x", b"x")
+        .file("packages/a/a.1/files/a.1/opam", b"x: 2")
+        .file("packages/a/a.1/files/opam/x", b"x")
+        .read()
+        .unwrap();
+    let paths: Vec<&str> = tree.files().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["packages/a/a.1/files/opam/x", OPAM_PATH, "repo"]);
+    assert_eq!(tree.versions().len(), 1);
+    let files = tree.files().map(|(path, content)| (path.clone(), content.clone()));
+    let stray = ("packages/opam/x".parse().unwrap(), Bytes::from_static(b"x"));
+    let changed = tree.changed(&BTreeSet::new(), [stray.clone()]).unwrap();
+    assert!(changed.files().eq(tree.files()));
+    let collected = Tree::from_files(files.chain([stray]), &TreeLimits::default()).unwrap();
+    assert!(collected.files().eq(tree.files()));
+}
+
+#[test]
+fn an_index_in_which_some_clients_find_other_versions_is_not_served_as_it_came() {
+    let read = |tar: Tar| Tree::from_verbatim_index(&tar.gzip(), &TreeLimits::default());
+    let directory = |name| Tar::repository().entry(EntryType::Directory, name, b"");
+    let file = |name| Tar::repository().file(name, b"");
+    for (tar, outer, version) in [
+        (directory("packages/opam/"), "packages", "packages/a/a.1"),
+        (directory("packages/a/opam"), "packages/a", "packages/a/a.1"),
+        (directory("packages/opam/x/y"), "packages", "packages/a/a.1"),
+        (file("packages/a/opam"), "packages/a", "packages/a/a.1"),
+        (file("packages/a/opam/README"), "packages/a", "packages/a/a.1"),
+        (file("packages/b/opam/b.1/opam"), "packages/b", "packages/b/opam/b.1"),
+        (file("packages/a/a.1/files/b.1/opam"), "packages/a/a.1", "packages/a/a.1/files/b.1"),
+    ] {
+        assert_eq!(
+            read(tar).unwrap_err().to_string(),
+            format!(
+                "not every opam finds \"{version}\": \"{outer}\" has something called opam in it"
+            )
+        );
+    }
+    for harmless in [
+        directory("packages/a/a.1/files/opam"),
+        directory("packages/b/opam"),
+        file("packages/a/a.1/files/opam"),
+        file("packages/b/b.1/opam/x"),
+    ] {
+        assert_eq!(read(harmless).unwrap().versions().len(), 1);
+    }
 }
 
 #[test]
@@ -265,6 +343,8 @@ fn a_real_repository_reads_in_no_time() {
         let start = std::time::Instant::now();
         let tree = Tree::from_index(&index, &TreeLimits::default()).unwrap();
         println!("{} files in {:?}", tree.files().len(), start.elapsed());
+        let as_it_came = Tree::from_verbatim_index(&index, &TreeLimits::default()).unwrap();
+        assert!(as_it_came.files().eq(tree.files()));
         assert!(tree.versions().len() > 17_000);
     }
 }
@@ -273,8 +353,7 @@ fn a_real_repository_reads_in_no_time() {
 fn files() -> impl Strategy<Value = BTreeMap<RepoPath, Bytes>> {
     let path =
         "packages(/(a|a\\.1|b\\.2|opam)){1,3}(/opam)?".prop_map(|path| path.parse().unwrap());
-    let content =
-        prop_oneof![Just(&b""[..]), Just(&b"x"[..]), Just(&b"y"[..])].prop_map(Bytes::from_static);
+    let content = prop_oneof![Just(&b"x"[..]), Just(&b"y"[..])].prop_map(Bytes::from_static);
     prop::collection::btree_map(path, content, 0..8)
 }
 
