@@ -51,7 +51,7 @@ pub enum RefreshError {
     #[error(
         "what was served last can't be read back, and nothing new is served without a comparison with \
          it: {0}; opam-keep verify names what is damaged, and repair restores it from a backup or \
-         another mirror"
+         another mirror; without either, the repository begins anew under another name in mirror.toml"
     )]
     Unreadable(Box<RefreshError>),
     /// The new snapshot can't be built.

@@ -9,6 +9,7 @@ use super::{Change, EditKind};
 use crate::digest::Sha256;
 use crate::opam::Package;
 use crate::opam::syntax::{OpamFile, SyntaxError};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// What a version says and consists of.
@@ -30,6 +31,11 @@ impl<'a> State<'a> {
                 Ok(contents) if path.as_str() == "url" => contents.read_url_file(content),
                 _ => false,
             };
+            if path.as_str().ends_with("/opam") && !is_opam_file(content) {
+                beside.problem(format!(
+                    "{path}: opam 2.6 takes it for an opam file, and can't read it"
+                ));
+            }
             if !is_read {
                 let text = format!("sha256={} ({} bytes)", Sha256::of(content), content.len());
                 beside.say(EditKind::Files, &quoted(path.as_str().as_bytes()), text);
@@ -46,10 +52,12 @@ impl<'a> State<'a> {
 
     /// What keeps opam from reading all of it; none if nothing does.
     pub(super) fn problems(&self) -> Option<String> {
-        match &self.opam {
+        let opam = match &self.opam {
             Ok(contents) => contents.problems(),
             Err(error) => Some(error.to_string()),
-        }
+        };
+        let all: Vec<String> = opam.into_iter().chain(self.beside.problems()).collect();
+        (!all.is_empty()).then(|| all.join("\n"))
     }
 
     /// Every change on the way to the other state, one of each kind, sorted by kind.
@@ -84,4 +92,10 @@ impl<'a> State<'a> {
         }));
         changes
     }
+}
+
+/// Whether opam reads this for an opam file: where it can't, it reads nothing of the repository.
+fn is_opam_file(content: &Bytes) -> bool {
+    let file = OpamFile::parse_bytes(content.clone());
+    file.is_ok_and(|file| file.field("opam-version").is_some())
 }

@@ -136,7 +136,7 @@ fn files_beside_the_opam_file_are_files() {
         files.insert(path.parse().unwrap(), Bytes::from_static(content.as_bytes()));
         files
     };
-    for path in ["files/a.patch", "a", "descr", "files/opam", "url.x"] {
+    for path in ["files/a.patch", "a", "descr", "files/opam.x", "url.x"] {
         for (before, after) in [
             (version(""), with(path, "a")),
             (with(path, "a"), with(path, "b")),
@@ -254,6 +254,14 @@ fn a_version_comes_and_goes_as_a_whole() {
     assert_eq!(removed.changes[0].before.as_deref(), Some(said));
     let broken = Edit::between(&package, None, Some(&version("build: x {"))).unwrap();
     assert_eq!(names(&broken.changes), "version-added unreadable");
+    for (content, kinds) in
+        [("", "version-added unreadable"), ("opam-version: \"2.0\"", "version-added")]
+    {
+        let mut nested = version("");
+        nested.insert("files/opam".parse().unwrap(), Bytes::from_static(content.as_bytes()));
+        let added = Edit::between(&package, None, Some(&nested)).unwrap();
+        assert_eq!(names(&added.changes), kinds, "{content}");
+    }
     assert_eq!(Edit::between(&package, None, None), None);
 }
 
