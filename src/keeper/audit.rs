@@ -4,7 +4,7 @@
 use super::admit::{AdmitError, main_checksums, read_file};
 use super::file_list::FileList;
 use super::opam_files::opam_files;
-use super::{raw_files, review, snapshots};
+use super::{raw_files, served_tree, snapshots};
 use crate::config::{Policy, Rule};
 use crate::ledger::entry::Snapshot;
 use crate::opam::{self, Change, Checksum, Edit, Finding, Package, Tree, TreeLimits};
@@ -157,7 +157,7 @@ fn as_served(blobs: &Blobs, snapshot: &Snapshot) -> Result<ServedState, AdmitErr
         added.retain(|checksum| !declared.contains(checksum));
         strengthened.push(Strengthened { package, declared, added });
     }
-    Ok(ServedState { tree: review::as_served(&files, blobs)?, strengthened })
+    Ok(ServedState { tree: served_tree::as_served(&files, blobs)?, strengthened })
 }
 
 /// Reads a repository as a commit has it.

@@ -1,13 +1,14 @@
 //! A new state held against the policy, and the ledger told of what is not let through silently.
 
 use super::file_list::FileList;
+use super::previous::Previous;
 use super::refresh::RefreshError;
 use super::repository::{Repository, apart, blocking, read_list};
-use super::review::{self, Previous, Review, ReviewedEdit};
+use super::review::{self, Review, ReviewedEdit};
 use super::state::{State, Verdict};
 use super::versions::Versions;
 use crate::clock::Clock;
-use crate::config::{Mode, Policy, Rule};
+use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
 use crate::opam::Package;
@@ -41,6 +42,14 @@ impl Default for Judged {
     }
 }
 
+/// Holds states of one repository against the policy; blocking.
+struct Judge<'a> {
+    settings: &'a config::Repository,
+    policy: &'a Policy,
+    store: &'a Store,
+    clock: &'a Clock,
+}
+
 impl Repository {
     /// Holds a state against the policy.
     pub(super) async fn judge(
@@ -51,140 +60,14 @@ impl Repository {
         clock: &Clock,
         policy: &Arc<Policy>,
     ) -> Result<Judged, RefreshError> {
-        let reviewing = {
-            let (state, previous, store) = (Arc::clone(state), Arc::clone(previous), store.clone());
-            let (policy, name) = (Arc::clone(policy), self.name().to_owned());
-            apart(move || -> Result<Review, RefreshError> {
-                let (tree, files, blobs) = (&state.tree, &state.files, store.blobs());
-                Ok(review::review(&previous.before, tree, files, blobs, &policy, &name)?)
-            })
+        let (state, previous) = (Arc::clone(state), Arc::clone(previous));
+        let (settings, policy) = (self.settings.clone(), Arc::clone(policy));
+        let (store, clock) = (store.clone(), clock.clone());
+        let judge = move || {
+            let (settings, policy, store, clock) = (&settings, &*policy, &store, &clock);
+            Judge { settings, policy, store, clock }.judge(&state, &previous)
         };
-        let review = reviewing.await??;
-        let mut judged = Judged::default();
-        let mut said = Said { previous, versions: None };
-        if let Some((what, detail)) =
-            self.suspicion(state, previous, &review, store, policy, clock)?
-        {
-            let before = previous.last.snapshot.admitted;
-            let divergence = self.divergence(what, Some(before), &state.files, detail, clock);
-            if !judged.is_accepted(divergence, [&state.files], &mut said, store)? {
-                return Ok(Judged { verdict: Verdict::Nothing, ..judged });
-            }
-        }
-        let mut held = Vec::new();
-        for edit in review.edits {
-            let divergence = self.edited(&edit, clock);
-            let lists = [&edit.before, &edit.after];
-            if !judged.is_accepted(divergence, lists, &mut said, store)? && edit.rule == Rule::Hold
-            {
-                held.push(edit);
-            }
-        }
-        judged.verdict = match self.settings.mode {
-            // What is signed as a whole is served as a whole.
-            Mode::Verbatim if !held.is_empty() => Verdict::Nothing,
-            Mode::Verbatim | Mode::Managed => Verdict::AllBut(held),
-        };
-        Ok(judged)
-    }
-
-    /// Why a state as a whole looks wrong, if it does.
-    fn suspicion(
-        &self,
-        state: &State,
-        previous: &Previous,
-        review: &Review,
-        store: &Store,
-        policy: &Policy,
-        clock: &Clock,
-    ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
-        let Review { removed, edits, versions, .. } = review;
-        let is_gutted = |removed: usize| policy.is_gutted(removed as u64, *versions);
-        if is_gutted(removed.len()) {
-            let vanishing = self.vanishing(review, store, clock)?;
-            if is_gutted(vanishing.len()) {
-                let heading =
-                    format!("{} of {versions} versions are gone at once", vanishing.len());
-                let detail = itemised(heading, vanishing.into_iter().map(Package::to_string));
-                return Ok(Some((DivergenceKind::Gutted, detail)));
-            }
-        }
-        let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
-        let (name, revision) = (self.name(), state.revision.as_str());
-        let first = store.lookup(|catalog| catalog.snapshot_at(name, revision))?;
-        // What is served came of this very commit; only what is held of it may have changed.
-        let is_other = previous.last.snapshot.revision.as_deref() != Some(revision);
-        let is_back =
-            |first: &u64| is_git && is_other && review.differs && *first < previous.last.entry;
-        Ok(first.filter(is_back).map(|first| {
-            let heading = format!("commit {revision} was there before, in ledger entry {first}");
-            let gone = removed.iter().map(|package| format!("{package} is gone"));
-            let other = edits.iter().map(|edit| format!("{} is another", edit.edit.package));
-            let items: Vec<String> = gone.chain(other).collect();
-            (DivergenceKind::RolledBack, itemised(heading, items.into_iter()))
-        }))
-    }
-
-    /// The versions that vanish with a state: not those whose removals are held one by one since an
-    /// earlier state.
-    fn vanishing<'r>(
-        &self,
-        review: &'r Review,
-        store: &Store,
-        clock: &Clock,
-    ) -> Result<Vec<&'r Package>, RefreshError> {
-        let mut held = BTreeSet::new();
-        let removals = review.edits.iter().filter(|edit| edit.after.0.is_empty());
-        for edit in removals.filter(|edit| edit.rule == Rule::Hold) {
-            let divergence = self.edited(edit, clock);
-            if store.lookup(|catalog| catalog.newest_alike(&divergence))?.is_some() {
-                held.insert(&edit.edit.package);
-            }
-        }
-        Ok(review.removed.iter().filter(|package| !held.contains(package)).collect())
-    }
-
-    /// An edit as the ledger tells of it.
-    fn edited(&self, edit: &ReviewedEdit, clock: &Clock) -> Divergence {
-        let before = Some(&edit.before).filter(|list| !list.0.is_empty());
-        let name = before.map(|list| Sha256::of(&list.to_bytes()));
-        let divergence =
-            self.divergence(DivergenceKind::Edited, name, &edit.after, told(edit), clock);
-        Divergence {
-            packages: vec![edit.edit.package.to_string()],
-            edits: edit.edit.kinds().map(|kind| kind.to_string()).collect(),
-            held: edit.rule == Rule::Hold,
-            ..divergence
-        }
-    }
-
-    fn divergence(
-        &self,
-        what: DivergenceKind,
-        before: Option<Sha256>,
-        after: &FileList,
-        detail: String,
-        clock: &Clock,
-    ) -> Divergence {
-        let after = after.to_bytes();
-        let upstream = self.settings.upstream.get_ref().to_string();
-        let observed = Observed { sha256: Sha256::of(&after), size: after.len() as u64 };
-        Divergence {
-            at: clock.now(),
-            repository: self.name().to_owned(),
-            packages: Vec::new(),
-            url: upstream.clone(),
-            src: None,
-            from: upstream,
-            what,
-            expected: before.iter().map(|name| format!("sha256={name}")).collect(),
-            edits: Vec::new(),
-            held: true,
-            again: None,
-            observed: Some(observed),
-            evidence: Some(observed.sha256),
-            detail: super::fill::short(detail),
-        }
+        apart(judge).await?
     }
 
     /// Records what nobody was told yet, once the lists that it names are kept.
@@ -211,6 +94,132 @@ impl Repository {
         let recorded = futures_util::future::join_all(divergences.into_iter().map(record)).await;
         recorded.into_iter().collect::<Result<(), _>>()?;
         Ok(())
+    }
+}
+
+impl Judge<'_> {
+    fn judge(&self, state: &State, previous: &Previous) -> Result<Judged, RefreshError> {
+        let (tree, files, blobs) = (&state.tree, &state.files, self.store.blobs());
+        let review =
+            review::review(&previous.before, tree, files, blobs, self.policy, self.name())?;
+        let mut judged = Judged::default();
+        let mut said = Said { previous, versions: None };
+        if let Some((what, detail)) = self.suspicion(state, previous, &review)? {
+            let before = previous.last.snapshot.admitted;
+            let divergence = self.divergence(what, Some(before), &state.files, detail);
+            if !judged.is_accepted(divergence, [&state.files], &mut said, self.store)? {
+                return Ok(Judged { verdict: Verdict::Nothing, ..judged });
+            }
+        }
+        let mut held = Vec::new();
+        for edit in review.edits {
+            let divergence = self.edited(&edit);
+            let lists = [&edit.before, &edit.after];
+            if !judged.is_accepted(divergence, lists, &mut said, self.store)?
+                && edit.rule == Rule::Hold
+            {
+                held.push(edit);
+            }
+        }
+        judged.verdict = match self.settings.mode {
+            // What is signed as a whole is served as a whole.
+            Mode::Verbatim if !held.is_empty() => Verdict::Nothing,
+            Mode::Verbatim | Mode::Managed => Verdict::AllBut(held),
+        };
+        Ok(judged)
+    }
+
+    /// Why a state as a whole looks wrong, if it does.
+    fn suspicion(
+        &self,
+        state: &State,
+        previous: &Previous,
+        review: &Review,
+    ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
+        let Review { removed, edits, versions, .. } = review;
+        let is_gutted = |removed: usize| self.policy.is_gutted(removed as u64, *versions);
+        if is_gutted(removed.len()) {
+            let vanishing = self.vanishing(review)?;
+            if is_gutted(vanishing.len()) {
+                let heading =
+                    format!("{} of {versions} versions are gone at once", vanishing.len());
+                let detail = itemised(heading, vanishing.into_iter().map(Package::to_string));
+                return Ok(Some((DivergenceKind::Gutted, detail)));
+            }
+        }
+        let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
+        let (name, revision) = (self.name(), state.revision.as_str());
+        let first = self.store.lookup(|catalog| catalog.snapshot_at(name, revision))?;
+        // What is served came of this very commit; only what is held of it may have changed.
+        let is_other = previous.last.snapshot.revision.as_deref() != Some(revision);
+        let is_back =
+            |first: &u64| is_git && is_other && review.differs && *first < previous.last.entry;
+        Ok(first.filter(is_back).map(|first| {
+            let heading = format!("commit {revision} was there before, in ledger entry {first}");
+            let gone = removed.iter().map(|package| format!("{package} is gone"));
+            let other = edits.iter().map(|edit| format!("{} is another", edit.edit.package));
+            let items: Vec<String> = gone.chain(other).collect();
+            (DivergenceKind::RolledBack, itemised(heading, items.into_iter()))
+        }))
+    }
+
+    /// The versions that vanish with a state: not those whose removals are held one by one since an
+    /// earlier state.
+    fn vanishing<'r>(&self, review: &'r Review) -> Result<Vec<&'r Package>, RefreshError> {
+        let mut held = BTreeSet::new();
+        let removals = review.edits.iter().filter(|edit| edit.after.0.is_empty());
+        for edit in removals.filter(|edit| edit.rule == Rule::Hold) {
+            let divergence = self.edited(edit);
+            if self.store.lookup(|catalog| catalog.newest_alike(&divergence))?.is_some() {
+                held.insert(&edit.edit.package);
+            }
+        }
+        Ok(review.removed.iter().filter(|package| !held.contains(package)).collect())
+    }
+
+    /// An edit as the ledger tells of it.
+    fn edited(&self, edit: &ReviewedEdit) -> Divergence {
+        let before = Some(&edit.before).filter(|list| !list.0.is_empty());
+        let name = before.map(|list| Sha256::of(&list.to_bytes()));
+        let divergence = self.divergence(DivergenceKind::Edited, name, &edit.after, told(edit));
+        Divergence {
+            packages: vec![edit.edit.package.to_string()],
+            edits: edit.edit.kinds().map(|kind| kind.to_string()).collect(),
+            held: edit.rule == Rule::Hold,
+            ..divergence
+        }
+    }
+
+    fn divergence(
+        &self,
+        what: DivergenceKind,
+        before: Option<Sha256>,
+        after: &FileList,
+        detail: String,
+    ) -> Divergence {
+        let after = after.to_bytes();
+        let upstream = self.settings.upstream.get_ref().to_string();
+        let observed = Observed { sha256: Sha256::of(&after), size: after.len() as u64 };
+        Divergence {
+            at: self.clock.now(),
+            repository: self.name().to_owned(),
+            packages: Vec::new(),
+            url: upstream.clone(),
+            src: None,
+            from: upstream,
+            what,
+            expected: before.iter().map(|name| format!("sha256={name}")).collect(),
+            edits: Vec::new(),
+            held: true,
+            again: None,
+            observed: Some(observed),
+            evidence: Some(observed.sha256),
+            detail: super::fill::short(detail),
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.settings.name.as_str()
     }
 }
 

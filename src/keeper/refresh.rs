@@ -3,8 +3,8 @@
 use super::admit::{Admission, AdmitError, Declarations, repo_path};
 use super::built_index::{self, Recipe};
 use super::judging::Judged;
+use super::previous::{Last, Previous};
 use super::repository::{Repository, apart, blocking, caches, declare, held, strengthened};
-use super::review::{Last, Previous};
 use super::served::Served;
 use super::serving::Place;
 use super::state::{NewSnapshot, Prepared, Preparing, State, prepare};

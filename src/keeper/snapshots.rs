@@ -3,7 +3,7 @@
 
 use super::admit::AdmitError;
 use super::file_list::FileList;
-use super::review;
+use super::served_tree;
 use crate::ledger::entry::{Entry, Snapshot};
 use crate::opam::Tree;
 use crate::store::blobs::Blobs;
@@ -40,5 +40,5 @@ pub fn all(reader: &LogReader) -> Result<Vec<Admitted>, LogError> {
 /// When a blob of it is missing or damaged.
 pub fn tree(blobs: &Blobs, snapshot: &Snapshot) -> Result<Tree, AdmitError> {
     let list = blobs.read(&snapshot.admitted, FileList::MAX_SIZE)?;
-    review::as_served(&FileList::parse(&list)?, blobs)
+    served_tree::as_served(&FileList::parse(&list)?, blobs)
 }

@@ -6,8 +6,10 @@ use super::admit::{Admission, AdmitError, Making};
 use super::differing::Touched;
 use super::file_list::FileList;
 use super::opam_files::opam_files;
+use super::previous::Previous;
 use super::refresh::RefreshError;
-use super::review::{self, Merged, Previous, ReviewedEdit};
+use super::review::ReviewedEdit;
+use super::served_tree::{self, Merged};
 use super::serving::Indexes;
 use super::stronger::Stronger;
 use super::version_sources::VersionSources;
@@ -107,10 +109,10 @@ pub(super) fn prepare(
     let (tree, index) = match (verdict, previous) {
         (Verdict::Nothing, Some(previous)) => {
             revision.clone_from(&previous.last.snapshot.revision);
-            (Some(review::as_served(&previous.before.served, blobs)?), previous.index(blobs)?)
+            (Some(served_tree::as_served(&previous.before.served, blobs)?), previous.index(blobs)?)
         }
         (Verdict::AllBut(held), Some(previous)) if !held.is_empty() => {
-            let merged = review::with_held(&state.tree, &held, blobs);
+            let merged = served_tree::with_held(&state.tree, &held, blobs);
             let tree = match merged {
                 Ok(Merged { tree, left_out: others }) => {
                     left_out = others;
@@ -121,7 +123,7 @@ pub(super) fn prepare(
                     let repository = preparing.repository;
                     tracing::warn!(repository, why, "nothing new is served beside what is held");
                     revision.clone_from(&previous.last.snapshot.revision);
-                    review::as_served(&previous.before.served, blobs)?
+                    served_tree::as_served(&previous.before.served, blobs)?
                 }
                 Err(error) => return Err(error.into()),
             };

@@ -10,9 +10,9 @@ pub use contents::{Contents, Keep, read};
 
 use contents::Twice;
 
+use super::previous::Previous;
 use super::refresh::RefreshError;
 use super::repository::{Repository, blocking, read_list};
-use super::review::Previous;
 use super::{AdmitError, Keeper};
 use crate::bundle::BundleError;
 use crate::digest::Sha256;
