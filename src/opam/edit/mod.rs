@@ -30,6 +30,7 @@ use super::{Package, Tree};
 use serde::{Deserialize, Serialize};
 use state::State;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use version_files::relative;
 
 /// What one edit of a version did, of one kind.
@@ -90,6 +91,10 @@ impl Edit {
         (!changes.is_empty()).then(|| Self { package: package.clone(), changes })
     }
 
+    fn is_of_new_version(&self) -> bool {
+        self.kinds().any(|kind| kind == EditKind::VersionAdded)
+    }
+
     /// The kinds of its changes.
     pub fn kinds(&self) -> impl Iterator<Item = EditKind> {
         self.changes.iter().map(|change| change.kind)
@@ -107,8 +112,31 @@ fn added(state: &State<'_>) -> Vec<Change> {
 
 /// Every edit between two states of a repository, in opam's order of packages.
 ///
-/// Only versions whose files differ are read.
+/// Only versions whose files differ are read. A new version that clients can take for one that was
+/// there before is an edit of that one as well.
 pub fn edits(before: &Tree, after: &Tree) -> Vec<Edit> {
+    let mut edits = edits_by_name(before, after);
+    let mut added: HashMap<String, Vec<&mut Edit>> = HashMap::new();
+    for edit in edits.iter_mut().filter(|edit| edit.is_of_new_version()) {
+        let name = edit.package.name.as_str().to_ascii_lowercase();
+        added.entry(name).or_default().push(edit);
+    }
+    for (package, _) in before.versions() {
+        let name = package.name.as_str().to_ascii_lowercase();
+        for edit in added.get_mut(&name).into_iter().flatten() {
+            if edit.package.is_alike(package) {
+                let (was, is) =
+                    (VersionFiles::of(before, package), VersionFiles::of(after, &edit.package));
+                if let Some(other) = Edit::between(&edit.package, was.as_ref(), is.as_ref()) {
+                    edit.also(other);
+                }
+            }
+        }
+    }
+    edits
+}
+
+fn edits_by_name(before: &Tree, after: &Tree) -> Vec<Edit> {
     let mut old = before.versions().map(|(package, _)| package).peekable();
     let mut new = after.versions().map(|(package, _)| package).peekable();
     let mut edits = Vec::new();

@@ -313,11 +313,23 @@ fn edits_of_a_repository_come_in_opams_order_wherever_the_versions_lie() {
         ("a/a.10/files/x", "x"),
         ("same/same.1/opam", "opam-version:\"2.0\""),
         ("B/B.1/opam", OPAM),
+        ("a/a.09/opam", OTHER),
+        ("a/a.010/opam", OPAM),
+        ("Z/Z.1/opam", OTHER),
     ]);
     let told: Vec<String> = edits(&before, &after)
         .iter()
         .map(|edit| format!("{} {}", edit.package, names(&edit.changes)))
         .collect();
-    assert_eq!(told, ["a.9 description", "a.10 files", "B.1 version-added", "z.1 version-removed"]);
+    let expected = [
+        "a.09 version-added description",
+        "a.9 description",
+        "a.010 version-added",
+        "a.10 files",
+        "B.1 version-added",
+        "Z.1 version-added description",
+        "z.1 version-removed",
+    ];
+    assert_eq!(told, expected);
     assert!(edits(&before, &before).is_empty());
 }
