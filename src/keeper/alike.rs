@@ -8,8 +8,8 @@ use super::opam_files::{OPAM, package};
 use crate::opam::{Package, ancestors};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// For each new version the one that it could be taken for.
-pub(super) struct Alike<'a>(BTreeMap<&'a Package, Other>);
+/// For each new version those that it could be taken for.
+pub(super) struct Alike<'a>(BTreeMap<&'a Package, Vec<Other>>);
 
 /// A version that was there before.
 #[derive(Clone)]
@@ -41,16 +41,21 @@ impl<'a> Alike<'a> {
         for package in departed.packages().filter(|package| names.contains(&name(package))) {
             known.entry(name(package)).or_default().push(Other::Departed(package.clone()));
         }
-        let other = |added: &&'a Package| {
-            let other = known.get(&name(added))?.iter().find(|it| it.package().is_alike(added))?;
-            Some((*added, other.clone()))
+        let others = |added: &&'a Package| {
+            let is_other = |it: &&Other| it.package() != *added && it.package().is_alike(added);
+            let others = known.get(&name(added)).into_iter().flatten().filter(is_other);
+            (*added, others.take(Self::MOST).cloned().collect())
         };
-        Self(added.iter().filter_map(other).collect())
+        Self(added.iter().map(others).collect())
     }
 
-    pub(super) fn get(&self, added: &Package) -> Option<&Other> {
-        self.0.get(added)
+    /// At most [`Self::MOST`].
+    pub(super) fn others(&self, added: &Package) -> &[Other] {
+        self.0.get(added).map_or(&[], Vec::as_slice)
     }
+
+    /// So many are told of one version.
+    pub(super) const MOST: usize = 16;
 }
 
 impl Other {

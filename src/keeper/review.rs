@@ -68,27 +68,33 @@ pub(super) fn review(
         let known = before.known(package, was, blobs)?;
         let is = VersionFiles::of(upstream, package);
         let mut edit = changes(package, known.as_ref(), is.as_ref(), blobs)?;
-        let other = alike.get(package);
-        let other_files = other.map(|other| before.other(other, blobs)).transpose()?.flatten();
-        if let Some(other) = &other_files {
-            let as_other = changes(package, Some(other), is.as_ref(), blobs)?;
-            edit = match (edit, as_other) {
-                (Some(mut edit), Some(as_other)) => {
-                    edit.also(as_other);
-                    Some(edit)
-                }
-                (edit, as_other) => edit.or(as_other),
+        let mut taken_for = None;
+        for other in alike.others(package) {
+            let files = before.other(other, blobs)?;
+            let Some(as_other) = changes(package, files.as_ref(), is.as_ref(), blobs)? else {
+                continue;
             };
+            match &mut edit {
+                Some(edit) => edit.also(as_other),
+                None => edit = Some(as_other),
+            }
+            taken_for = taken_for.or(files.map(|files| (other.package().clone(), files)));
+        }
+        if alike.others(package).len() >= Alike::MOST {
+            let none = || Edit { package: Package::clone(package), changes: Vec::new() };
+            let why = "clients can take it for too many others to compare it with all";
+            edit.get_or_insert_with(none).add(EditKind::SourceRewritten, why);
         }
         let Some(edit) = edit else { return Ok(None) };
         let name = package.to_string();
         let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
         let rule = rules.max().filter(|rule| matches!(rule, Rule::Warn | Rule::Hold));
-        let last = other_files.or(known).map(|last| last.files).unwrap_or_default();
+        let (alike, last) = taken_for.unzip();
+        let last = last.or(known).map(|last| last.files).unwrap_or_default();
         let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
         Ok(rule.map(|rule| ReviewedEdit {
             edit,
-            alike: other.map(|other| other.package().clone()),
+            alike,
             rule,
             before: in_place(last),
             served: files(was),
