@@ -22,28 +22,40 @@ pub(super) enum Other {
 impl<'a> Alike<'a> {
     /// Looks for those of `added`.
     pub(super) fn of(added: &[&'a Package], served: &FileList, departed: &Departed) -> Self {
-        let name = |package: &Package| package.name.as_str().to_ascii_lowercase();
-        let names: HashSet<String> = added.iter().map(|package| name(package)).collect();
+        let wanted: HashSet<String> = added.iter().map(|package| package.likeness()).collect();
+        // Most versions need no closer look.
+        let names = added.iter().map(|package| package.name.as_str().to_ascii_lowercase());
+        let names: HashSet<String> = names.collect();
+        let may_be = |directory: &&str| {
+            let (_, version) = directory.rsplit_once('/').unwrap_or(("", directory));
+            version
+                .split_once('.')
+                .is_some_and(|(name, _)| names.contains(&name.to_ascii_lowercase()))
+        };
         let mut known: HashMap<String, Vec<Other>> = HashMap::new();
+        let mut note = |likeness: String, other: Other| {
+            let alike = known.entry(likeness).or_default();
+            if alike.len() <= Self::MOST {
+                alike.push(other);
+            }
+        };
         let directories = served.0.keys().filter_map(|path| path.as_str().strip_suffix(OPAM));
-        for directory in directories {
+        for directory in directories.filter(may_be) {
             let Some(package) = package(directory) else { continue };
-            let is_outermost =
-                || !ancestors(directory).any(|it| served.0.contains_key(&*format!("{it}{OPAM}")));
-            if names.contains(&name(&package)) && is_outermost() {
+            let (likeness, is_outermost) = (package.likeness(), || {
+                !ancestors(directory).any(|it| served.0.contains_key(&*format!("{it}{OPAM}")))
+            });
+            if wanted.contains(&likeness) && is_outermost() {
                 let files = below(served, directory).map(|(_, path, name)| (path.clone(), name));
-                known
-                    .entry(name(&package))
-                    .or_default()
-                    .push(Other::Served(package, files.collect()));
+                note(likeness, Other::Served(package, files.collect()));
             }
         }
-        for package in departed.packages().filter(|package| names.contains(&name(package))) {
-            known.entry(name(package)).or_default().push(Other::Departed(package.clone()));
+        for package in departed.packages().filter(|it| may_be(&&*it.to_string())) {
+            note(package.likeness(), Other::Departed(package.clone()));
         }
         let others = |added: &&'a Package| {
-            let is_other = |it: &&Other| it.package() != *added && it.package().is_alike(added);
-            let others = known.get(&name(added)).into_iter().flatten().filter(is_other);
+            let others = known.get(&added.likeness()).into_iter().flatten();
+            let others = others.filter(|it| it.package() != *added);
             (*added, others.take(Self::MOST).cloned().collect())
         };
         Self(added.iter().map(others).collect())

@@ -3,7 +3,7 @@
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
 use super::admit::{AdmitError, main_checksums, read_file};
-use super::alike::Alike;
+use super::alike::{Alike, Other};
 use super::departed::{Known, list_of};
 use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
@@ -74,11 +74,11 @@ pub(super) fn review(
             let Some(as_other) = changes(package, files.as_ref(), is.as_ref(), blobs)? else {
                 continue;
             };
+            taken_for = taken_for.or(Some(other.package()));
             match &mut edit {
                 Some(edit) => edit.also(as_other),
                 None => edit = Some(as_other),
             }
-            taken_for = taken_for.or(files.map(|files| (other.package().clone(), files)));
         }
         if alike.others(package).len() >= Alike::MOST {
             let none = || Edit { package: Package::clone(package), changes: Vec::new() };
@@ -86,17 +86,20 @@ pub(super) fn review(
             edit.get_or_insert_with(none).add(EditKind::SourceRewritten, why);
         }
         let Some(edit) = edit else { return Ok(None) };
-        let name = package.to_string();
-        let rules = edit.kinds().map(|kind| policy.rule(repository, &name, &kind.to_string()));
+        // Who is strict about a version is so about what clients take for it.
+        let names =
+            std::iter::once(*package).chain(alike.others(package).iter().map(Other::package));
+        let names: Vec<String> = names.map(Package::to_string).collect();
+        let rule = |name: &String, kind: EditKind| policy.rule(repository, name, &kind.to_string());
+        let rules = names.iter().flat_map(|name| edit.kinds().map(move |kind| rule(name, kind)));
         let rule = rules.max().filter(|rule| matches!(rule, Rule::Warn | Rule::Hold));
-        let (alike, last) = taken_for.unzip();
-        let last = last.or(known).map(|last| last.files).unwrap_or_default();
         let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
         Ok(rule.map(|rule| ReviewedEdit {
             edit,
-            alike,
+            alike: taken_for.cloned(),
             rule,
-            before: in_place(last),
+            // What it is taken for may change, and it is the same edit still.
+            before: in_place(known.map(|known| known.files).unwrap_or_default()),
             served: files(was),
             after: in_place(files(differing.is.get(package))),
         }))

@@ -96,12 +96,11 @@ pub struct Package {
 }
 
 impl Package {
-    /// Whether some clients take one for the other: opam where its order holds their versions for
-    /// equal, and file systems that know no case where nothing but that differs.
-    pub fn is_alike(&self, other: &Self) -> bool {
-        let version = |it: &Self| it.version.as_str().to_ascii_lowercase();
-        self.name.as_str().eq_ignore_ascii_case(other.name.as_str())
-            && version_order::compare(&version(self), &version(other)).is_eq()
+    /// One text for all that some clients take for one another: opam where its order holds their
+    /// versions for equal, and file systems that know no case where nothing but that differs.
+    pub fn likeness(&self) -> String {
+        let name = self.name.as_str().to_ascii_lowercase();
+        format!("{name} {}", version_order::normal(&self.version.as_str().to_ascii_lowercase()))
     }
 }
 

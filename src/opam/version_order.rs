@@ -15,6 +15,27 @@ pub(super) fn compare(left: &str, right: &str) -> Ordering {
         .then_with(|| compare_parts(left_revision, right_revision))
 }
 
+/// One text for all versions that are equal in this order.
+pub(super) fn normal(version: &str) -> String {
+    let (upstream, revision) = split_revision(version);
+    let mut normal = String::new();
+    for part in [upstream, revision] {
+        let (mut rest, mut runs) = (part, Vec::new());
+        while !rest.is_empty() {
+            let text = split_run(&mut rest, false);
+            runs.push((text, without_zeros(split_run(&mut rest, true))));
+        }
+        // A zero at the end says as much as nothing.
+        while runs.pop_if(|(text, number)| text.is_empty() && number.is_empty()).is_some() {}
+        for run in runs.into_iter().flat_map(|(text, number)| [text, number]) {
+            normal.push_str(&String::from_utf8_lossy(run));
+            normal.push(' ');
+        }
+        normal.push('/');
+    }
+    normal
+}
+
 fn split_revision(version: &str) -> (&[u8], &[u8]) {
     let (upstream, revision) = version.rsplit_once('-').unwrap_or((version, ""));
     (upstream.as_bytes(), revision.as_bytes())
@@ -85,6 +106,7 @@ mod tests {
         }
         for (left, right) in [("1.0", "1.00"), ("1", "1-0"), ("1", "1-"), ("a", "a0"), ("", "0")] {
             assert_eq!(compare(left, right), Ordering::Equal, "{left} {right}");
+            assert_eq!(normal(left), normal(right), "{left} {right}");
         }
         let (smaller, larger) = (format!("{}8", "9".repeat(400)), format!("{}9", "9".repeat(400)));
         assert_eq!(compare(&smaller, &larger), Ordering::Less);
@@ -97,6 +119,11 @@ mod tests {
             if compare(&a, &b).is_le() && compare(&b, &c).is_le() {
                 prop_assert!(compare(&a, &c).is_le());
             }
+        }
+
+        #[test]
+        fn what_is_equal_has_one_normal_form(a in "[a01~.+-]{0,6}", b in "[a01~.+-]{0,6}") {
+            prop_assert_eq!(normal(&a) == normal(&b), compare(&a, &b).is_eq(), "{} {}", a, b);
         }
 
         #[test]

@@ -30,7 +30,7 @@ use super::{Package, Tree};
 use serde::{Deserialize, Serialize};
 use state::State;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use version_files::relative;
 
 /// What one edit of a version did, of one kind.
@@ -116,20 +116,18 @@ fn added(state: &State<'_>) -> Vec<Change> {
 /// there before is an edit of that one as well.
 pub fn edits(before: &Tree, after: &Tree) -> Vec<Edit> {
     let mut edits = edits_by_name(before, after);
-    let mut added: HashMap<String, Vec<&mut Edit>> = HashMap::new();
+    let (mut names, mut added) = (HashSet::new(), HashMap::<_, Vec<&mut Edit>>::new());
+    let name = |package: &Package| package.name.as_str().to_ascii_lowercase();
     for edit in edits.iter_mut().filter(|edit| edit.is_of_new_version()) {
-        let name = edit.package.name.as_str().to_ascii_lowercase();
-        added.entry(name).or_default().push(edit);
+        names.insert(name(&edit.package));
+        added.entry(edit.package.likeness()).or_default().push(edit);
     }
-    for (package, _) in before.versions() {
-        let name = package.name.as_str().to_ascii_lowercase();
-        for edit in added.get_mut(&name).into_iter().flatten() {
-            if edit.package.is_alike(package) {
-                let (was, is) =
-                    (VersionFiles::of(before, package), VersionFiles::of(after, &edit.package));
-                if let Some(other) = Edit::between(&edit.package, was.as_ref(), is.as_ref()) {
-                    edit.also(other);
-                }
+    for (package, _) in before.versions().filter(|(package, _)| names.contains(&name(package))) {
+        for edit in added.get_mut(&package.likeness()).into_iter().flatten() {
+            let (was, is) =
+                (VersionFiles::of(before, package), VersionFiles::of(after, &edit.package));
+            if let Some(other) = Edit::between(&edit.package, was.as_ref(), is.as_ref()) {
+                edit.also(other);
             }
         }
     }
