@@ -326,7 +326,8 @@ pub(super) fn public_url(url: &str) -> Option<String> {
 }
 
 /// Why a version is left out by policy.
-const WEAK: &str = "policy.weak_checksum: only an md5 vouches for it, and no pin confirms that";
+pub(super) const WEAK: &str =
+    "policy.weak_checksum: only an md5 vouches for it, and no pin confirms that";
 const NOT_REWRITTEN: &str = "rewrite_sources: it can't be read, or has a file url of its own";
 /// Most archives of one checksum that are looked at.
 const MAX_SAME: usize = 64;

@@ -5,6 +5,7 @@ use super::previous::Previous;
 use super::refresh::RefreshError;
 use super::repository::{Repository, apart, blocking, read_list};
 use super::review::{self, Review, ReviewedEdit};
+use super::served_tree::Held;
 use super::state::{State, Verdict};
 use super::versions::Versions;
 use crate::clock::Clock;
@@ -100,8 +101,7 @@ impl Repository {
 impl Judge<'_> {
     fn judge(&self, state: &State, previous: &Previous) -> Result<Judged, RefreshError> {
         let (tree, files, blobs) = (&state.tree, &state.files, self.store.blobs());
-        let review =
-            review::review(&previous.before, tree, files, blobs, self.policy, self.name())?;
+        let review = review::review(&previous.before, tree, files, blobs, self.policy, self.name());
         let mut judged = Judged::default();
         let mut said = Said { previous, versions: None };
         if let Some((what, detail)) = self.suspicion(state, previous, &review)? {
@@ -118,7 +118,7 @@ impl Judge<'_> {
             if !judged.is_accepted(divergence, lists, &mut said, self.store)?
                 && edit.rule == Rule::Hold
             {
-                held.push(edit);
+                held.push(Held { package: edit.edit.package, served: edit.served });
             }
         }
         judged.verdict = match self.settings.mode {

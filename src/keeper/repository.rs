@@ -12,7 +12,7 @@ use super::sources;
 use crate::config;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
-use crate::opam::Rewrite;
+use crate::opam::{Package, Rewrite};
 use crate::store::Store;
 use crate::upstream::repository::{RepositorySource, Revision, Watch};
 use arc_swap::ArcSwapOption;
@@ -284,9 +284,15 @@ fn declare_again(store: &Store, name: &str, snapshot: &Snapshot) -> Result<(), R
 
 /// The versions that upstream has and that were not admitted, each with the reason.
 fn left_out(admitted: &FileList, files: &FileList, entry: u64) -> Vec<(String, String)> {
-    let left_out = opam_files(files).filter(|(_, path, _)| !admitted.0.contains_key(*path));
+    let elsewhere = opam_files(files).filter(|(_, path, _)| !admitted.0.contains_key(*path));
+    let elsewhere: Vec<Package> = elsewhere.map(|(package, ..)| package).collect();
+    if elsewhere.is_empty() {
+        return Vec::new();
+    }
+    let served: HashSet<Package> = opam_files(admitted).map(|(package, ..)| package).collect();
     let why = format!("left out when ledger entry {entry} was admitted");
-    left_out.map(|(package, _, _)| (package.to_string(), why.clone())).collect()
+    let left_out = elsewhere.iter().filter(|package| !served.contains(package));
+    left_out.map(|package| (package.to_string(), why.clone())).collect()
 }
 
 /// What the store has of a snapshot.

@@ -2,7 +2,7 @@
 //!
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
-use super::admit::{AdmitError, main_checksums, read_file};
+use super::admit::{main_checksums, read_file};
 use super::alike::{Alike, Other};
 use super::departed::{Known, list_of};
 use super::differing::{Differing, Files, count, versions};
@@ -11,7 +11,7 @@ use super::previous::Before;
 use crate::config::{Policy, Rule};
 use crate::digest::Sha256;
 use crate::opam::{Edit, EditKind, Package, RepoPath, Tree, VersionFiles};
-use crate::store::blobs::Blobs;
+use crate::store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
 use rayon::prelude::*;
 
@@ -45,9 +45,6 @@ pub(super) struct ReviewedEdit {
 /// Compares what is served with a new state, version by version.
 ///
 /// `files` is the list of the files of `upstream`.
-///
-/// # Errors
-/// When a blob of what is served, or was, can't be read.
 pub(super) fn review(
     before: &Before,
     upstream: &Tree,
@@ -55,7 +52,7 @@ pub(super) fn review(
     blobs: &Blobs,
     policy: &Policy,
     repository: &str,
-) -> Result<Review, AdmitError> {
+) -> Review {
     let differing = Differing::between(&before.served, files);
     let packages: Vec<&Package> = differing.packages().collect();
     let removed = packages.iter().filter(|package| !differing.is.contains_key(package));
@@ -63,17 +60,21 @@ pub(super) fn review(
     let added: Vec<&Package> =
         packages.iter().copied().filter(|package| !differing.was.contains_key(package)).collect();
     let alike = Alike::of(&added, &before.served, &before.departed);
-    let review = |package: &&Package| -> Result<Option<ReviewedEdit>, AdmitError> {
+    let review = |package: &&Package| -> Option<ReviewedEdit> {
         let was = differing.was.get(package);
-        let known = before.known(package, was, blobs)?;
+        let known = before.known(package, was, blobs);
         let is = VersionFiles::of(upstream, package);
-        let mut edit = changes(package, known.as_ref(), is.as_ref(), blobs)?;
+        let mut edit = match &known {
+            Ok(known) => changes(package, known.as_ref(), is.as_ref(), blobs),
+            Err(error) => Some(unreadable(package, error)),
+        };
         let mut taken_for = None;
         for other in alike.others(package) {
-            let files = before.other(other, blobs)?;
-            let Some(as_other) = changes(package, files.as_ref(), is.as_ref(), blobs)? else {
-                continue;
+            let as_other = match before.other(other, blobs) {
+                Ok(files) => changes(package, files.as_ref(), is.as_ref(), blobs),
+                Err(error) => Some(unreadable(package, &error)),
             };
+            let Some(as_other) = as_other else { continue };
             taken_for = taken_for.or(Some(other.package()));
             match &mut edit {
                 Some(edit) => edit.also(as_other),
@@ -85,7 +86,7 @@ pub(super) fn review(
             let why = "clients can take it for too many others to compare it with all";
             edit.get_or_insert_with(none).add(EditKind::SourceRewritten, why);
         }
-        let Some(edit) = edit else { return Ok(None) };
+        let edit = edit?;
         // Who is strict about a version is so about what clients take for it.
         let names =
             std::iter::once(*package).chain(alike.others(package).iter().map(Other::package));
@@ -94,23 +95,22 @@ pub(super) fn review(
         let rules = names.iter().flat_map(|name| edit.kinds().map(move |kind| rule(name, kind)));
         let rule = rules.max().filter(|rule| matches!(rule, Rule::Warn | Rule::Hold));
         let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
-        Ok(rule.map(|rule| ReviewedEdit {
+        rule.map(|rule| ReviewedEdit {
             edit,
             alike: taken_for.cloned(),
             rule,
             // What it is taken for may change, and it is the same edit still.
-            before: in_place(known.map(|known| known.files).unwrap_or_default()),
+            before: in_place(known.ok().flatten().map(|known| known.files).unwrap_or_default()),
             served: files(was),
             after: in_place(files(differing.is.get(package))),
-        }))
+        })
     };
-    let edits = packages.par_iter().map(review).filter_map(Result::transpose);
-    Ok(Review {
-        edits: edits.collect::<Result<_, _>>()?,
+    Review {
+        edits: packages.par_iter().filter_map(review).collect(),
         versions: count(&before.served) as u64,
         removed,
         differs: !packages.is_empty(),
-    })
+    }
 }
 
 /// The files of one version as they would lie in a repository that opam's own tools write: where its
@@ -131,17 +131,30 @@ fn changes(
     known: Option<&Known>,
     is: Option<&VersionFiles>,
     blobs: &Blobs,
-) -> Result<Option<Edit>, AdmitError> {
-    let was = known.map(|known| read(&known.files, blobs)).transpose()?;
-    let Some(mut edit) = Edit::between(package, was.as_ref(), is) else { return Ok(None) };
+) -> Option<Edit> {
+    let strengthened = known.and_then(|known| known.strengthened);
+    let was = known.map(|known| read(&known.files, blobs)).transpose();
+    let strengthened = strengthened.map(|name| read_file(blobs, &name)).transpose();
+    let (was, strengthened) = match (was, strengthened) {
+        (Ok(was), Ok(strengthened)) => (was, strengthened),
+        (Err(error), _) | (_, Err(error)) => return Some(unreadable(package, &error)),
+    };
+    let mut edit = Edit::between(package, was.as_ref(), is)?;
     // What was added here is what the pin is: to say otherwise is to say another archive.
-    if let Some(was) = known.and_then(|known| known.strengthened)
-        && let Some(is) = is
-        && contradicts(&read_file(blobs, &was)?, is.opam())
+    if let Some((was, is)) = strengthened.zip(is)
+        && contradicts(&was, is.opam())
     {
         edit.add(EditKind::SourceRewritten, "checksum: contradicts the pin's");
     }
-    Ok(Some(edit))
+    Some(edit)
+}
+
+/// What there is to say of a version of which nobody can tell what it was.
+fn unreadable(package: &Package, error: &dyn std::fmt::Display) -> Edit {
+    let mut edit = Edit { package: package.clone(), changes: Vec::new() };
+    let why = format!("what was served of it can't be read back: {error}");
+    edit.add(EditKind::Unreadable, &why);
+    edit
 }
 
 /// Whether the archive of one opam file has a checksum of a kind that the other has with another
@@ -152,7 +165,7 @@ fn contradicts(was: &[u8], is: &[u8]) -> bool {
 }
 
 /// The files of the one version in a list.
-fn read(files: &FileList, blobs: &Blobs) -> Result<VersionFiles, AdmitError> {
+fn read(files: &FileList, blobs: &Blobs) -> Result<VersionFiles, BlobError> {
     let mut version = VersionFiles::new(Bytes::new());
     for (below, (_, name)) in versions(files).into_values().flatten() {
         let content = blobs.read(&name, MAX_FILE)?;

@@ -1,14 +1,15 @@
 //! Repositories as they are served: one that was admitted, and a new state with the versions that are
 //! held.
 
-use super::admit::AdmitError;
+use super::admit::{AdmitError, WEAK};
+use super::differing::below;
 use super::file_list::FileList;
 use super::opam_files::{OPAM, opam_files};
-use super::review::ReviewedEdit;
+use crate::digest::Sha256;
 use crate::opam::{Package, RepoPath, Tree, TreeLimits, ancestors};
-use crate::store::blobs::Blobs;
+use crate::store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Upstream's tree with the held versions as they are served.
 pub(super) struct Merged {
@@ -17,20 +18,38 @@ pub(super) struct Merged {
     pub left_out: Vec<(String, String)>,
 }
 
+/// A version that is served as it was.
+pub(super) struct Held {
+    pub package: Package,
+    /// Its files; none where it is not served.
+    pub served: FileList,
+}
+
 /// `upstream`, with the held versions as they are served.
 ///
 /// # Errors
-/// When a blob can't be read, or when the two can't be in one repository.
+/// When the two can't be in one repository.
 pub(super) fn with_held(
     upstream: &Tree,
-    held: &[ReviewedEdit],
+    held: &[Held],
     blobs: &Blobs,
 ) -> Result<Merged, AdmitError> {
-    let served = held.iter().filter_map(|edit| opam_files(&edit.served).next());
-    let directories: BTreeSet<&str> =
-        served.filter_map(|(_, path, _)| path.as_str().strip_suffix(OPAM)).collect();
+    let (mut files, mut left_out, mut directories) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for Held { package, served } in held {
+        match read(served, blobs) {
+            Ok(read) => {
+                files.extend(read);
+                let opam = opam_files(served).next().map(|(_, path, _)| path.as_str());
+                directories.extend(opam.and_then(|path| path.strip_suffix(OPAM)));
+            }
+            Err(error) => {
+                let why = format!("it is held, and what was served can't be read back: {error}");
+                left_out.push((package.to_string(), why));
+            }
+        }
+    }
     let above: BTreeSet<&str> = directories.iter().copied().flat_map(ancestors).collect();
-    let afters = held.iter().flat_map(|edit| upstream.version_files(&edit.edit.package));
+    let afters = held.iter().flat_map(|held| upstream.version_files(&held.package));
     let afters: BTreeSet<&RepoPath> = afters.map(|(path, _)| path).collect();
     // Nothing of upstream's is in a held version, nor is one in what can't hold it or hides it.
     let is_in_the_way = |path: &RepoPath| {
@@ -40,10 +59,6 @@ pub(super) fn with_held(
         hides || is_directory(path.as_str()) || afters.contains(path) || is_inside()
     };
     let in_the_way = upstream.files().map(|(path, _)| path).filter(|path| is_in_the_way(path));
-    let mut files = Vec::new();
-    for (path, name) in held.iter().flat_map(|edit| &edit.served.0) {
-        files.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
-    }
     let tree = upstream
         .changed(&in_the_way.collect(), files)
         .map_err(|error| AdmitError::Held(error.to_string()))?;
@@ -51,12 +66,48 @@ pub(super) fn with_held(
     if tree.files().len() > limit {
         return Err(AdmitError::Held(format!("together they have more than {limit} files")));
     }
-    let held: BTreeSet<&Package> = held.iter().map(|edit| &edit.edit.package).collect();
+    let held: BTreeSet<&Package> = held.iter().map(|held| &held.package).collect();
     let others = upstream.versions().filter(|(package, _)| !held.contains(package));
     let lost = others.filter(|(package, at)| tree.directory(package) != Some(at));
     let why = |at: &RepoPath| format!("it lies in {at}, inside or around a version that is held");
-    let left_out = lost.map(|(package, at)| (package.to_string(), why(at))).collect();
+    left_out.extend(lost.map(|(package, at)| (package.to_string(), why(at))));
     Ok(Merged { tree, left_out })
+}
+
+/// Those of the `refused` versions that were served, and that upstream has otherwise or elsewhere by
+/// now, each with the reason: they stay as they were. What did not change is refused for a reason of
+/// ours.
+pub(super) fn lost(
+    upstream: &Tree,
+    served: &FileList,
+    refused: &[(String, String)],
+) -> Vec<(Held, String)> {
+    let refused = refused.iter().filter(|(_, why)| why != WEAK);
+    let refused: BTreeMap<&str, &String> = refused.map(|(it, why)| (it.as_str(), why)).collect();
+    if refused.is_empty() {
+        return Vec::new();
+    }
+    let mut lost = Vec::new();
+    for (package, path, _) in opam_files(served) {
+        let name = package.to_string();
+        let Some(why) = refused.get(name.as_str()) else { continue };
+        let directory = path.as_str().strip_suffix(OPAM).unwrap_or_default();
+        let was = below(served, directory).map(|(_, path, name)| (path.clone(), name));
+        let was: FileList = was.collect();
+        let is = upstream.version_files(&package);
+        let is: FileList = is.map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
+        if was != is {
+            lost.push((Held { package, served: was }, String::clone(why)));
+        }
+    }
+    lost
+}
+
+fn read(served: &FileList, blobs: &Blobs) -> Result<Vec<(RepoPath, Bytes)>, BlobError> {
+    let read = |(path, name): (&RepoPath, &Sha256)| {
+        Ok((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)))
+    };
+    served.0.iter().map(read).collect()
 }
 
 /// A repository as it is served.
@@ -64,11 +115,7 @@ pub(super) fn with_held(
 /// # Errors
 /// When a blob can't be read.
 pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitError> {
-    let mut files = Vec::with_capacity(served.0.len());
-    for (path, name) in &served.0 {
-        files.push((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)));
-    }
-    Tree::from_files(files, &TreeLimits::default())
+    Tree::from_files(read(served, blobs)?, &TreeLimits::default())
         .map_err(|error| AdmitError::Held(error.to_string()))
 }
 

@@ -8,8 +8,7 @@ use super::file_list::FileList;
 use super::opam_files::opam_files;
 use super::previous::Previous;
 use super::refresh::RefreshError;
-use super::review::ReviewedEdit;
-use super::served_tree::{self, Merged};
+use super::served_tree::{self, Held, Merged};
 use super::serving::Indexes;
 use super::stronger::Stronger;
 use super::version_sources::VersionSources;
@@ -35,7 +34,7 @@ pub(super) struct State {
 /// What is served of a state.
 pub(super) enum Verdict {
     /// All of it but these versions, which stay as they are.
-    AllBut(Vec<ReviewedEdit>),
+    AllBut(Vec<Held>),
     /// Nothing; what is served stays.
     Nothing,
 }
@@ -102,45 +101,88 @@ pub(super) fn prepare(
     verdict: Verdict,
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
-    let Preparing { store, previous, .. } = *preparing;
-    let blobs = store.blobs();
-    let mut revision = Some(state.revision.to_string());
-    let mut left_out = Vec::new();
-    let (tree, index) = match (verdict, previous) {
-        (Verdict::Nothing, Some(previous)) => {
-            revision.clone_from(&previous.last.snapshot.revision);
-            (Some(served_tree::as_served(&previous.before.served, blobs)?), previous.index(blobs)?)
-        }
-        (Verdict::AllBut(held), Some(previous)) if !held.is_empty() => {
-            let merged = served_tree::with_held(&state.tree, &held, blobs);
-            let tree = match merged {
-                Ok(Merged { tree, left_out: others }) => {
-                    left_out = others;
-                    tree
-                }
-                // All of it waits, and can be accepted.
-                Err(AdmitError::Held(why)) => {
-                    let repository = preparing.repository;
-                    tracing::warn!(repository, why, "nothing new is served beside what is held");
-                    revision.clone_from(&previous.last.snapshot.revision);
-                    served_tree::as_served(&previous.before.served, blobs)?
-                }
-                Err(error) => return Err(error.into()),
-            };
-            (Some(tree), state.index.clone())
-        }
-        (Verdict::AllBut(_) | Verdict::Nothing, _) => (None, state.index.clone()),
-    };
-    let made_of = tree.as_ref().unwrap_or(&state.tree);
-    let (mut admission, new) = std::thread::scope(|scope| -> Result<_, RefreshError> {
+    std::thread::scope(|scope| {
         // The disk is waited for by threads of its own, while others compute.
         let keeping = scope.spawn(|| keep_files(state, preparing));
-        let made = make(state, made_of, index, revision, preparing);
+        let prepared = match (verdict, preparing.previous) {
+            (Verdict::Nothing, Some(previous)) => {
+                let index = previous.index(preparing.store.blobs())?;
+                as_before(state, previous, index, preparing)
+            }
+            (Verdict::AllBut(held), Some(previous)) => beside(state, held, previous, preparing),
+            (Verdict::AllBut(_) | Verdict::Nothing, None) => whole(state, None, preparing),
+        };
         ended(keeping.join())?;
-        made
-    })?;
-    admission.refused.extend(left_out);
+        prepared
+    })
+}
+
+/// What is served stays, whatever upstream has.
+fn as_before(
+    state: &State,
+    previous: &Previous,
+    index: Option<Bytes>,
+    preparing: &Preparing<'_>,
+) -> Result<Prepared, RefreshError> {
+    let tree = served_tree::as_served(&previous.before.served, preparing.store.blobs())?;
+    let revision = previous.last.snapshot.revision.clone();
+    let (admission, new) = make(state, &tree, index, revision, preparing)?;
+    Ok(Prepared { admission, tree: Some(tree), new })
+}
+
+/// All of a state is served, or this tree in its place.
+fn whole(
+    state: &State,
+    tree: Option<Tree>,
+    preparing: &Preparing<'_>,
+) -> Result<Prepared, RefreshError> {
+    let (index, revision) = (state.index.clone(), Some(state.revision.to_string()));
+    let made_of = tree.as_ref().unwrap_or(&state.tree);
+    let (admission, new) = make(state, made_of, index, revision, preparing)?;
     Ok(Prepared { admission, tree, new })
+}
+
+/// A state is served beside what is held, and what was served before and can't be as upstream has it
+/// now.
+fn beside(
+    state: &State,
+    mut held: Vec<Held>,
+    previous: &Previous,
+    preparing: &Preparing<'_>,
+) -> Result<Prepared, RefreshError> {
+    let with_held = |held: &[Held]| -> Result<Prepared, RefreshError> {
+        if held.is_empty() {
+            return whole(state, None, preparing);
+        }
+        match served_tree::with_held(&state.tree, held, preparing.store.blobs()) {
+            Ok(Merged { tree, left_out }) => {
+                let mut prepared = whole(state, Some(tree), preparing)?;
+                prepared.admission.refused.extend(left_out);
+                Ok(prepared)
+            }
+            // All of it waits, and can be accepted.
+            Err(AdmitError::Held(why)) => {
+                let repository = preparing.repository;
+                tracing::warn!(repository, why, "nothing new is served beside what is held");
+                as_before(state, previous, state.index.clone(), preparing)
+            }
+            Err(error) => Err(error.into()),
+        }
+    };
+    let prepared = with_held(&held)?;
+    let lost = served_tree::lost(&state.tree, &previous.before.served, &prepared.admission.refused);
+    let is_held = |package: &Package| held.iter().any(|held| held.package == *package);
+    let lost: Vec<(Held, String)> =
+        lost.into_iter().filter(|(lost, _)| !is_held(&lost.package)).collect();
+    if lost.is_empty() {
+        return Ok(prepared);
+    }
+    for (lost, why) in lost {
+        let (repository, package) = (preparing.repository, lost.package.to_string());
+        tracing::warn!(repository, package, why, "served as before: it can't be as it is by now");
+        held.push(lost);
+    }
+    with_held(&held)
 }
 
 /// Keeps the files of a state that were not served yet.

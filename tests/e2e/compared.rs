@@ -146,6 +146,26 @@ fn what_cannot_be_read_back_is_compared_with_all_the_same() {
 }
 
 #[test]
+fn a_version_that_cannot_be_read_back_is_held_and_the_rest_moves_on() {
+    let (world, mut keep, stays) = held();
+    rot(&keep.blob(stays.opam().as_bytes()));
+    keep.restart();
+    let checkout = world.directory().join("checkout");
+    let new = Package::new("new", "1.0");
+    let edited = stays.clone().synopsis("Other words");
+    Repo::new([states().0, edited.clone(), new.clone()]).write(&checkout);
+    keep.refresh().ok();
+    assert!(keep.index().packages().contains(&"new.1.0"), "{:?}", keep.index().packages());
+    let open = keep.divergences();
+    let damaged = open.iter().find(|it| it["divergence"]["packages"][0] == "stays.1.0");
+    let damaged = damaged.expect("it is told");
+    assert_eq!(damaged["divergence"]["edits"][0], "unreadable", "{damaged}");
+    keep.run(&["divergences", "accept", &damaged["id"].to_string()]).ok();
+    let index = keep.index();
+    assert_eq!(index.opam("stays.1.0"), Some(&*edited.opam()));
+}
+
+#[test]
 fn where_there_is_nothing_to_compare_with_nothing_new_is_served() {
     let (_world, mut keep, _) = held();
     let ledger = keep.ledger();

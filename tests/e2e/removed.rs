@@ -160,6 +160,33 @@ fn nothing_of_upstream_gets_into_a_held_version_or_hides_it() {
     assert!(status.contains("inside.1.0") && status.contains("around a version"), "{status}");
 }
 
+#[test]
+fn what_was_served_and_can_not_be_as_upstream_has_it_stays_as_it_was() {
+    let (first, second) = (Package::new("held", "1.0"), Package::new("many", "1.0"));
+    let edited = first.clone().bytes(b"other".to_vec(), &[Kind::Sha256]);
+    let [held, many, edited] = [&first, &second, &edited].map(Package::opam);
+    let as_it_was =
+        [("packages/held/held.1.0/opam", &*held), ("packages/many/many.1.0/opam", &many)];
+    let long = format!("packages/{}/many.1.0/opam", "x".repeat(170));
+    let inside = "packages/held/held.1.0/many.1.0/opam";
+    let moved = ("packages/moved/held.1.0/opam", &*edited);
+    for state in [[as_it_was[0], (&*long, &*many)], [moved, (inside, &many)]] {
+        let world = World::start();
+        publish(&world, &as_it_was);
+        let mut keep = start(&Mirror::of(&world));
+        let index = keep.index();
+        publish(&world, &state);
+        for _ in 0..2 {
+            keep.refresh().ok();
+            assert!(keep.index() == index, "{state:?}");
+            keep.stop();
+            keep.restart();
+        }
+        assert!(!keep.run(&["status"]).said().contains("many.1.0"), "it is what upstream has");
+        keep.run(&["verify"]).ok();
+    }
+}
+
 /// A mirror that holds the removal of goes.1.0, in whose place upstream has these files.
 fn held_removal(world: &World, instead: &[(&str, &str)]) -> Keep {
     publish(world, &[(GOES, &goes()), (PATCH, "x")]);

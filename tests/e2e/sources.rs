@@ -105,6 +105,22 @@ fn verbatim_is_byte_for_byte() {
 }
 
 #[test]
+fn what_would_lead_clients_away_is_not_passed_on_as_it_is_either() {
+    let world = World::start();
+    let repo = Repo::new([Package::new("hello", "1.0")]);
+    world.publish(&repo);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    let index = keep.index_at("/index.tar.gz");
+    let led = "opam-version: \"2.0\"\nredirect: \"https://elsewhere.example/\"\n";
+    for away in [led, "opam-version: \"1.2\"\n"] {
+        world.publish(&repo.clone().with_repo_file(away));
+        let said = keep.refresh();
+        assert!(said.code == 1 && said.stdout.contains("its file \"repo\""), "{said:?}");
+        assert!(keep.index_at("/index.tar.gz") == index);
+    }
+}
+
+#[test]
 fn what_would_lead_clients_away_is_not_served() {
     let world = World::start();
     let repo = Repo::new([Package::new("hello", "1.0")]).with_repo_file(

@@ -83,25 +83,22 @@ fn a_repo_file_of_more_than_a_mebibyte_is_admitted_and_outlasts_a_restart() {
     let comments = "# A comment of no consequence whatever, and one of very many of its kind.\n";
     let upstream = format!("opam-version: \"2.0\"\n{}", comments.repeat(20_000));
     let package = Package::new("hello", "1.0");
-    for mode in ["managed", "verbatim"] {
-        let world = World::start();
-        world.publish(&Repo::new([package.clone()]).with_repo_file(&upstream));
-        let mut keep = start(&Mirror::of(&world).of_repository("mode", mode));
-        let index = keep.index();
-        assert_eq!(index.packages(), [package.full_name()], "{mode}");
-        assert!(index.repo().starts_with("opam-version: \"2.0\"\n"), "{mode}");
-        assert!(mode == "managed" || index.repo() == upstream, "verbatim is verbatim");
-        let repo = keep.curl().get("/repo");
-        assert!(repo.is_whole() && repo.body == index.repo().as_bytes(), "{mode}");
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]).with_repo_file(&upstream));
+    let mut keep = start(&Mirror::of(&world));
+    let index = keep.index();
+    assert_eq!(index.packages(), [package.full_name()]);
+    assert!(index.repo().starts_with("opam-version: \"2.0\"\n"));
+    let repo = keep.curl().get("/repo");
+    assert!(repo.is_whole() && repo.body == index.repo().as_bytes());
 
-        keep.stop();
-        world.kill();
-        keep.restart();
-        assert!(keep.index() == index, "{mode}");
-        let after = keep.curl().get("/repo");
-        assert!(after.is_whole() && after.body == repo.body, "{mode}");
-        assert_eq!(keep.run(&["verify"]).code, 0, "{mode}");
-    }
+    keep.stop();
+    world.kill();
+    keep.restart();
+    assert!(keep.index() == index);
+    let after = keep.curl().get("/repo");
+    assert!(after.is_whole() && after.body == repo.body);
+    assert_eq!(keep.run(&["verify"]).code, 0);
 }
 
 #[test]

@@ -323,11 +323,19 @@ impl Keeper {
     ) -> Result<Option<Sha256>, RefreshError> {
         let Some(last) = repository.last(&self.store)? else { return Ok(None) };
         let store = self.store.clone();
+        let before = last.snapshot.departed;
         let keep = move || {
             let previous = Previous::read(&store, last)?;
             previous.keep_gone(&store, &read_list(&store, &admitted)?)
         };
-        blocking(keep).await?
+        match blocking(keep).await? {
+            // Whoever takes in a bundle has a state to go on from.
+            Err(error @ RefreshError::Unreadable(_)) => {
+                tracing::warn!(repository = repository.name(), %error, "an import takes its place");
+                Ok(before)
+            }
+            kept => kept,
+        }
     }
 }
 

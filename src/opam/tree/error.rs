@@ -85,6 +85,18 @@ pub enum TreeError {
         /// A directory around it, in which some look no further.
         outer: String,
     },
+    /// What some clients read beside packages.
+    #[error("some clients read \"{name}\" at the root as well, and nobody could tell its edits")]
+    Beside {
+        /// Its name.
+        name: String,
+    },
+    /// A `repo` file that has clients go elsewhere.
+    #[error("its file \"repo\" {why}")]
+    LeadsAway {
+        /// What it does.
+        why: &'static str,
+    },
     /// Everything lies in a directory of its own, where no client looks for it.
     #[error("the repository is not at the root but in the directory \"{top}\"")]
     MisRooted {

@@ -14,6 +14,7 @@ pub use error::TreeError;
 
 use super::package::Package;
 use super::path::{RepoPath, ancestors};
+use super::repo_file::leads_away;
 use bytes::Bytes;
 use rayon::slice::ParallelSliceMut as _;
 use std::collections::btree_map::Entry;
@@ -63,11 +64,19 @@ impl Tree {
 
     /// Reads an `index.tar.gz` that clients get as it came: with its empty files.
     ///
-    /// Beyond that, an index is refused in which only some versions of opam find a version.
+    /// Beyond that, an index is refused in which only some versions of opam find a version, and one
+    /// that has clients go elsewhere or read something else than its packages.
     pub fn from_verbatim_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
         let entries = read::read_index(gz, limits)?;
         entries.check_agreement()?;
-        Self::from_entries(entries, EmptyFiles::Kept)?.with_repo_file()
+        if let Some(name) = &entries.beside {
+            return Err(TreeError::Beside { name: name.clone() });
+        }
+        let tree = Self::from_entries(entries, EmptyFiles::Kept)?.with_repo_file()?;
+        match tree.repo_file().and_then(|file| leads_away(file)) {
+            Some(why) => Err(TreeError::LeadsAway { why }),
+            None => Ok(tree),
+        }
     }
 
     /// A tree out of files that were collected elsewhere, from git or a directory, by the same
@@ -199,6 +208,8 @@ fn below<'a>(
 const REPO: &str = "repo";
 const PACKAGES: &str = "packages";
 const OPAM: &str = "opam";
+/// What opam 1.2 had in place of packages of compilers; later ones make packages of it.
+const COMPILERS: &str = "compilers";
 
 /// What becomes of files that have nothing in them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -244,12 +255,13 @@ fn find_versions<'a>(
     // once all are collected.
     let directories: Vec<&str> =
         files.filter_map(|path| path.as_str().strip_suffix("/opam")).collect();
-    let all: HashSet<&str> = directories.iter().copied().collect();
-    for directory in directories {
-        let is_hidden =
-            directory.contains("/opam/") || ancestors(directory).any(|outer| all.contains(outer));
-        let name = file_name(directory);
-        if let (false, Ok(package), Ok(path)) = (is_hidden, name.parse(), directory.parse()) {
+    let named = directories.into_iter().filter(|directory| !directory.contains("/opam/"));
+    let named = named.filter_map(|it| Some((it, file_name(it).parse().ok()?)));
+    let named: Vec<(&str, Package)> = named.collect();
+    let all: HashSet<&str> = named.iter().map(|(directory, _)| *directory).collect();
+    for (directory, package) in named {
+        let is_inside_another = ancestors(directory).any(|outer| all.contains(outer));
+        if let (false, Ok(path)) = (is_inside_another, directory.parse()) {
             versions.push((package, path));
         }
     }
@@ -274,6 +286,8 @@ struct Entries<C> {
     directories: Vec<RepoPath>,
     /// A directory at the root that holds a repository itself.
     outside: Option<String>,
+    /// Something at the root that some clients take for packages, or for what the repository says.
+    beside: Option<String>,
 }
 
 impl<C> Entries<C> {
@@ -285,6 +299,7 @@ impl<C> Entries<C> {
             files: Vec::new(),
             directories: Vec::new(),
             outside: None,
+            beside: None,
         }
     }
 
@@ -322,7 +337,16 @@ impl<C> Entries<C> {
     /// Whether opam reads the path; notes where a repository lies that it won't find.
     fn is_kept(&mut self, path: &RepoPath) -> bool {
         let mut components = path.components();
-        match (components.next(), components.next()) {
+        let (top, next) = (components.next(), components.next());
+        let is_other = |top: &&str| {
+            let is_alike = [REPO, PACKAGES].iter().any(|it| top.eq_ignore_ascii_case(it));
+            is_alike && !(matches!(*top, PACKAGES) || *top == REPO && next.is_none())
+                || *top == COMPILERS
+        };
+        if let Some(top) = top.filter(is_other) {
+            self.beside.get_or_insert_with(|| top.to_owned());
+        }
+        match (top, next) {
             (Some(REPO), None) | (Some(PACKAGES), _) => true,
             (Some(top), Some(PACKAGES)) => {
                 self.outside.get_or_insert_with(|| top.to_owned());
@@ -333,9 +357,9 @@ impl<C> Entries<C> {
     }
 
     fn map<D>(self, content: impl Fn(C) -> D) -> Entries<D> {
-        let Self { limits, count, bytes, files, directories, outside } = self;
+        let Self { limits, count, bytes, files, directories, outside, beside } = self;
         let files = files.into_iter().map(|(path, it)| (path, content(it))).collect();
-        Entries { limits, count, bytes, files, directories, outside }
+        Entries { limits, count, bytes, files, directories, outside, beside }
     }
 
     /// Refuses what some versions of opam take for a package's version and others don't: up to 2.5

@@ -209,6 +209,11 @@ fn what_lies_in_no_version_is_left_out_and_so_hides_none() {
     let paths: Vec<&str> = tree.files().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["packages/a/a.1/files/opam/x", OPAM_PATH, "repo"]);
     assert_eq!(tree.versions().len(), 1);
+    for stray in ["packages/opam", "packages/a/opam"] {
+        let tree = Tar::repository().file(stray, b"x").read().unwrap();
+        let paths: Vec<&str> = tree.files().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, [OPAM_PATH, "repo"], "{stray}");
+    }
     let files = tree.files().map(|(path, content)| (path.clone(), content.clone()));
     let stray = ("packages/opam/x".parse().unwrap(), Bytes::from_static(b"x"));
     let changed = tree.changed(&BTreeSet::new(), [stray.clone()]).unwrap();
@@ -245,6 +250,31 @@ fn an_index_in_which_some_clients_find_other_versions_is_not_served_as_it_came()
         file("packages/b/b.1/opam/x"),
     ] {
         assert_eq!(read(harmless).unwrap().versions().len(), 1);
+    }
+}
+
+#[test]
+fn an_index_that_has_clients_go_elsewhere_is_not_served_as_it_came() {
+    let read = |tar: Tar| Tree::from_verbatim_index(&tar.gzip(), &TreeLimits::default());
+    let with = |repo: &str| Tar::default().file("repo", repo.as_bytes()).file(OPAM_PATH, b"x: 1");
+    let plain = "opam-version: \"2.0\"\narchive-mirrors: \"https://a.example\"\n";
+    assert!(read(with(plain)).is_ok());
+    for (repo, fault) in [
+        (format!("{plain}redirect: \"https://b.example\""), "has a redirect"),
+        ("opam-version: \"1.2\"".to_owned(), "is not of opam-version 2.0"),
+        (format!("{plain}opam-version: \"1.2\""), "is not of opam-version 2.0"),
+        ("announce: \"x\"".to_owned(), "is not of opam-version 2.0"),
+        ("opam-version: \"2.0\" {".to_owned(), "can't be read"),
+    ] {
+        let error = read(with(&repo)).unwrap_err().to_string();
+        assert!(error.contains(&format!("its file \"repo\" {fault}")), "{error}");
+    }
+    for other in ["compilers/4.02.3/4.02.3.comp", "PACKAGES/a/a.1/opam", "Repo", "repo/x"] {
+        let tar = with(plain).file(other, b"x");
+        if other != "repo/x" {
+            assert!(tar.read().is_ok(), "{other} is left out where the index is made here");
+        }
+        assert!(read(tar).is_err(), "{other}");
     }
 }
 
