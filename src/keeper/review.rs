@@ -135,10 +135,13 @@ fn changes(
     let strengthened = known.and_then(|known| known.strengthened);
     let was = known.map(|known| read(&known.files, blobs)).transpose();
     let strengthened = strengthened.map(|name| read_file(blobs, &name)).transpose();
-    let (was, strengthened) = match (was, strengthened) {
+    let (mut was, strengthened) = match (was, strengthened) {
         (Ok(was), Ok(strengthened)) => (was, strengthened),
         (Err(error), _) | (_, Err(error)) => return Some(unreadable(package, &error)),
     };
+    if let Some((was, is)) = was.as_mut().zip(is) {
+        was.forget_empty(is);
+    }
     let mut edit = Edit::between(package, was.as_ref(), is)?;
     // What was added here is what the pin is: to say otherwise is to say another archive.
     if let Some((was, is)) = strengthened.zip(is)

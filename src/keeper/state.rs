@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::upstream::repository::{Fetched, Revision};
 use bytes::Bytes;
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// One state of an upstream, read and not judged yet.
 pub(super) struct State {
@@ -110,7 +110,10 @@ pub(super) fn prepare(
                 as_before(state, previous, index, preparing)
             }
             (Verdict::AllBut(held), Some(previous)) => beside(state, held, previous, preparing),
-            (Verdict::AllBut(_) | Verdict::Nothing, None) => whole(state, None, preparing),
+            (Verdict::AllBut(_) | Verdict::Nothing, None) => {
+                let admitted = Admitted::of(state, &state.tree, state.index.clone(), preparing)?;
+                whole(state, None, admitted, preparing)
+            }
         };
         ended(keeping.join())?;
         prepared
@@ -126,7 +129,8 @@ fn as_before(
 ) -> Result<Prepared, RefreshError> {
     let tree = served_tree::as_served(&previous.before.served, preparing.store.blobs())?;
     let revision = previous.last.snapshot.revision.clone();
-    let (admission, new) = make(state, &tree, index, revision, preparing)?;
+    let admitted = Admitted::of(state, &tree, index, preparing)?;
+    let (admission, new) = admitted.keep(&tree, revision, preparing)?;
     Ok(Prepared { admission, tree: Some(tree), new })
 }
 
@@ -134,11 +138,12 @@ fn as_before(
 fn whole(
     state: &State,
     tree: Option<Tree>,
+    admitted: Admitted,
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
-    let (index, revision) = (state.index.clone(), Some(state.revision.to_string()));
+    let revision = Some(state.revision.to_string());
     let made_of = tree.as_ref().unwrap_or(&state.tree);
-    let (admission, new) = make(state, made_of, index, revision, preparing)?;
+    let (admission, new) = admitted.keep(made_of, revision, preparing)?;
     Ok(Prepared { admission, tree, new })
 }
 
@@ -150,39 +155,38 @@ fn beside(
     previous: &Previous,
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
-    let with_held = |held: &[Held]| -> Result<Prepared, RefreshError> {
-        if held.is_empty() {
-            return whole(state, None, preparing);
+    let (repository, blobs) = (preparing.repository, preparing.store.blobs());
+    // What is served as it was may leave no room for others in turn.
+    for _ in 0..ROUNDS {
+        let (tree, left_out) = match held.is_empty() {
+            true => (None, Vec::new()),
+            false => match served_tree::with_held(&state.tree, &held, blobs) {
+                Ok(Merged { tree, left_out }) => (Some(tree), left_out),
+                Err(AdmitError::Held(why)) => {
+                    tracing::warn!(repository, why, "nothing new is served beside what is held");
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let made_of = tree.as_ref().unwrap_or(&state.tree);
+        let mut admitted = Admitted::of(state, made_of, state.index.clone(), preparing)?;
+        let refused = &mut admitted.admission.refused;
+        refused.extend(left_out);
+        let known: BTreeSet<&Package> = held.iter().map(|held| &held.package).collect();
+        let mut lost = served_tree::lost(&state.tree, &previous.before.served, refused);
+        lost.retain(|(lost, _)| !known.contains(&lost.package));
+        if lost.is_empty() {
+            return whole(state, tree, admitted, preparing);
         }
-        match served_tree::with_held(&state.tree, held, preparing.store.blobs()) {
-            Ok(Merged { tree, left_out }) => {
-                let mut prepared = whole(state, Some(tree), preparing)?;
-                prepared.admission.refused.extend(left_out);
-                Ok(prepared)
-            }
-            // All of it waits, and can be accepted.
-            Err(AdmitError::Held(why)) => {
-                let repository = preparing.repository;
-                tracing::warn!(repository, why, "nothing new is served beside what is held");
-                as_before(state, previous, state.index.clone(), preparing)
-            }
-            Err(error) => Err(error.into()),
+        for (lost, why) in lost {
+            let package = lost.package.to_string();
+            tracing::warn!(repository, package, why, "served as it was: it can't be as it is now");
+            held.push(lost);
         }
-    };
-    let prepared = with_held(&held)?;
-    let lost = served_tree::lost(&state.tree, &previous.before.served, &prepared.admission.refused);
-    let is_held = |package: &Package| held.iter().any(|held| held.package == *package);
-    let lost: Vec<(Held, String)> =
-        lost.into_iter().filter(|(lost, _)| !is_held(&lost.package)).collect();
-    if lost.is_empty() {
-        return Ok(prepared);
     }
-    for (lost, why) in lost {
-        let (repository, package) = (preparing.repository, lost.package.to_string());
-        tracing::warn!(repository, package, why, "served as before: it can't be as it is by now");
-        held.push(lost);
-    }
-    with_held(&held)
+    // All of it waits, and can be accepted.
+    as_before(state, previous, state.index.clone(), preparing)
 }
 
 /// Keeps the files of a state that were not served yet.
@@ -202,105 +206,126 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Decides what of a tree is served, and if that is new keeps the lists of it and builds its
-/// indexes. `index` is what is served as it came.
-fn make(
-    state: &State,
-    tree: &Tree,
+/// What of a tree is served.
+struct Admitted {
+    admission: Admission,
+    stronger: Stronger,
+    /// What is served as it came.
     index: Option<Bytes>,
-    revision: Option<String>,
-    preparing: &Preparing<'_>,
-) -> Result<(Admission, Option<NewSnapshot>), RefreshError> {
-    let Preparing { store, policy, rewrite, browse, previous, .. } = *preparing;
-    let blobs = store.blobs();
-    let files = list(tree, state);
-    let (admission, stronger) = match index {
-        // What is signed is served as it is.
-        Some(_) => (Admission::verbatim(state, tree, files), Stronger::default()),
-        None => {
-            let as_served = AsServed::of(preparing, &files)?;
-            let sources = VersionSources::of_tree(tree, |package, directory| {
-                as_served.as_ref().is_some_and(|it| it.has(package, directory))
-            });
-            drop(as_served);
-            let added = Stronger::of(tree, &sources, store)?;
-            let (sources, stronger) = (&sources[..], &added);
-            let refuses_weak = refuses_weak(policy);
-            let making = Making { sources, files, stronger, refuses_weak, rewrite, browse };
-            (Admission::of(state, tree, making), added)
+}
+
+impl Admitted {
+    fn of(
+        state: &State,
+        tree: &Tree,
+        index: Option<Bytes>,
+        preparing: &Preparing<'_>,
+    ) -> Result<Self, RefreshError> {
+        let Preparing { store, policy, rewrite, browse, .. } = *preparing;
+        let files = list(tree, state);
+        if index.is_some() {
+            // What is signed is served as it is.
+            let admission = Admission::verbatim(state, tree, files);
+            return Ok(Self { admission, stronger: Stronger::default(), index });
         }
-    };
-    let written = |list: &FileList| {
-        let bytes = list.to_bytes();
-        (Sha256::of(&bytes), bytes)
-    };
-    let (files, admitted) = (&admission.files, &admission.admitted);
-    let ((files_name, files), (admitted_name, admitted)) =
-        rayon::join(|| written(files), || written(admitted));
-    let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
-    let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
-    let index_name = index.as_ref().map(|index| Sha256::of(index));
-    let is_new = previous.is_none_or(|Previous { last, .. }| {
-        last.served.is_none()
-            || last.snapshot.files != files_name
-            || last.snapshot.admitted != admitted_name
-            || last.snapshot.strengthened != strengthened_name
-            || last.snapshot.index != index_name
-    });
-    if !is_new {
-        return Ok((admission, None));
+        let as_served = AsServed::of(preparing, &files)?;
+        let sources = VersionSources::of_tree(tree, |package, directory| {
+            as_served.as_ref().is_some_and(|it| it.has(package, directory))
+        });
+        drop(as_served);
+        let stronger = Stronger::of(tree, &sources, store)?;
+        let refuses_weak = refuses_weak(policy);
+        let (sources, added) = (&sources[..], &stronger);
+        let making = Making { sources, files, stronger: added, refuses_weak, rewrite, browse };
+        let admission = Admission::of(state, tree, making);
+        Ok(Self { admission, stronger, index })
     }
-    let gone = previous.map(|previous| previous.before.gone(&admission.admitted));
-    let departed = gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
-    let departed_name = departed.as_ref().map(|list| Sha256::of(list));
-    let gone = gone.map(|gone| gone.versions).unwrap_or_default();
-    let lists = [Some(&files), Some(&admitted), strengthened.as_ref(), departed.as_ref()];
-    if lists.into_iter().flatten().any(|list| list.len() as u64 > FileList::MAX_SIZE) {
-        return Err(RefreshError::Refused(TOO_LARGE.to_owned()));
-    }
-    let keep_lists = || -> std::io::Result<()> {
-        let lists = [
-            (Sha256::of(&admission.repo), &admission.repo[..]),
-            (files_name, &files[..]),
-            (admitted_name, &admitted[..]),
-        ];
-        let stronger = stronger.files.values().map(|bytes| (Sha256::of(bytes), &bytes[..]));
-        let kept = lists
-            .into_iter()
-            .chain(stronger)
-            .chain(gone.iter().map(|list| (Sha256::of(list), &list[..])))
-            .chain(departed_name.iter().zip(&departed).map(|(name, list)| (*name, &list[..])))
-            .chain(strengthened_name.iter().zip(&strengthened).map(|(name, it)| (*name, &it[..])))
-            .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
-        blobs.put_all(kept)?;
-        Ok(())
-    };
-    let indexes = std::thread::scope(|scope| -> Result<_, RefreshError> {
-        let keeping = scope.spawn(keep_lists);
-        let served = previous.and_then(|previous| previous.last.served.as_deref());
-        let indexes = match &index {
-            Some(index) => Ok(Indexes { index: index.clone().into(), for_old_clients: None }),
-            None => admission.indexes(tree, &stronger, rewrite, served),
+
+    /// If that is new, keeps the lists of it and builds its indexes.
+    fn keep(
+        self,
+        tree: &Tree,
+        revision: Option<String>,
+        preparing: &Preparing<'_>,
+    ) -> Result<(Admission, Option<NewSnapshot>), RefreshError> {
+        let Self { admission, stronger, index } = self;
+        let Preparing { store, rewrite, previous, .. } = *preparing;
+        let blobs = store.blobs();
+        let written = |list: &FileList| {
+            let bytes = list.to_bytes();
+            (Sha256::of(&bytes), bytes)
         };
-        ended(keeping.join())?;
-        Ok(indexes?)
-    })?;
-    let snapshot = Snapshot {
-        at: jiff::Timestamp::UNIX_EPOCH,
-        repository: String::new(),
-        upstream: String::new(),
-        revision,
-        mode: String::new(),
-        files: files_name,
-        admitted: admitted_name,
-        strengthened: strengthened_name,
-        departed: departed_name,
-        index: index_name,
-        versions: admission.versions,
-        import: None,
-        past: None,
-    };
-    Ok((admission, Some(NewSnapshot { snapshot, indexes })))
+        let (files, admitted) = (&admission.files, &admission.admitted);
+        let ((files_name, files), (admitted_name, admitted)) =
+            rayon::join(|| written(files), || written(admitted));
+        let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
+        let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
+        let index_name = index.as_ref().map(|index| Sha256::of(index));
+        let is_new = previous.is_none_or(|Previous { last, .. }| {
+            last.served.is_none()
+                || last.snapshot.files != files_name
+                || last.snapshot.admitted != admitted_name
+                || last.snapshot.strengthened != strengthened_name
+                || last.snapshot.index != index_name
+        });
+        if !is_new {
+            return Ok((admission, None));
+        }
+        let gone = previous.map(|previous| previous.before.gone(&admission.admitted));
+        let departed =
+            gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
+        let departed_name = departed.as_ref().map(|list| Sha256::of(list));
+        let gone = gone.map(|gone| gone.versions).unwrap_or_default();
+        let lists = [Some(&files), Some(&admitted), strengthened.as_ref(), departed.as_ref()];
+        if lists.into_iter().flatten().any(|list| list.len() as u64 > FileList::MAX_SIZE) {
+            return Err(RefreshError::Refused(TOO_LARGE.to_owned()));
+        }
+        let keep_lists = || -> std::io::Result<()> {
+            let lists = [
+                (Sha256::of(&admission.repo), &admission.repo[..]),
+                (files_name, &files[..]),
+                (admitted_name, &admitted[..]),
+            ];
+            let stronger = stronger.files.values().map(|bytes| (Sha256::of(bytes), &bytes[..]));
+            let kept = lists
+                .into_iter()
+                .chain(stronger)
+                .chain(gone.iter().map(|list| (Sha256::of(list), &list[..])))
+                .chain(departed_name.iter().zip(&departed).map(|(name, list)| (*name, &list[..])))
+                .chain(
+                    strengthened_name.iter().zip(&strengthened).map(|(name, it)| (*name, &it[..])),
+                )
+                .chain(index_name.iter().zip(&index).map(|(name, index)| (*name, &index[..])));
+            blobs.put_all(kept)?;
+            Ok(())
+        };
+        let indexes = std::thread::scope(|scope| -> Result<_, RefreshError> {
+            let keeping = scope.spawn(keep_lists);
+            let served = previous.and_then(|previous| previous.last.served.as_deref());
+            let indexes = match &index {
+                Some(index) => Ok(Indexes { index: index.clone().into(), for_old_clients: None }),
+                None => admission.indexes(tree, &stronger, rewrite, served),
+            };
+            ended(keeping.join())?;
+            Ok(indexes?)
+        })?;
+        let snapshot = Snapshot {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            repository: String::new(),
+            upstream: String::new(),
+            revision,
+            mode: String::new(),
+            files: files_name,
+            admitted: admitted_name,
+            strengthened: strengthened_name,
+            departed: departed_name,
+            index: index_name,
+            versions: admission.versions,
+            import: None,
+            past: None,
+        };
+        Ok((admission, Some(NewSnapshot { snapshot, indexes })))
+    }
 }
 
 /// What a thread came to; a panic goes on in whoever waited for it.
@@ -365,6 +390,8 @@ fn refuses_weak(policy: &Policy) -> bool {
     policy.weak_checksum == ChecksumPolicy::Refuse
 }
 
+/// So often what is served as it was is put together with a new state.
+const ROUNDS: usize = 4;
 const TOO_LARGE: &str = "with the versions that are held, and those that were served once, it has more \
                          files than can be remembered: accept what is held, or give the repository \
                          another name in mirror.toml to begin anew";

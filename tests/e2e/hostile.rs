@@ -246,6 +246,16 @@ fn g4_an_empty_file_is_an_edit_where_upstreams_bytes_are_passed_on() {
     std::fs::remove_dir_all(keep.store().join("catalog")).expect("it can be removed");
     keep.restart();
     assert!(keep.index_at("/index.tar.gz") == after);
+
+    // An index that is made here has none, which is no edit.
+    let told = keep.ledger().of_kind("divergence").count();
+    publish(&world, &[("packages/hello/hello.1.0/files/Makefile", "")]);
+    keep.stop();
+    keep.configure(&Mirror::of(&world).text(&keep.store()));
+    keep.restart();
+    keep.refresh().ok();
+    assert!(!keep.index().paths().any(|path| path.ends_with("Makefile")));
+    assert_eq!(keep.ledger().of_kind("divergence").count(), told);
 }
 
 #[test]

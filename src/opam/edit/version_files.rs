@@ -42,6 +42,12 @@ impl VersionFiles {
         Some(files)
     }
 
+    /// Forgets the empty files that `other` lacks: an index that is made here has none, so that one
+    /// goes is no edit.
+    pub fn forget_empty(&mut self, other: &Self) {
+        self.beside.retain(|path, content| !content.is_empty() || other.beside.contains_key(path));
+    }
+
     /// The opam file.
     pub fn opam(&self) -> &Bytes {
         &self.opam
