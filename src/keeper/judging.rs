@@ -101,7 +101,8 @@ impl Repository {
 impl Judge<'_> {
     fn judge(&self, state: &State, previous: &Previous) -> Result<Judged, RefreshError> {
         let (tree, files, blobs) = (&state.tree, &state.files, self.store.blobs());
-        let review = review::review(&previous.before, tree, files, blobs, self.policy, self.name());
+        let review =
+            review::review(&previous.before, tree, files, blobs, self.policy, self.settings);
         let mut judged = Judged::default();
         let mut said = Said { previous, versions: None };
         if let Some((what, detail)) = self.suspicion(state, previous, &review)? {

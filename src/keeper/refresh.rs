@@ -225,14 +225,15 @@ impl Repository {
         };
         let (told, prepared) = tokio::join!(self.tell(untold, store), preparing);
         told?;
-        let Prepared { admission, tree, new } = prepared??;
+        let Prepared { admission, tree, new, kept } = prepared??;
         let revision = state.revision.clone();
         let refreshed = match new {
             Some(new) => self.admit(new, &admission, state, tree, store, clock).await?,
             None => Refreshed::Unchanged,
         };
         let news = move || {
-            let Admission { admitted, files, refused, .. } = admission;
+            let Admission { admitted, files, mut refused, .. } = admission;
+            refused.extend(kept);
             News { revision, held: held(&admitted, &files, &refused), refused }
         };
         Ok((refreshed, Some(blocking(news).await?)))

@@ -8,7 +8,7 @@ use super::departed::{Known, list_of};
 use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
 use super::previous::Before;
-use crate::config::{Policy, Rule};
+use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::opam::{Edit, EditKind, Package, RepoPath, Tree, VersionFiles};
 use crate::store::blobs::{BlobError, Blobs};
@@ -42,6 +42,13 @@ pub(super) struct ReviewedEdit {
     pub after: FileList,
 }
 
+/// Whether files that have nothing in them are part of a state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum EmptyFiles {
+    LeftOut,
+    Served,
+}
+
 /// Compares what is served with a new state, version by version.
 ///
 /// `files` is the list of the files of `upstream`.
@@ -51,8 +58,13 @@ pub(super) fn review(
     files: &FileList,
     blobs: &Blobs,
     policy: &Policy,
-    repository: &str,
+    settings: &config::Repository,
 ) -> Review {
+    let repository = settings.name.as_str();
+    let empty = match settings.mode {
+        Mode::Managed => EmptyFiles::LeftOut,
+        Mode::Verbatim => EmptyFiles::Served,
+    };
     let differing = Differing::between(&before.served, files);
     let packages: Vec<&Package> = differing.packages().collect();
     let removed = packages.iter().filter(|package| !differing.is.contains_key(package));
@@ -65,13 +77,13 @@ pub(super) fn review(
         let known = before.known(package, was, blobs);
         let is = VersionFiles::of(upstream, package);
         let mut edit = match &known {
-            Ok(known) => changes(package, known.as_ref(), is.as_ref(), blobs),
+            Ok(known) => changes(package, known.as_ref(), is.as_ref(), empty, blobs),
             Err(error) => Some(unreadable(package, error)),
         };
         let mut taken_for = None;
         for other in alike.others(package) {
             let as_other = match before.other(other, blobs) {
-                Ok(files) => changes(package, files.as_ref(), is.as_ref(), blobs),
+                Ok(files) => changes(package, files.as_ref(), is.as_ref(), empty, blobs),
                 Err(error) => Some(unreadable(package, &error)),
             };
             let Some(as_other) = as_other else { continue };
@@ -130,6 +142,7 @@ fn changes(
     package: &Package,
     known: Option<&Known>,
     is: Option<&VersionFiles>,
+    empty: EmptyFiles,
     blobs: &Blobs,
 ) -> Option<Edit> {
     let strengthened = known.and_then(|known| known.strengthened);
@@ -139,7 +152,7 @@ fn changes(
         (Ok(was), Ok(strengthened)) => (was, strengthened),
         (Err(error), _) | (_, Err(error)) => return Some(unreadable(package, &error)),
     };
-    if let Some((was, is)) = was.as_mut().zip(is) {
+    if let (EmptyFiles::LeftOut, Some((was, is))) = (empty, was.as_mut().zip(is)) {
         was.forget_empty(is);
     }
     let mut edit = Edit::between(package, was.as_ref(), is)?;

@@ -36,7 +36,12 @@ pub(super) fn with_held(
 ) -> Result<Merged, AdmitError> {
     let (mut files, mut left_out, mut directories) = (Vec::new(), Vec::new(), BTreeSet::new());
     for Held { package, served } in held {
-        match read(served, blobs) {
+        // Upstream may have the very bytes still.
+        let theirs = |name: &Sha256| {
+            let mut files = upstream.version_files(package);
+            files.find(|(_, bytes)| Sha256::of(bytes) == *name).map(|(_, bytes)| bytes.clone())
+        };
+        match read(served, blobs, theirs) {
             Ok(read) => {
                 files.extend(read);
                 let opam = opam_files(served).next().map(|(_, path, _)| path.as_str());
@@ -74,6 +79,45 @@ pub(super) fn with_held(
     Ok(Merged { tree, left_out })
 }
 
+/// The versions that were served and now lie inside or around one that is held, or around or inside
+/// of such a one in turn: they stay where they were.
+pub(super) fn crowded_out<'s>(upstream: &Tree, served: &'s FileList, held: &[Held]) -> Vec<Held> {
+    let at: BTreeMap<&str, &Package> =
+        upstream.versions().map(|(package, directory)| (directory.as_str(), package)).collect();
+    let near = |directory: &str| -> Vec<&Package> {
+        let inside = format!("{directory}/");
+        let inside = at.range(inside.as_str()..).take_while(|(it, _)| it.starts_with(&inside));
+        let around = ancestors(directory).filter_map(|it| at.get(it));
+        inside.map(|(_, package)| *package).chain(around.copied()).collect()
+    };
+    let mut known: BTreeSet<Package> = held.iter().map(|held| held.package.clone()).collect();
+    let directory = |files: &FileList| {
+        let opam = opam_files(files).next().map(|(_, path, _)| path.clone());
+        opam.and_then(|path| path.as_str().strip_suffix(OPAM).map(str::to_owned))
+    };
+    let mut directories: Vec<String> = held.iter().filter_map(|it| directory(&it.served)).collect();
+    let mut was_at: Option<BTreeMap<Package, &'s str>> = None;
+    let mut crowded_out = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for package in near(&directory) {
+            let was_at = was_at.get_or_insert_with(|| {
+                let served = opam_files(served);
+                let at = |(package, path, _): (Package, &'s RepoPath, &Sha256)| {
+                    Some((package, path.as_str().strip_suffix(OPAM)?))
+                };
+                served.filter_map(at).collect()
+            });
+            let Some(was) = was_at.get(package) else { continue };
+            if known.insert(package.clone()) {
+                let files = below(served, was).map(|(_, path, name)| (path.clone(), name));
+                crowded_out.push(Held { package: package.clone(), served: files.collect() });
+                directories.push((*was).to_owned());
+            }
+        }
+    }
+    crowded_out
+}
+
 /// Those of the `refused` versions that were served, and that upstream has otherwise or elsewhere by
 /// now, each with the reason: they stay as they were. What did not change is refused for a reason of
 /// ours.
@@ -103,9 +147,16 @@ pub(super) fn lost(
     lost
 }
 
-fn read(served: &FileList, blobs: &Blobs) -> Result<Vec<(RepoPath, Bytes)>, BlobError> {
+/// Reads files, some of which someone `else_has` where ours are damaged.
+fn read(
+    served: &FileList,
+    blobs: &Blobs,
+    else_has: impl Fn(&Sha256) -> Option<Bytes>,
+) -> Result<Vec<(RepoPath, Bytes)>, BlobError> {
     let read = |(path, name): (&RepoPath, &Sha256)| {
-        Ok((path.clone(), Bytes::from(blobs.read(name, MAX_FILE)?)))
+        let ours = blobs.read(name, MAX_FILE).map(Bytes::from);
+        let bytes = ours.or_else(|error| else_has(name).ok_or(error))?;
+        Ok((path.clone(), bytes))
     };
     served.0.iter().map(read).collect()
 }
@@ -115,7 +166,7 @@ fn read(served: &FileList, blobs: &Blobs) -> Result<Vec<(RepoPath, Bytes)>, Blob
 /// # Errors
 /// When a blob can't be read.
 pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitError> {
-    Tree::from_files(read(served, blobs)?, &TreeLimits::default())
+    Tree::from_files(read(served, blobs, |_| None)?, &TreeLimits::default())
         .map_err(|error| AdmitError::Held(error.to_string()))
 }
 

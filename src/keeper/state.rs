@@ -72,6 +72,9 @@ pub(super) struct Prepared {
     pub tree: Option<Tree>,
     /// Where it is another one than what is served.
     pub new: Option<NewSnapshot>,
+    /// The versions that are served as they were because they can't be as upstream has them, each
+    /// with the reason.
+    pub kept: Vec<(String, String)>,
 }
 
 /// A snapshot whose blobs are kept, ready for the ledger.
@@ -131,7 +134,7 @@ fn as_before(
     let revision = previous.last.snapshot.revision.clone();
     let admitted = Admitted::of(state, &tree, index, preparing)?;
     let (admission, new) = admitted.keep(&tree, revision, preparing)?;
-    Ok(Prepared { admission, tree: Some(tree), new })
+    Ok(Prepared { admission, tree: Some(tree), new, kept: Vec::new() })
 }
 
 /// All of a state is served, or this tree in its place.
@@ -144,7 +147,7 @@ fn whole(
     let revision = Some(state.revision.to_string());
     let made_of = tree.as_ref().unwrap_or(&state.tree);
     let (admission, new) = admitted.keep(made_of, revision, preparing)?;
-    Ok(Prepared { admission, tree, new })
+    Ok(Prepared { admission, tree, new, kept: Vec::new() })
 }
 
 /// A state is served beside what is held, and what was served before and can't be as upstream has it
@@ -156,14 +159,18 @@ fn beside(
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
     let (repository, blobs) = (preparing.repository, preparing.store.blobs());
-    // What is served as it was may leave no room for others in turn.
+    let mut kept = Vec::new();
     for _ in 0..ROUNDS {
+        for crowded_out in served_tree::crowded_out(&state.tree, &previous.before.served, &held) {
+            kept.push((crowded_out.package.to_string(), CROWDED_OUT.to_owned()));
+            held.push(crowded_out);
+        }
         let (tree, left_out) = match held.is_empty() {
             true => (None, Vec::new()),
             false => match served_tree::with_held(&state.tree, &held, blobs) {
                 Ok(Merged { tree, left_out }) => (Some(tree), left_out),
                 Err(AdmitError::Held(why)) => {
-                    tracing::warn!(repository, why, "nothing new is served beside what is held");
+                    tracing::warn!(repository, why, "what is held does not fit");
                     break;
                 }
                 Err(error) => return Err(error.into()),
@@ -177,15 +184,16 @@ fn beside(
         let mut lost = served_tree::lost(&state.tree, &previous.before.served, refused);
         lost.retain(|(lost, _)| !known.contains(&lost.package));
         if lost.is_empty() {
-            return whole(state, tree, admitted, preparing);
+            let prepared = whole(state, tree, admitted, preparing)?;
+            return Ok(Prepared { kept, ..prepared });
         }
         for (lost, why) in lost {
-            let package = lost.package.to_string();
-            tracing::warn!(repository, package, why, "served as it was: it can't be as it is now");
+            kept.push((lost.package.to_string(), format!("it stays as it was: {why}")));
             held.push(lost);
         }
     }
     // All of it waits, and can be accepted.
+    tracing::warn!(repository, "nothing new is served beside what is held, and stays as it was");
     as_before(state, previous, state.index.clone(), preparing)
 }
 
@@ -392,6 +400,7 @@ fn refuses_weak(policy: &Policy) -> bool {
 
 /// So often what is served as it was is put together with a new state.
 const ROUNDS: usize = 4;
+const CROWDED_OUT: &str = "it stays where it was: by now it lies inside or around one that is held";
 const TOO_LARGE: &str = "with the versions that are held, and those that were served once, it has more \
                          files than can be remembered: accept what is held, or give the repository \
                          another name in mirror.toml to begin anew";

@@ -30,11 +30,11 @@ pub(super) fn leads_away(upstream: &[u8]) -> Option<&'static str> {
     let Ok(file) = OpamFile::parse(upstream) else { return Some("can't be read") };
     let versions: Vec<_> = file.fields("opam-version").map(|field| &field.value.kind).collect();
     if file.field("redirect").is_some() {
-        return Some("has a redirect, which clients write into their configuration for good");
+        return Some("has a redirect, which clients can write into their configuration for good");
     }
     let is_current = matches!(versions[..], [ValueKind::String(said)] if *said == *OPAM_VERSION);
     (!is_current)
-        .then_some("is not of opam-version 2.0, so that clients make another repository of it")
+        .then_some("is not of opam-version 2.0, so that clients may make another repository of it")
 }
 
 fn rewrite(upstream: &[u8], browse: Option<&str>) -> Result<Bytes, SyntaxError> {

@@ -207,6 +207,18 @@ fn g5_an_index_in_which_not_every_client_finds_the_same_is_not_passed_on() {
 }
 
 #[test]
+fn g4_an_empty_file_that_goes_is_one_as_well() {
+    let world = World::start();
+    let before = publish(&world, &[("packages/hello/hello.1.0/files/Makefile", "")]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    assert!(keep.index_at("/index.tar.gz") == before);
+    publish(&world, &[]);
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == before, "it is held");
+    assert_eq!(keep.divergences().len(), 1);
+}
+
+#[test]
 fn g4_an_empty_file_is_an_edit_where_upstreams_bytes_are_passed_on() {
     let world = World::start();
     let before = publish(&world, &[]);

@@ -187,6 +187,40 @@ fn what_was_served_and_can_not_be_as_upstream_has_it_stays_as_it_was() {
     }
 }
 
+#[test]
+fn what_is_crowded_out_by_what_stays_stays_too_and_the_rest_moves_on() {
+    let opam = |name: &str| Package::bare(name, "1").opam();
+    let names: Vec<String> = (0..7).map(|number| format!("p{number}")).collect();
+    let texts: Vec<String> = names.iter().map(|name| opam(name)).collect();
+    let at = |name: &String| format!("packages/{name}/{name}.1");
+    let paths: Vec<String> = names.iter().map(|name| format!("{}/opam", at(name))).collect();
+    let all = |paths: &[String]| -> Vec<(String, String)> {
+        paths.iter().cloned().zip(texts.iter().cloned()).collect()
+    };
+    let world = World::start();
+    let put = |files: &[(String, String)]| {
+        let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+        publish(&world, &files);
+    };
+    put(&all(&paths));
+    let mut keep = start(&Mirror::of(&world));
+    let index = keep.index();
+    // Each goes where the one before it has to stay.
+    let mut moved = vec![format!("packages/{}/p0.1/opam", "x".repeat(170))];
+    moved.extend((1..7).map(|number| format!("{}/p{number}.1/opam", at(&names[number - 1]))));
+    let mut state = all(&moved);
+    state.push(("packages/new/new.1/opam".to_owned(), opam("new")));
+    put(&state);
+    keep.refresh().ok();
+    let status = keep.run(&["status"]).said();
+    assert!(status.contains("stays where it was") && status.contains("too long"), "{status}");
+    let paths = |index: &world::Index| index.paths().map(str::to_owned).collect::<Vec<_>>();
+    let mut expected = paths(&index);
+    expected.push("packages/new/new.1/opam".to_owned());
+    expected.sort_unstable();
+    assert_eq!(paths(&keep.index()), expected);
+}
+
 /// A mirror that holds the removal of goes.1.0, in whose place upstream has these files.
 fn held_removal(world: &World, instead: &[(&str, &str)]) -> Keep {
     publish(world, &[(GOES, &goes()), (PATCH, "x")]);

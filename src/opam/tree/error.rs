@@ -85,8 +85,8 @@ pub enum TreeError {
         /// A directory around it, in which some look no further.
         outer: String,
     },
-    /// What some clients read beside packages.
-    #[error("some clients read \"{name}\" at the root as well, and nobody could tell its edits")]
+    /// What lies over the repository where case counts for nothing.
+    #[error("\"{name}\" at the root lies over the repository where case counts for nothing")]
     Beside {
         /// Its name.
         name: String,

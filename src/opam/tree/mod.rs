@@ -208,8 +208,6 @@ fn below<'a>(
 const REPO: &str = "repo";
 const PACKAGES: &str = "packages";
 const OPAM: &str = "opam";
-/// What opam 1.2 had in place of packages of compilers; later ones make packages of it.
-const COMPILERS: &str = "compilers";
 
 /// What becomes of files that have nothing in them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -340,8 +338,7 @@ impl<C> Entries<C> {
         let (top, next) = (components.next(), components.next());
         let is_other = |top: &&str| {
             let is_alike = [REPO, PACKAGES].iter().any(|it| top.eq_ignore_ascii_case(it));
-            is_alike && !(matches!(*top, PACKAGES) || *top == REPO && next.is_none())
-                || *top == COMPILERS
+            is_alike && !(*top == PACKAGES || *top == REPO && next.is_none())
         };
         if let Some(top) = top.filter(is_other) {
             self.beside.get_or_insert_with(|| top.to_owned());
