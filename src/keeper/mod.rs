@@ -7,6 +7,7 @@
 
 mod accepted;
 mod admit;
+mod admitted;
 pub mod alerts;
 mod alike;
 mod archives;
