@@ -11,7 +11,9 @@ use super::versions::Versions;
 use crate::clock::Clock;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
-use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
+use crate::ledger::entry::{
+    Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
+};
 use crate::opam::Package;
 use crate::store::{AppendError, Appended, Store};
 use std::collections::BTreeSet;
@@ -240,7 +242,7 @@ impl Judged {
             let decided = store.lookup(|catalog| catalog.decided(alike.index))?;
             let let_through = match decided {
                 Some((DivergenceState::Accepted, decision)) => Some(decision),
-                _ if alike.held => None,
+                _ if alike.held || !said.is_served_since(alike.index, store)? => None,
                 _ => Some(alike.index),
             };
             let is_over = let_through
@@ -257,6 +259,25 @@ impl Judged {
 }
 
 impl Said<'_> {
+    /// Whether anything new has been served since an index of the ledger. What is warned of there is
+    /// let through with that; but what it came with may be held, again and again.
+    fn is_served_since(&self, told: u64, store: &Store) -> Result<bool, RefreshError> {
+        let Snapshot { repository, admitted, .. } = &self.previous.last.snapshot;
+        let mut at = store.lookup(|catalog| catalog.snapshot_by_size(repository, told))?;
+        if at.is_none() {
+            return Ok(true);
+        }
+        while let Some(entry) = at {
+            match store.log().entries(entry, entry + 1).next() {
+                Some(Ok((_, Entry::Snapshot(snapshot)))) if snapshot.admitted == *admitted => {}
+                // What can't be read, `verify` tells.
+                _ => return Ok(true),
+            }
+            at = store.lookup(|catalog| catalog.snapshot_after(repository, Some(entry)))?;
+        }
+        Ok(false)
+    }
+
     /// Whether upstream said something else since a divergence was let through at a ledger index: then
     /// it comes anew.
     fn is_over(

@@ -22,6 +22,7 @@ mod differing;
 pub mod divergences;
 pub mod edited;
 mod evidence;
+mod exceptions;
 pub mod export;
 mod file_list;
 mod fill;

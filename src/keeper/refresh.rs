@@ -2,9 +2,10 @@
 
 use super::admit::{Admission, AdmitError, Declarations, repo_path};
 use super::built_index::{self, Recipe};
+use super::exceptions::Exceptions;
 use super::judging::Judged;
 use super::previous::{Last, Previous};
-use super::repository::{Repository, apart, blocking, caches, declare, held, strengthened};
+use super::repository::{Health, Repository, apart, blocking, caches, declare, strengthened};
 use super::served::Served;
 use super::serving::Place;
 use super::state::{NewSnapshot, Prepared, Preparing, State, prepare};
@@ -86,8 +87,7 @@ impl From<std::io::Error> for RefreshError {
 /// What a refresh learned beside what is served.
 struct News {
     revision: Revision,
-    refused: Vec<(String, String)>,
-    held: Vec<String>,
+    exceptions: Exceptions,
 }
 
 impl Repository {
@@ -129,8 +129,7 @@ impl Repository {
                     // Who was told to look again meanwhile may have been told too late.
                     let is_forgotten = self.forgotten.load(Ordering::SeqCst) != forgotten;
                     health.revision = Some(news.revision).filter(|_| !is_forgotten);
-                    health.refused = news.refused;
-                    health.held = news.held;
+                    (health.refused, health.held) = (news.exceptions.refused, news.exceptions.held);
                 }
                 Ok(refreshed)
             }
@@ -234,9 +233,30 @@ impl Repository {
         let news = move || {
             let Admission { admitted, files, mut refused, .. } = admission;
             refused.extend(kept);
-            News { revision, held: held(&admitted, &files, &refused), refused }
+            News { revision, exceptions: Exceptions::of(&admitted, &files, refused) }
         };
-        Ok((refreshed, Some(blocking(news).await?)))
+        let news = blocking(news).await?;
+        self.keep_exceptions(&news.exceptions, &refreshed, store).await?;
+        Ok((refreshed, Some(news)))
+    }
+
+    /// Keeps what is to be said of a snapshot for the next start, where that is something else than
+    /// before.
+    async fn keep_exceptions(
+        &self,
+        exceptions: &Exceptions,
+        refreshed: &Refreshed,
+        store: &Store,
+    ) -> Result<(), RefreshError> {
+        let Health { refused, held, .. } = self.health();
+        let (is_new, before) = (*refreshed != Refreshed::Unchanged, Exceptions { refused, held });
+        let has_some = *exceptions != Exceptions::default();
+        let Some(served) = self.served() else { return Ok(()) };
+        if before == *exceptions && !(is_new && has_some) {
+            return Ok(());
+        }
+        let (store, name, exceptions) = (store.clone(), self.name().to_owned(), exceptions.clone());
+        blocking(move || exceptions.keep(&store, &name, served.entry)).await
     }
 
     async fn admit(

@@ -2,9 +2,8 @@
 
 use super::admit::{self, Admission, AdmitError, Declarations};
 use super::built_index::{self, Recipe};
-use super::differing::Differing;
+use super::exceptions::Exceptions;
 use super::file_list::FileList;
-use super::opam_files::opam_files;
 use super::refresh::RefreshError;
 use super::served::Served;
 use super::serving::{self, Indexes, Place};
@@ -12,14 +11,14 @@ use super::sources;
 use crate::config;
 use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
-use crate::opam::{Package, Rewrite};
+use crate::opam::Rewrite;
 use crate::store::Store;
 use crate::upstream::repository::{RepositorySource, Revision, Watch};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,7 +61,8 @@ pub struct Health {
     pub asked_at: Option<Timestamp>,
     /// Why the last attempt failed, if it did.
     pub problem: Option<String>,
-    /// Versions of the last snapshot that are not served, with the reason.
+    /// Versions of the last snapshot that are not served, or as they were because they can't be as
+    /// they are, with the reason.
     pub refused: Vec<(String, String)>,
     /// Versions that are served otherwise than upstream has them, because the policy holds an
     /// edit that nobody accepted.
@@ -190,7 +190,7 @@ impl Repository {
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.
-        let Loaded { served, refused, held } = self.load(store, entry, snapshot)?;
+        let Loaded { served, exceptions } = self.load(store, entry, snapshot)?;
         let declared = store.lookup(|catalog| catalog.declared_state(name))?;
         if declared != Some(served.snapshot.admitted) {
             declare_again(store, name, &served.snapshot)?;
@@ -199,7 +199,9 @@ impl Repository {
         // made in another way may leave out other versions: upstream's state is looked at again.
         let revision = self.revision_of(&served.snapshot);
         let is_as_before = !served.index.is_built_here();
-        let revision = revision.filter(|_| held.is_empty() && refused.is_empty() && is_as_before);
+        let is_all = exceptions == Exceptions::default();
+        let revision = revision.filter(|_| is_all && is_as_before);
+        let Exceptions { refused, held } = exceptions;
         self.served.store(Some(Arc::new(served)));
         Ok(Health { revision, refused, held, ..Health::default() })
     }
@@ -208,17 +210,12 @@ impl Repository {
     fn load(&self, store: &Store, entry: u64, snapshot: Snapshot) -> Result<Loaded, RefreshError> {
         let admitted = read_list(store, &snapshot.admitted)?;
         let files = read_list(store, &snapshot.files)?;
-        let refused = match snapshot.admitted == snapshot.files {
-            // A start is waited for, and nearly all of them are so.
-            true => Vec::new(),
-            false => left_out(&admitted, &files, entry),
-        };
-        let held = held(&admitted, &files, &refused);
+        let exceptions = Exceptions::of_snapshot(store, self.name(), entry, &admitted, &files);
         let rewrite = self.place.as_ref().map(Place::now);
         let served = self.read_back(store, entry, snapshot, &admitted, &files, rewrite.as_ref())?;
         let recipe = Recipe::new(self.name(), &served.snapshot, rewrite.as_ref());
         built_index::keep(store, &recipe, &served);
-        Ok(Loaded { served, refused, held })
+        Ok(Loaded { served, exceptions })
     }
 
     /// What is served of a snapshot, given its lists: to the byte what was served when it was
@@ -282,43 +279,16 @@ fn declare_again(store: &Store, name: &str, snapshot: &Snapshot) -> Result<(), R
     declare(store, name, snapshot.admitted, &declarations)
 }
 
-/// The versions that upstream has and that were not admitted, each with the reason.
-fn left_out(admitted: &FileList, files: &FileList, entry: u64) -> Vec<(String, String)> {
-    let elsewhere = opam_files(files).filter(|(_, path, _)| !admitted.0.contains_key(*path));
-    let elsewhere: Vec<Package> = elsewhere.map(|(package, ..)| package).collect();
-    if elsewhere.is_empty() {
-        return Vec::new();
-    }
-    let served: HashSet<Package> = opam_files(admitted).map(|(package, ..)| package).collect();
-    let why = format!("left out when ledger entry {entry} was admitted");
-    let left_out = elsewhere.iter().filter(|package| !served.contains(package));
-    left_out.map(|package| (package.to_string(), why.clone())).collect()
-}
-
 /// What the store has of a snapshot.
 struct Loaded {
     served: Served,
-    refused: Vec<(String, String)>,
-    held: Vec<String>,
+    exceptions: Exceptions,
 }
 
 /// The opam files that gain checksums before they are served.
 pub(super) fn strengthened(store: &Store, snapshot: &Snapshot) -> Result<FileList, RefreshError> {
     let list = snapshot.strengthened.map(|name| read_list(store, &name));
     Ok(list.transpose()?.unwrap_or_default())
-}
-
-/// The versions that are served otherwise than upstream has them, and not because no client should
-/// see them.
-pub(super) fn held(
-    admitted: &FileList,
-    files: &FileList,
-    refused: &[(String, String)],
-) -> Vec<String> {
-    let refused: HashSet<&str> = refused.iter().map(|(package, _)| package.as_str()).collect();
-    let differing = Differing::between(admitted, files);
-    let differing = differing.packages().map(ToString::to_string);
-    differing.filter(|package| !refused.contains(package.as_str())).collect()
 }
 
 pub(super) fn read_list(store: &Store, name: &Sha256) -> Result<FileList, RefreshError> {

@@ -97,10 +97,12 @@ pub struct Package {
 
 impl Package {
     /// One text for all that some clients take for one another: opam where its order holds their
-    /// versions for equal, and file systems that know no case where nothing but that differs.
+    /// versions for equal, and file systems where nothing but case or, on Windows, dots at the end
+    /// differ.
     pub fn likeness(&self) -> String {
         let name = self.name.as_str().to_ascii_lowercase();
-        format!("{name} {}", version_order::normal(&self.version.as_str().to_ascii_lowercase()))
+        let version = self.version.as_str().to_ascii_lowercase();
+        format!("{name} {}", version_order::normal(version.trim_end_matches('.')))
     }
 }
 

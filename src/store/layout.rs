@@ -69,6 +69,11 @@ impl Layout {
         self.catalog().join("indexes")
     }
 
+    /// Why versions are not served as upstream has them, so that a start can say so.
+    pub fn exceptions(&self) -> PathBuf {
+        self.catalog().join("exceptions")
+    }
+
     /// The certificate authority and certificate that opam-keep makes for itself.
     pub fn tls(&self) -> PathBuf {
         self.root.join("tls")

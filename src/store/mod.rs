@@ -138,6 +138,7 @@ impl Store {
         }
         // A catalog that can't be used must not keep the store from being opened.
         let _ = durable::remove_leftovers(&layout.built_indexes());
+        let _ = durable::remove_leftovers(&layout.exceptions());
         let blobs =
             Blobs::new(layout.clone(), min_free).map_err(|error| io(&layout.blobs(), error))?;
         let signer = keys::load_or_create(&layout)?;

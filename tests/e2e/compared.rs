@@ -15,7 +15,8 @@ fn what_clients_take_for_a_published_version_is_held_against_it() {
     let mut keep = start(&Mirror::of(&world).set("policy.max_removed", "100%"));
     keep.index();
     let other = world::tar_gz([("hello-1.0/content", &b"something else\n"[..])]);
-    let taken_for_it = ["1.00", "01.0", "1.000-", "1.0-0"].map(|version| ("hello", version));
+    let taken_for_it =
+        ["1.00", "01.0", "1.000-", "1.0-0", "1.0."].map(|version| ("hello", version));
     let taken_for_it = taken_for_it.into_iter().chain([("Hello", "1.0")]);
     let evil = taken_for_it.map(|(name, version)| {
         Package::new(name, version).bytes(other.clone(), &[Kind::Sha256, Kind::Sha512])

@@ -568,6 +568,34 @@ fn verbatim_waits_as_a_whole() {
 }
 
 #[test]
+fn what_is_only_warned_of_in_a_state_that_waits_is_told_once() {
+    let (first, second) = states();
+    let world = World::start();
+    let gone = Package::new("gone", "1.0");
+    let (before, after) = (Repo::new([first, gone.clone()]), Repo::new([second.clone()]));
+    world.publish(&before);
+    let mirror = Mirror::of(&world).of_repository("mode", "verbatim");
+    let mirror = mirror.set("policy.version_removed", "warn").set("policy.max_removed", "100%");
+    let mut keep = start(&mirror);
+    keep.index_at("/index.tar.gz");
+    let told = |keep: &mut Keep, state: &Repo| {
+        world.publish(state);
+        keep.refresh().ok();
+        keep.ledger().of_kind("divergence").count()
+    };
+    for _ in 0..3 {
+        assert_eq!(told(&mut keep, &after), 2, "an edit that is held, a removal that is warned of");
+        assert_eq!(told(&mut keep, &before), 2);
+    }
+    // Once it was served, what is said again is told anew.
+    assert_eq!(told(&mut keep, &after), 2);
+    keep.run(&["divergences", "accept", &open_about(&keep, "hello.1.0")]).ok();
+    assert!(keep.index_at("/index.tar.gz") == after.index());
+    assert_eq!(told(&mut keep, &Repo::new([second, gone])), 2);
+    assert_eq!(told(&mut keep, &after), 3);
+}
+
+#[test]
 fn g4_many_edits_at_once_are_each_told_once() {
     let packages = |bytes: &[u8]| {
         let package = |number: u32| {

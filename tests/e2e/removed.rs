@@ -223,6 +223,32 @@ fn what_is_crowded_out_by_what_stays_stays_too_and_the_rest_moves_on() {
     assert_eq!(paths(&keep.index()), expected);
 }
 
+#[test]
+fn why_versions_are_served_otherwise_is_said_after_a_restart_without_upstream() {
+    let moves = Package::bare("moves", "1.0").opam();
+    let world = World::start();
+    publish(&world, &[("packages/moves/moves.1.0/opam", &moves)]);
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let long = format!("packages/{}/moves.1.0/opam", "x".repeat(170));
+    let evil = Package::new("stays", "1.00").opam();
+    publish(&world, &[(&long, &moves), ("packages/stays/stays.1.00/opam", &evil)]);
+    keep.refresh().ok();
+    let said = |keep: &mut Keep| {
+        let status = keep.run(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let of = &status["repositories"][0];
+        [of["refused"].clone(), of["held"].clone()]
+    };
+    let before = said(&mut keep);
+    assert!(before[0].to_string().contains("too long"), "{before:?}");
+    assert_eq!(before[1], serde_json::json!(["stays.1.00"]));
+    world.kill();
+    keep.stop();
+    keep.restart();
+    assert_eq!(said(&mut keep), before);
+}
+
 /// A mirror that holds the removal of goes.1.0, in whose place upstream has these files.
 fn held_removal(world: &World, instead: &[(&str, &str)]) -> Keep {
     publish(world, &[(GOES, &goes()), (PATCH, "x")]);
