@@ -143,7 +143,9 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
                 say!("               divergence of its own: this one can't be accepted");
             }
             (_, true) => say!("  policy       it was held, and is served since it was accepted"),
-            (true, false) => say!("  policy       held: what was there before is served"),
+            (true, false) => {
+                say!("  policy       held: not served as upstream has it until this is accepted");
+            }
             (false, false) => say!("  policy       it only warns of this: it is served"),
         }
     }
@@ -183,9 +185,11 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
             if divergence.edits.iter().any(|edit| edit == "source-rewritten") {
                 let package = divergence.packages.join(" ");
                 say!(
-                    "               Its new archive is not here yet. Where its URL is the old one's,"
+                    "               Its archives are not both here to compare. Where the URL is the"
                 );
-                say!("               this fetches it to compare:  opam-keep recheck {package}");
+                say!(
+                    "               old one's, this fetches the new one:  opam-keep recheck {package}"
+                );
             }
         }
         Ok(None) if divergence.what.is_of_metadata() => {}

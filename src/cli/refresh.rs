@@ -3,7 +3,7 @@
 use super::output::say;
 use super::own_store::with_store;
 use super::{Context, Failure, admin_client, output};
-use crate::keeper::{Keeper, Refreshed};
+use crate::keeper::{Exceptions, Keeper, Refreshed};
 use crate::server::admin::{self, RefreshReport};
 use clap::Args;
 use http::Method;
@@ -55,7 +55,12 @@ fn refresh_here(context: &Context, arguments: &Arguments) -> Result<Vec<RefreshR
 
 fn print(report: &RefreshReport, is_offline: bool) {
     let name = &report.repository;
+    let Exceptions { held, waiting, whole, .. } = &report.exceptions;
+    let bad = output::BAD;
     match (&report.refreshed, &report.problem) {
+        (Some(Refreshed::Admitted { entry, .. }), _) if whole.is_some() => {
+            say!("{name}: nothing new is served, ledger entry {entry}");
+        }
         (Some(Refreshed::Admitted { entry, versions }), _) => {
             let versions = output::count(*versions, "version", "versions");
             say!("{name}: admitted, {versions}, ledger entry {entry}");
@@ -63,15 +68,21 @@ fn print(report: &RefreshReport, is_offline: bool) {
         (Some(Refreshed::Unchanged), _) => say!("{name}: nothing new"),
         (None, problem) => {
             let problem = problem.as_deref().unwrap_or("no reason given");
-            say!("{}{name}: {problem}{:#}", output::BAD, output::BAD);
+            say!("{bad}{name}: {problem}{bad:#}");
         }
     }
-    if !report.held.is_empty() {
-        let held = output::count(report.held.len() as u64, "version", "versions");
-        let (bad, few) = (output::BAD, report.held.iter().take(MAX_NAMED));
-        let named = few.map(String::as_str).collect::<Vec<_>>().join(" ");
-        let more = if report.held.len() > MAX_NAMED { " …" } else { "" };
-        say!("{name}: {bad}{held} held{bad:#} as before: {named}{more}");
+    if let Some(why) = whole {
+        say!("{name}: {bad}held{bad:#} as a whole: {why}");
+    }
+    let decided = [(held, "as before"), (waiting, "and not served, because new")];
+    for (versions, how) in decided.into_iter().filter(|(versions, _)| !versions.is_empty()) {
+        let count = output::count(versions.len() as u64, "version", "versions");
+        let few = versions.iter().take(MAX_NAMED).map(String::as_str);
+        let named = few.collect::<Vec<_>>().join(" ");
+        let more = if versions.len() > MAX_NAMED { " …" } else { "" };
+        say!("{name}: {bad}{count} held{bad:#} {how}: {named}{more}");
+    }
+    if whole.is_some() || !(held.is_empty() && waiting.is_empty()) {
         match is_offline {
             false => say!("  opam-keep divergences tells why"),
             true => say!("  opam-keep divergences tells why, here or where bundles come from"),

@@ -4,10 +4,10 @@ use super::output::say;
 use super::{Context, Failure, admin_client, output};
 use crate::VERSION;
 use crate::clock::Clock;
-use crate::keeper::alerts;
 use crate::keeper::recheck::RecheckStatus;
 use crate::keeper::verified::Verified;
 use crate::keeper::verify;
+use crate::keeper::{Exceptions, alerts};
 use crate::ledger::entry::Entry;
 use crate::server::status::{ConfigurationStatus, RepositoryStatus, Status};
 use crate::store::layout::Layout;
@@ -57,6 +57,7 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         }
     }
     let repositories = snapshots.into_values().map(|(index, snapshot)| RepositoryStatus {
+        exceptions: Exceptions::kept(layout, &snapshot.repository, index).unwrap_or_default(),
         name: snapshot.repository,
         upstream: snapshot.upstream,
         versions: Some(snapshot.versions),
@@ -64,8 +65,6 @@ fn at_rest(context: &Context, layout: &Layout) -> Result<Status, Failure> {
         admitted_at: Some(snapshot.at),
         fresh_at: None,
         problem: None,
-        refused: Vec::new(),
-        held: Vec::new(),
     });
     Ok(Status {
         running: false,
@@ -165,19 +164,32 @@ fn print(status: &Status) {
         if let Some(problem) = &repository.problem {
             say!("  {bad}problem{bad:#}    {problem}");
         }
-        if !repository.held.is_empty() {
-            let held = output::count(repository.held.len() as u64, "version", "versions");
-            let some = some_of(repository.held.iter().map(String::as_str));
-            say!("  {bad}held{bad:#}       {held} as admitted before: {some}");
-        }
+        print_exceptions(&repository.exceptions);
+    }
+}
+
+fn print_exceptions(exceptions: &Exceptions) {
+    let bad = output::BAD;
+    let Exceptions { refused, kept, held, waiting, whole } = exceptions;
+    if let Some(why) = whole {
+        say!("  {bad}held{bad:#}       as a whole, and nothing new is served: {why}");
+    }
+    let decided = [(held, "as admitted before"), (waiting, "not served, because new")];
+    for (versions, how) in decided.into_iter().filter(|(versions, _)| !versions.is_empty()) {
+        let count = output::count(versions.len() as u64, "version", "versions");
+        let some = some_of(versions.iter().map(String::as_str));
+        say!("  {bad}held{bad:#}       {count} {how}: {some}");
+    }
+    for (versions, what) in [(refused, "left out"), (kept, "kept")] {
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (package, reason) in &repository.refused {
+        for (package, reason) in versions {
             by_reason.entry(reason).or_default().push(package);
         }
         for (reason, packages) in by_reason {
             let count = output::count(packages.len() as u64, "version", "versions");
+            let as_before = if what == "kept" { " as admitted before" } else { "" };
             let some = some_of(packages.into_iter());
-            say!("  {bad}left out{bad:#}   {count} ({reason}): {some}");
+            say!("  {bad}{what:<8}{bad:#}   {count}{as_before} ({reason}): {some}");
         }
     }
 }

@@ -232,9 +232,10 @@ fn misplaced<E: Error>(key: &str, section: &str) -> E {
 
 /// The kinds of edits with what happens to them unless mirror.toml says otherwise: what a
 /// maintainer does daily is served, and what changes code under a published version is held.
-pub const KINDS: [(&str, Rule); 13] = [
+pub const KINDS: [(&str, Rule); 14] = [
     ("version_added", Rule::Allow),
     ("version_removed", Rule::Allow),
+    ("version_alike", Rule::Hold),
     ("constraints", Rule::Allow),
     ("description", Rule::Allow),
     ("checksum_added", Rule::Allow),

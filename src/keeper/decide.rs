@@ -3,6 +3,7 @@
 use super::current::Current;
 use super::divergences::{self, DecideError, Deciding, ExplainError, Noted};
 use super::edited::{self, Sides};
+use super::exceptions::Exceptions;
 use super::refresh::RefreshError;
 use super::repository::{Repository, blocking, read_list};
 use super::versions::Versions;
@@ -180,7 +181,8 @@ fn outcomes(
     let mut current = Current::in_store(store);
     let Some(served) = repository.served() else { return Err(RefreshError::Retired) };
     let versions = Versions::of(read_list(store, &served.snapshot.admitted)?);
-    let refused = repository.health().refused;
+    let Exceptions { mut refused, kept, .. } = repository.health().exceptions;
+    refused.extend(kept);
     let outcome = |about: &Divergence| -> Result<Outcome, ExplainError> {
         if !current.says(about)? {
             return Ok(Outcome::Problem(OUTDATED.to_owned()));

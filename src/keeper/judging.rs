@@ -1,5 +1,6 @@
 //! A new state held against the policy, and the ledger told of what is not let through silently.
 
+use super::exceptions::Whole;
 use super::file_list::FileList;
 use super::previous::Previous;
 use super::refresh::RefreshError;
@@ -102,16 +103,20 @@ impl Repository {
 
 impl Judge<'_> {
     fn judge(&self, state: &State, previous: &Previous) -> Result<Judged, RefreshError> {
-        let (tree, files, blobs) = (&state.tree, &state.files, self.store.blobs());
+        let (tree, files) = (&state.tree, &state.files);
         let review =
-            review::review(&previous.before, tree, files, blobs, self.policy, self.settings);
+            review::review(&previous.before, tree, files, self.store, self.policy, self.settings);
         let mut judged = Judged::default();
         let mut said = Said { previous, versions: None };
         if let Some((what, detail)) = self.suspicion(state, previous, &review)? {
             let before = previous.last.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail);
             if !judged.is_accepted(divergence, [&state.files], &mut said, self.store)? {
-                return Ok(Judged { verdict: Verdict::Nothing, ..judged });
+                let whole = match what {
+                    DivergenceKind::RolledBack => Whole::RolledBack,
+                    _ => Whole::Gutted,
+                };
+                return Ok(Judged { verdict: Verdict::Nothing(whole), ..judged });
             }
         }
         let mut held = Vec::new();
@@ -126,7 +131,7 @@ impl Judge<'_> {
         }
         judged.verdict = match self.settings.mode {
             // What is signed as a whole is served as a whole.
-            Mode::Verbatim if !held.is_empty() => Verdict::Nothing,
+            Mode::Verbatim if !held.is_empty() => Verdict::Nothing(Whole::Verbatim),
             Mode::Verbatim | Mode::Managed => Verdict::AllBut(held),
         };
         Ok(judged)
@@ -317,9 +322,6 @@ fn itemised(mut text: String, items: impl ExactSizeIterator<Item = String>) -> S
 /// An edit in words: what each change said before and says now.
 fn told(edit: &ReviewedEdit) -> String {
     let mut text = String::new();
-    if let Some(other) = &edit.alike {
-        text.push_str(&format!("clients can take it for {other}, which was there before\n"));
-    }
     for change in &edit.edit.changes {
         text.push_str(&format!("{}\n", change.kind));
         let sides = [('-', &change.before), ('+', &change.after)];

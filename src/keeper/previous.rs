@@ -1,9 +1,8 @@
 //! What was served last of a repository: what a new state is compared with.
 
 use super::admit::AdmitError;
-use super::alike::Other;
 use super::departed::{Departed, Known, Written, list_of};
-use super::differing::{Files, versions};
+use super::differing::Files;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
 use super::repository::{read_list, strengthened};
@@ -105,17 +104,6 @@ impl Before {
         let Some(was) = was else { return self.departed.version(package, blobs) };
         let opam = was.get("opam").and_then(|(path, _)| self.strengthened.0.get(*path));
         Ok(Some(Known { files: list_of(was), strengthened: opam.copied() }))
-    }
-
-    /// The version that a new one could be taken for, as it was served last.
-    pub(super) fn other(&self, other: &Other, blobs: &Blobs) -> Result<Option<Known>, AdmitError> {
-        match other {
-            Other::Departed(package) => self.departed.version(package, blobs),
-            Other::Served(package, files) => {
-                let mut found = versions(files);
-                self.known(package, found.remove(package).as_ref(), blobs)
-            }
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::built_index::{self, Recipe};
 use super::exceptions::Exceptions;
 use super::judging::Judged;
 use super::previous::{Last, Previous};
-use super::repository::{Health, Repository, apart, blocking, caches, declare, strengthened};
+use super::repository::{Repository, apart, blocking, caches, declare, strengthened};
 use super::served::Served;
 use super::serving::Place;
 use super::state::{NewSnapshot, Prepared, Preparing, State, prepare};
@@ -129,7 +129,7 @@ impl Repository {
                     // Who was told to look again meanwhile may have been told too late.
                     let is_forgotten = self.forgotten.load(Ordering::SeqCst) != forgotten;
                     health.revision = Some(news.revision).filter(|_| !is_forgotten);
-                    (health.refused, health.held) = (news.exceptions.refused, news.exceptions.held);
+                    health.exceptions = news.exceptions;
                 }
                 Ok(refreshed)
             }
@@ -224,16 +224,16 @@ impl Repository {
         };
         let (told, prepared) = tokio::join!(self.tell(untold, store), preparing);
         told?;
-        let Prepared { admission, tree, new, kept } = prepared??;
+        let Prepared { admission, tree, new, kept, whole } = prepared??;
         let revision = state.revision.clone();
         let refreshed = match new {
             Some(new) => self.admit(new, &admission, state, tree, store, clock).await?,
             None => Refreshed::Unchanged,
         };
         let news = move || {
-            let Admission { admitted, files, mut refused, .. } = admission;
-            refused.extend(kept);
-            News { revision, exceptions: Exceptions::of(&admitted, &files, refused) }
+            let Admission { admitted, files, refused, .. } = admission;
+            let exceptions = Exceptions { refused, kept, whole, ..Exceptions::default() };
+            News { revision, exceptions: exceptions.and_held(&admitted, &files) }
         };
         let news = blocking(news).await?;
         self.keep_exceptions(&news.exceptions, &refreshed, store).await?;
@@ -248,8 +248,7 @@ impl Repository {
         refreshed: &Refreshed,
         store: &Store,
     ) -> Result<(), RefreshError> {
-        let Health { refused, held, .. } = self.health();
-        let (is_new, before) = (*refreshed != Refreshed::Unchanged, Exceptions { refused, held });
+        let (is_new, before) = (*refreshed != Refreshed::Unchanged, self.health().exceptions);
         let has_some = *exceptions != Exceptions::default();
         let Some(served) = self.served() else { return Ok(()) };
         if before == *exceptions && !(is_new && has_some) {

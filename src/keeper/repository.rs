@@ -61,12 +61,9 @@ pub struct Health {
     pub asked_at: Option<Timestamp>,
     /// Why the last attempt failed, if it did.
     pub problem: Option<String>,
-    /// Versions of the last snapshot that are not served, or as they were because they can't be as
-    /// they are, with the reason.
-    pub refused: Vec<(String, String)>,
-    /// Versions that are served otherwise than upstream has them, because the policy holds an
-    /// edit that nobody accepted.
-    pub held: Vec<String>,
+    /// What is not served as upstream has it.
+    #[serde(flatten)]
+    pub exceptions: Exceptions,
     /// What upstream called its last good answer.
     #[serde(skip)]
     pub(super) revision: Option<Revision>,
@@ -179,8 +176,7 @@ impl Repository {
     pub(super) fn take_up_again(&self, store: &Store) -> Result<(), RefreshError> {
         let health = self.take_up(store)?;
         let mut known = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        (known.revision, known.refused, known.held) =
-            (health.revision, health.refused, health.held);
+        (known.revision, known.exceptions) = (health.revision, health.exceptions);
         Ok(())
     }
 
@@ -201,9 +197,8 @@ impl Repository {
         let is_as_before = !served.index.is_built_here();
         let is_all = exceptions == Exceptions::default();
         let revision = revision.filter(|_| is_all && is_as_before);
-        let Exceptions { refused, held } = exceptions;
         self.served.store(Some(Arc::new(served)));
-        Ok(Health { revision, refused, held, ..Health::default() })
+        Ok(Health { revision, exceptions, ..Health::default() })
     }
 
     /// Reads what is served of a snapshot from the store.

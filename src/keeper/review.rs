@@ -3,17 +3,19 @@
 //! Pure but for reading blobs; blocking, so it runs off the reactor.
 
 use super::admit::{main_checksums, read_file};
-use super::alike::{Alike, Other};
 use super::departed::{Known, list_of};
 use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
+use super::pinned;
 use super::previous::Before;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
-use crate::opam::{Edit, EditKind, Package, RepoPath, Tree, VersionFiles};
+use crate::opam::{Alike, Edit, EditKind, Package, Presence, RepoPath, Tree, VersionFiles};
+use crate::store::Store;
 use crate::store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
 use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
 
 /// How a new state differs from what is served.
 pub(super) struct Review {
@@ -30,8 +32,6 @@ pub(super) struct Review {
 /// One version's edit, and what the policy says of it.
 pub(super) struct ReviewedEdit {
     pub edit: Edit,
-    /// The version that this new one could be taken for, with which it was compared.
-    pub alike: Option<Package>,
     /// The strictest rule of all changes: [`Rule::Warn`] or [`Rule::Hold`].
     pub rule: Rule,
     /// The version's files as they were served last, where opam's own tools put them.
@@ -49,6 +49,20 @@ enum EmptyFiles {
     Served,
 }
 
+/// What versions are compared by.
+struct Reviewer<'a> {
+    before: &'a Before,
+    upstream: &'a Tree,
+    differing: &'a Differing<'a>,
+    alike: &'a Alike<'a>,
+    /// The rules for those that are alike, by likeness.
+    rules: HashMap<&'a str, HashMap<EditKind, Rule>>,
+    empty: EmptyFiles,
+    store: &'a Store,
+    policy: &'a Policy,
+    repository: &'a str,
+}
+
 /// Compares what is served with a new state, version by version.
 ///
 /// `files` is the list of the files of `upstream`.
@@ -56,72 +70,137 @@ pub(super) fn review(
     before: &Before,
     upstream: &Tree,
     files: &FileList,
-    blobs: &Blobs,
+    store: &Store,
     policy: &Policy,
     settings: &config::Repository,
 ) -> Review {
-    let repository = settings.name.as_str();
     let empty = match settings.mode {
         Mode::Managed => EmptyFiles::LeftOut,
         Mode::Verbatim => EmptyFiles::Served,
     };
     let differing = Differing::between(&before.served, files);
     let packages: Vec<&Package> = differing.packages().collect();
-    let removed = packages.iter().filter(|package| !differing.is.contains_key(package));
-    let removed = removed.map(|package| Package::clone(package)).collect();
-    let added: Vec<&Package> =
-        packages.iter().copied().filter(|package| !differing.was.contains_key(package)).collect();
-    let alike = Alike::of(&added, &before.served, &before.departed);
-    let review = |package: &&Package| -> Option<ReviewedEdit> {
-        let was = differing.was.get(package);
-        let known = before.known(package, was, blobs);
-        let is = VersionFiles::of(upstream, package);
-        let mut edit = match &known {
-            Ok(known) => changes(package, known.as_ref(), is.as_ref(), empty, blobs),
-            Err(error) => Some(unreadable(package, error)),
-        };
-        let mut taken_for = None;
-        for other in alike.others(package) {
-            let as_other = match before.other(other, blobs) {
-                Ok(files) => changes(package, files.as_ref(), is.as_ref(), empty, blobs),
-                Err(error) => Some(unreadable(package, &error)),
-            };
-            let Some(as_other) = as_other else { continue };
-            taken_for = taken_for.or(Some(other.package()));
-            match &mut edit {
-                Some(edit) => edit.also(as_other),
-                None => edit = Some(as_other),
-            }
-        }
-        if alike.others(package).len() >= Alike::MOST {
-            let none = || Edit { package: Package::clone(package), changes: Vec::new() };
-            let why = "clients can take it for too many others to compare it with all";
-            edit.get_or_insert_with(none).add(EditKind::SourceRewritten, why);
-        }
-        let edit = edit?;
-        // Who is strict about a version is so about what clients take for it.
-        let names =
-            std::iter::once(*package).chain(alike.others(package).iter().map(Other::package));
-        let names: Vec<String> = names.map(Package::to_string).collect();
-        let rule = |name: &String, kind: EditKind| policy.rule(repository, name, &kind.to_string());
-        let rules = names.iter().flat_map(|name| edit.kinds().map(move |kind| rule(name, kind)));
-        let rule = rules.max().filter(|rule| matches!(rule, Rule::Warn | Rule::Hold));
-        let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
-        rule.map(|rule| ReviewedEdit {
-            edit,
-            alike: taken_for.cloned(),
-            rule,
-            // What it is taken for may change, and it is the same edit still.
-            before: in_place(known.ok().flatten().map(|known| known.files).unwrap_or_default()),
-            served: files(was),
-            after: in_place(files(differing.is.get(package))),
-        })
+    let (removed, there): (Vec<&Package>, Vec<&Package>) =
+        packages.iter().partition(|package| !differing.is.contains_key(**package));
+    let added: HashSet<&Package> =
+        there.into_iter().filter(|package| !differing.was.contains_key(*package)).collect();
+    let presence = |package| match added.contains(package) {
+        true => Presence::After,
+        false => Presence::Both,
+    };
+    let later = upstream.versions().map(|(package, _)| (presence(package), package));
+    let gone = removed.iter().map(|package| (Presence::Before, *package));
+    let once = before.departed.packages().filter(|package| !added.contains(package));
+    let all = later.chain(gone).chain(once.map(|package| (Presence::Once, package)));
+    let alike = &Alike::of(&packages, all.collect());
+    let repository = settings.name.as_str();
+    let reviewer = Reviewer {
+        before,
+        upstream,
+        differing: &differing,
+        alike,
+        rules: strictest(alike, policy, repository),
+        empty,
+        store,
+        policy,
+        repository,
     };
     Review {
-        edits: packages.par_iter().filter_map(review).collect(),
+        edits: packages.par_iter().filter_map(|package| reviewer.review(package)).collect(),
         versions: count(&before.served) as u64,
-        removed,
+        removed: removed.into_iter().cloned().collect(),
         differs: !packages.is_empty(),
+    }
+}
+
+/// Who is strict about a version is so about what clients take for it.
+fn strictest<'a>(
+    alike: &'a Alike<'_>,
+    policy: &Policy,
+    repository: &str,
+) -> HashMap<&'a str, HashMap<EditKind, Rule>> {
+    let rules = |(likeness, packages): (&'a str, Vec<&Package>)| {
+        let names: Vec<String> = packages.into_iter().map(Package::to_string).collect();
+        let rule = |kind: EditKind| {
+            let rules = names.iter().map(|name| policy.rule(repository, name, &kind.to_string()));
+            Some((kind, rules.max()?))
+        };
+        (likeness, EditKind::ALL.into_iter().filter_map(rule).collect())
+    };
+    alike.groups().map(rules).collect()
+}
+
+impl Reviewer<'_> {
+    /// One version, if the policy does not let it through silently.
+    fn review(&self, package: &Package) -> Option<ReviewedEdit> {
+        let was = self.differing.was.get(package);
+        let known = self.before.known(package, was, self.store.blobs());
+        let mut edit = match &known {
+            Ok(known) => self.changes(package, known.as_ref()),
+            Err(error) => Some(unreadable(package, error)),
+        };
+        if let Some(other) = self.alike.taken_for(package) {
+            edit.get_or_insert_with(|| Edit::without_changes(package)).take_for(other);
+        }
+        let edit = edit?;
+        let rule = self.rule(&edit)?;
+        let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
+        Some(ReviewedEdit {
+            edit,
+            rule,
+            before: in_place(known.ok().flatten().map(|known| known.files).unwrap_or_default()),
+            served: files(was),
+            after: in_place(files(self.differing.is.get(package))),
+        })
+    }
+
+    /// The strictest rule of all changes, if that is not to let them through silently.
+    fn rule(&self, edit: &Edit) -> Option<Rule> {
+        let rule = match self.rules.is_empty() {
+            true => None,
+            false => self.rules.get(&*edit.package.likeness()),
+        };
+        let rule = match rule {
+            Some(rules) => edit.kinds().filter_map(|kind| rules.get(&kind).copied()).max(),
+            None => {
+                let name = edit.package.to_string();
+                let rule =
+                    |kind: EditKind| self.policy.rule(self.repository, &name, &kind.to_string());
+                edit.kinds().map(rule).max()
+            }
+        };
+        rule.filter(|rule| matches!(rule, Rule::Warn | Rule::Hold))
+    }
+
+    /// What a version underwent since it was served last.
+    fn changes(&self, package: &Package, known: Option<&Known>) -> Option<Edit> {
+        let blobs = self.store.blobs();
+        let is = VersionFiles::of(self.upstream, package);
+        let strengthened = known.and_then(|known| known.strengthened);
+        let was = known.map(|known| read(&known.files, blobs)).transpose();
+        let strengthened = strengthened.map(|name| read_file(blobs, &name)).transpose();
+        let (mut was, strengthened) = match (was, strengthened) {
+            (Ok(was), Ok(strengthened)) => (was, strengthened),
+            (Err(error), _) | (_, Err(error)) => return Some(unreadable(package, &error)),
+        };
+        if let (EmptyFiles::LeftOut, Some((was, is))) = (self.empty, was.as_mut().zip(is.as_ref()))
+        {
+            was.forget_empty(is);
+        }
+        let mut edit = Edit::between(package, was.as_ref(), is.as_ref())?;
+        // What was added here is what the pin is: to say otherwise is to say another archive.
+        if let Some((was, is)) = strengthened.zip(is.as_ref())
+            && contradicts(&was, is.opam())
+        {
+            edit.add(EditKind::SourceRewritten, "checksum: contradicts the pin's");
+        }
+        if let Some((was, is)) = was.zip(is)
+            && edit.kinds().any(|kind| kind == EditKind::ChecksumAdded)
+        {
+            let told = pinned::contradictions(self.store, was.opam(), is.opam());
+            told.into_iter().for_each(|(kind, why)| edit.add(kind, &why));
+        }
+        Some(edit)
     }
 }
 
@@ -137,37 +216,9 @@ fn in_place(files: FileList) -> FileList {
     found.into_iter().map(there).collect::<Option<FileList>>().unwrap_or(files)
 }
 
-/// What a version underwent since it was served last.
-fn changes(
-    package: &Package,
-    known: Option<&Known>,
-    is: Option<&VersionFiles>,
-    empty: EmptyFiles,
-    blobs: &Blobs,
-) -> Option<Edit> {
-    let strengthened = known.and_then(|known| known.strengthened);
-    let was = known.map(|known| read(&known.files, blobs)).transpose();
-    let strengthened = strengthened.map(|name| read_file(blobs, &name)).transpose();
-    let (mut was, strengthened) = match (was, strengthened) {
-        (Ok(was), Ok(strengthened)) => (was, strengthened),
-        (Err(error), _) | (_, Err(error)) => return Some(unreadable(package, &error)),
-    };
-    if let (EmptyFiles::LeftOut, Some((was, is))) = (empty, was.as_mut().zip(is)) {
-        was.forget_empty(is);
-    }
-    let mut edit = Edit::between(package, was.as_ref(), is)?;
-    // What was added here is what the pin is: to say otherwise is to say another archive.
-    if let Some((was, is)) = strengthened.zip(is)
-        && contradicts(&was, is.opam())
-    {
-        edit.add(EditKind::SourceRewritten, "checksum: contradicts the pin's");
-    }
-    Some(edit)
-}
-
 /// What there is to say of a version of which nobody can tell what it was.
 fn unreadable(package: &Package, error: &dyn std::fmt::Display) -> Edit {
-    let mut edit = Edit { package: package.clone(), changes: Vec::new() };
+    let mut edit = Edit::without_changes(package);
     let why = format!("what was served of it can't be read back: {error}");
     edit.add(EditKind::Unreadable, &why);
     edit

@@ -28,11 +28,12 @@ pub(super) struct Held {
 /// `upstream`, with the held versions as they are served.
 ///
 /// # Errors
-/// When the two can't be in one repository.
+/// When the two can't be in one repository, or that would be more than these limits allow.
 pub(super) fn with_held(
     upstream: &Tree,
     held: &[Held],
     blobs: &Blobs,
+    limits: &TreeLimits,
 ) -> Result<Merged, AdmitError> {
     let (mut files, mut left_out, mut directories) = (Vec::new(), Vec::new(), BTreeSet::new());
     for Held { package, served } in held {
@@ -67,9 +68,12 @@ pub(super) fn with_held(
     let tree = upstream
         .changed(&in_the_way.collect(), files)
         .map_err(|error| AdmitError::Held(error.to_string()))?;
-    let limit = TreeLimits::default().entries;
-    if tree.files().len() > limit {
-        return Err(AdmitError::Held(format!("together they have more than {limit} files")));
+    let TreeLimits { entries, inflated_bytes, .. } = *limits;
+    let bytes: usize = tree.files().map(|(_, bytes)| bytes.len()).sum();
+    let is_too_much = tree.files().len() > entries || bytes > inflated_bytes;
+    if is_too_much {
+        let limits = format!("{entries} files or {} MiB", inflated_bytes >> 20);
+        return Err(AdmitError::Held(format!("together they are more than {limits}")));
     }
     let held: BTreeSet<&Package> = held.iter().map(|held| &held.package).collect();
     let others = upstream.versions().filter(|(package, _)| !held.contains(package));
@@ -166,9 +170,41 @@ fn read(
 /// # Errors
 /// When a blob can't be read.
 pub(super) fn as_served(served: &FileList, blobs: &Blobs) -> Result<Tree, AdmitError> {
-    Tree::from_files(read(served, blobs, |_| None)?, &TreeLimits::default())
+    Tree::from_files(read(served, blobs, |_| None)?, &TreeLimits::NONE)
         .map_err(|error| AdmitError::Held(error.to_string()))
 }
 
 /// As large as a file may be when it is admitted.
 const MAX_FILE: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::Store;
+    use crate::store::layout::Layout;
+
+    #[tokio::test]
+    async fn what_is_held_and_what_is_new_keep_to_the_limits_together_and_what_is_served_is_read_back()
+     {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("store"));
+        let store = Store::open(layout, 0, &Clock::system()).await.unwrap();
+        let blobs = store.blobs();
+        let file = |path: &str, size: usize| {
+            (path.parse::<RepoPath>().unwrap(), Bytes::from(vec![b'#'; size]))
+        };
+        let (old, new) = (file("packages/a/a.1/opam", 70), file("packages/b/b.1/opam", 40));
+        let blob = Sha256::of(&old.1);
+        blobs.put_all([(blob, &old.1[..])].into_iter()).unwrap();
+        let served: FileList = [(old.0, blob)].into_iter().collect();
+        let limits = TreeLimits { inflated_bytes: 109, ..TreeLimits::default() };
+        let upstream = Tree::from_files([new], &limits).unwrap();
+        let held = [Held { package: "a.1".parse().unwrap(), served: served.clone() }];
+        let merged = with_held(&upstream, &held, blobs, &limits);
+        assert!(matches!(merged, Err(AdmitError::Held(_))));
+        let limits = TreeLimits { inflated_bytes: 110, ..limits };
+        assert_eq!(with_held(&upstream, &held, blobs, &limits).unwrap().tree.files().len(), 2);
+        assert_eq!(as_served(&served, blobs).unwrap().files().len(), 1);
+    }
+}

@@ -4,6 +4,7 @@
 
 use super::admit::{Admission, AdmitError};
 use super::admitted::{Admitted, ended};
+use super::exceptions::Whole;
 use super::file_list::FileList;
 use super::previous::Previous;
 use super::refresh::RefreshError;
@@ -33,7 +34,7 @@ pub(super) enum Verdict {
     /// All of it but these versions, which stay as they are.
     AllBut(Vec<Held>),
     /// Nothing; what is served stays.
-    Nothing,
+    Nothing(Whole),
 }
 
 impl State {
@@ -72,6 +73,8 @@ pub(super) struct Prepared {
     /// The versions that are served as they were because they can't be as upstream has them, each
     /// with the reason.
     pub kept: Vec<(String, String)>,
+    /// Why nothing new is served, if so.
+    pub whole: Option<Whole>,
 }
 
 /// A snapshot whose blobs are kept, ready for the ledger.
@@ -105,12 +108,11 @@ pub(super) fn prepare(
         // The disk is waited for by threads of its own, while others compute.
         let keeping = scope.spawn(|| keep_files(state, preparing));
         let prepared = match (verdict, preparing.previous) {
-            (Verdict::Nothing, Some(previous)) => {
-                let index = previous.index(preparing.store.blobs())?;
-                as_before(state, previous, index, preparing)
+            (Verdict::Nothing(whole), Some(previous)) => {
+                as_before(state, previous, whole, preparing)
             }
             (Verdict::AllBut(held), Some(previous)) => beside(state, held, previous, preparing),
-            (Verdict::AllBut(_) | Verdict::Nothing, None) => {
+            (Verdict::AllBut(_) | Verdict::Nothing(_), None) => {
                 let admitted = Admitted::of(state, &state.tree, state.index.clone(), preparing)?;
                 whole(state, None, admitted, preparing)
             }
@@ -124,14 +126,15 @@ pub(super) fn prepare(
 fn as_before(
     state: &State,
     previous: &Previous,
-    index: Option<Bytes>,
+    whole: Whole,
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
+    let index = previous.index(preparing.store.blobs())?;
     let tree = served_tree::as_served(&previous.before.served, preparing.store.blobs())?;
     let revision = previous.last.snapshot.revision.clone();
     let admitted = Admitted::of(state, &tree, index, preparing)?;
     let (admission, new) = admitted.keep(&tree, revision, preparing)?;
-    Ok(Prepared { admission, tree: Some(tree), new, kept: Vec::new() })
+    Ok(Prepared { admission, tree: Some(tree), new, kept: Vec::new(), whole: Some(whole) })
 }
 
 /// All of a state is served, or this tree in its place.
@@ -144,7 +147,7 @@ fn whole(
     let revision = Some(state.revision.to_string());
     let made_of = tree.as_ref().unwrap_or(&state.tree);
     let (admission, new) = admitted.keep(made_of, revision, preparing)?;
-    Ok(Prepared { admission, tree, new, kept: Vec::new() })
+    Ok(Prepared { admission, tree, new, kept: Vec::new(), whole: None })
 }
 
 /// A state is served beside what is held, and what was served before and can't be as upstream has it
@@ -156,7 +159,7 @@ fn beside(
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
     let (repository, blobs) = (preparing.repository, preparing.store.blobs());
-    let mut kept = Vec::new();
+    let (mut kept, limits) = (Vec::new(), TreeLimits::default());
     for _ in 0..ROUNDS {
         for crowded_out in served_tree::crowded_out(&state.tree, &previous.before.served, &held) {
             kept.push((crowded_out.package.to_string(), CROWDED_OUT.to_owned()));
@@ -164,7 +167,7 @@ fn beside(
         }
         let (tree, left_out) = match held.is_empty() {
             true => (None, Vec::new()),
-            false => match served_tree::with_held(&state.tree, &held, blobs) {
+            false => match served_tree::with_held(&state.tree, &held, blobs, &limits) {
                 Ok(Merged { tree, left_out }) => (Some(tree), left_out),
                 Err(AdmitError::Held(why)) => {
                     tracing::warn!(repository, why, "what is held does not fit");
@@ -185,13 +188,13 @@ fn beside(
             return Ok(Prepared { kept, ..prepared });
         }
         for (lost, why) in lost {
-            kept.push((lost.package.to_string(), format!("it stays as it was: {why}")));
+            kept.push((lost.package.to_string(), why));
             held.push(lost);
         }
     }
     // All of it waits, and can be accepted.
     tracing::warn!(repository, "nothing new is served beside what is held, and stays as it was");
-    as_before(state, previous, state.index.clone(), preparing)
+    as_before(state, previous, Whole::NoRoom, preparing)
 }
 
 /// Keeps the files of a state that were not served yet.
@@ -213,4 +216,4 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
 
 /// So often what is served as it was is put together with a new state.
 const ROUNDS: usize = 4;
-const CROWDED_OUT: &str = "it stays where it was: by now it lies inside or around one that is held";
+const CROWDED_OUT: &str = "by now it lies inside or around one that stays as it was";

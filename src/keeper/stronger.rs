@@ -127,7 +127,7 @@ pub(super) fn served_otherwise(
 }
 
 /// The pin that all these checksums lead to.
-fn kept(catalog: &Catalog, checksums: &[Checksum]) -> Result<Option<Kept>, IndexError> {
+pub(super) fn kept(catalog: &Catalog, checksums: &[Checksum]) -> Result<Option<Kept>, IndexError> {
     let mut found: Option<Kept> = None;
     for checksum in checksums {
         match (catalog.kept(checksum)?, found) {

@@ -12,6 +12,7 @@
 //! It must not know disk, network, time or policy: whether something is admitted, held or served
 //! is decided floors above.
 
+mod alike;
 mod checksum;
 mod dependency;
 mod edit;
@@ -26,14 +27,15 @@ mod tree;
 mod version_order;
 mod wanted;
 
+pub use alike::{Alike, Presence};
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
 pub use dependency::{Dependency, MAX_DEPENDENCIES, dependencies, text_of};
 pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
 pub use findings::{Finding, FindingKind, findings};
 pub use index::{Blocks, IndexError, IndexFile, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
-pub(crate) use path::ancestors;
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
+pub(crate) use path::{ancestors, folded};
 pub use repo_file::rewrite_repo_file;
 pub use source::{
     ArchiveSource, EXTRA_SOURCE, ExtraSources, Rewrite, Role, SourceError, Unreadable,

@@ -63,6 +63,30 @@ fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(parent, _)| parent)
 }
 
+/// One text for all paths that some file systems take for the same: case counts for nothing (APFS,
+/// NTFS), nor do dots and blanks at the end of a component (Windows) and what is not seen (HFS+).
+pub(crate) fn folded(path: &str) -> String {
+    let is_seen = |c: &char| !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let mut folded = String::with_capacity(path.len());
+    for (place, component) in path.split('/').enumerate() {
+        if place > 0 {
+            folded.push('/');
+        }
+        match component.is_ascii() {
+            true => folded.extend(component.bytes().map(|it| char::from(it.to_ascii_lowercase()))),
+            false => folded.extend(
+                component
+                    .chars()
+                    .filter(is_seen)
+                    .flat_map(char::to_uppercase)
+                    .flat_map(char::to_lowercase),
+            ),
+        }
+        folded.truncate(folded.trim_end_matches(['.', ' ']).len());
+    }
+    folded
+}
+
 impl FromStr for RepoPath {
     type Err = PathError;
 

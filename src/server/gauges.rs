@@ -2,8 +2,8 @@
 //! counted elsewhere, both set when somebody asks.
 
 use super::status::Status;
-use crate::keeper::Keeper;
 use crate::keeper::verified::Verified;
+use crate::keeper::{Exceptions, Keeper};
 use crate::ledger::entry::Outcome;
 use jiff::Timestamp;
 use prometheus::core::Collector;
@@ -20,6 +20,7 @@ pub(super) struct Gauges {
     index_age: IntGaugeVec,
     index_versions: IntGaugeVec,
     index_held: IntGaugeVec,
+    index_held_whole: IntGaugeVec,
     index_refused: IntGaugeVec,
     rechecks: IntCounterVec,
     recheck_urls: IntGaugeVec,
@@ -76,12 +77,17 @@ impl Gauges {
             ),
             index_held: of(
                 "opam_keep_index_held_versions",
-                "Versions that are served as before, because the policy holds an edit",
+                "Versions that are served as before, or not yet, because the policy holds an edit",
+                &["repository"],
+            ),
+            index_held_whole: of(
+                "opam_keep_index_held_as_a_whole",
+                "Whether nothing new is served of a repository until someone decides",
                 &["repository"],
             ),
             index_refused: of(
                 "opam_keep_index_refused_versions",
-                "Versions that upstream has and that are not served",
+                "Versions that can't be served as upstream has them",
                 &["repository"],
             ),
             rechecks: counter(
@@ -166,8 +172,12 @@ impl Gauges {
             self.index_served.with_label_values(name).set(i64::from(repository.entry.is_some()));
             let versions = repository.versions.unwrap_or_default();
             self.index_versions.with_label_values(name).set(whole(versions));
-            self.index_held.with_label_values(name).set(whole(repository.held.len() as u64));
-            let refused = repository.refused.len() as u64;
+            let Exceptions { refused, kept, held, waiting, whole: as_a_whole } =
+                &repository.exceptions;
+            let held = (held.len() + waiting.len()) as u64;
+            self.index_held.with_label_values(name).set(whole(held));
+            self.index_held_whole.with_label_values(name).set(i64::from(as_a_whole.is_some()));
+            let refused = (refused.len() + kept.len()) as u64;
             self.index_refused.with_label_values(name).set(whole(refused));
             let fresh = repository.fresh_at.max(keeper.alerts().fresh_at(&repository.name));
             let fresh = fresh.or(repository.admitted_at);

@@ -2,10 +2,10 @@
 
 use crate::VERSION;
 use crate::clock::Clock;
-use crate::keeper::Keeper;
 use crate::keeper::alerts::SinkStatus;
 use crate::keeper::recheck::RecheckStatus;
 use crate::keeper::verified::Verified;
+use crate::keeper::{Exceptions, Keeper};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -105,11 +105,9 @@ pub struct RepositoryStatus {
     pub fresh_at: Option<Timestamp>,
     /// Why the last attempt failed, if it did.
     pub problem: Option<String>,
-    /// Versions that upstream has and that are not served, each with the reason.
-    pub refused: Vec<(String, String)>,
-    /// Versions that are served otherwise than upstream has them, because the policy holds an
-    /// edit that nobody accepted.
-    pub held: Vec<String>,
+    /// What is not served as upstream has it.
+    #[serde(flatten)]
+    pub exceptions: Exceptions,
 }
 
 pub(super) async fn of(
@@ -136,8 +134,7 @@ pub(super) async fn of(
                 .fresh_at
                 .max(answered.and(keeper.alerts().fresh_at(repository.name()))),
             problem: health.problem,
-            refused: health.refused,
-            held: health.held,
+            exceptions: health.exceptions,
         }
     });
     Status {

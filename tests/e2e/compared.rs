@@ -31,7 +31,7 @@ fn what_clients_take_for_a_published_version_is_held_against_it() {
     for divergence in &open {
         let shown = keep.run(&["divergences", "show", &divergence["id"].to_string()]).ok();
         assert!(shown.contains("can take it for hello.1.0"), "{shown}");
-        assert!(shown.contains("source-rewritten"), "{shown}");
+        assert!(shown.contains("version-alike"), "{shown}");
     }
     let id = open[0]["id"].to_string();
     let accepted = open[0]["divergence"]["packages"][0].as_str().unwrap_or_default();
@@ -51,18 +51,68 @@ fn what_clients_take_for_a_published_version_is_held_against_it() {
 }
 
 #[test]
-fn another_spelling_of_a_version_that_is_the_same_is_let_through() {
-    let hello = Package::bare("hello", "1.0");
-    let world = World::start();
+fn another_spelling_of_a_version_is_held_however_it_comes_or_goes() {
+    let text = Package::bare("hello", "1.0").opam();
+    let stays = Package::bare("stays", "1").opam();
+    let stays = ("packages/stays/stays.1/opam", &*stays);
     let [first, second] = ["1.0", "1.00"].map(|it| format!("packages/hello/hello.{it}/opam"));
-    let text = hello.opam();
-    publish(&world, &[(&first, &text)]);
+    let (first, second) = ((&*first, &*text), (&*second, &*text));
+    let world = World::start();
+    publish(&world, &[stays, first]);
     let mut keep = start(&Mirror::of(&world));
     keep.index();
-    publish(&world, &[(&first, &text), (&second, &text)]);
+    publish(&world, &[stays, first, second]);
     keep.refresh().ok();
-    assert_eq!(keep.index().packages(), ["hello.1.0", "hello.1.00"]);
+    assert_eq!(keep.index().packages(), ["hello.1.0", "stays.1"]);
+    let status = keep.run(&["status"]).ok();
+    assert!(
+        status.contains("held       1 version not served, because new: hello.1.00"),
+        "{status}"
+    );
+    keep.run(&["divergences", "accept", &keep.divergence()]).ok();
+    let both = ["hello.1.0", "hello.1.00", "stays.1"];
+    assert_eq!(keep.index().packages(), both);
+    // Clients would take the other one for what is gone.
+    for one in [first, second] {
+        publish(&world, &[stays, one]);
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), both);
+    }
+
+    let at_once = World::start();
+    publish(&at_once, &[stays]);
+    let mut keep = start(&Mirror::of(&at_once));
+    keep.index();
+    publish(&at_once, &[stays, first, second]);
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["stays.1"]);
+    assert_eq!(keep.divergences().len(), 2);
+
+    let allowed = World::start();
+    publish(&allowed, &[stays, first]);
+    let mut keep = start(&Mirror::of(&allowed).set("policy.version_alike", "allow"));
+    keep.index();
+    publish(&allowed, &[stays, first, second]);
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), both);
     assert_eq!(keep.divergences().len(), 0);
+}
+
+#[test]
+fn who_is_strict_about_a_version_is_so_about_what_clients_take_for_it() {
+    let [first, second] = ["1.0", "1.00"].map(|it| format!("packages/hello/hello.{it}/opam"));
+    let text = Package::bare("hello", "1.0").opam();
+    let edited = Package::bare("hello", "1.0").synopsis("edited").opam();
+    for (about, held) in [("hello.1.0", true), ("hello.2.0", false)] {
+        let world = World::start();
+        publish(&world, &[(&first, &text), (&second, &text)]);
+        let mirror = Mirror::of(&world).rule_for(about, "description", "hold");
+        let mut keep = start(&mirror);
+        keep.index();
+        publish(&world, &[(&first, &text), (&second, &edited)]);
+        keep.refresh().ok();
+        assert_eq!(keep.divergences().len(), usize::from(held), "{about}");
+    }
 }
 
 #[test]

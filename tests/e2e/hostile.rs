@@ -207,6 +207,50 @@ fn g5_an_index_in_which_not_every_client_finds_the_same_is_not_passed_on() {
 }
 
 #[test]
+fn g5_an_index_in_which_some_file_systems_find_one_file_twice_is_not_passed_on() {
+    let world = World::start();
+    let good = publish(&world, &[]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    assert!(keep.index_at("/index.tar.gz") == good);
+    for path in [
+        "packages/hello/Hello.1.0/OPAM",
+        "packages/hello/hello.1.0/Opam",
+        "packages/Hello/hello.1.0/files/x",
+        "packages/hello./x",
+        "Packages./x",
+        "packages/hello/hello.1.0/op\u{200c}am",
+    ] {
+        publish(&world, &[(path, "x")]);
+        let said = keep.refresh();
+        assert!(said.code != 0, "{path}: {}", said.said());
+        assert!(keep.index_at("/index.tar.gz") == good, "{path}");
+    }
+}
+
+#[test]
+fn g5_a_version_that_lies_over_another_one_where_case_counts_for_nothing_is_left_out() {
+    let world = World::start();
+    let inner = Package::bare("inner", "1").opam();
+    publish(&world, &[("packages/a/inner.1/opam", &inner)]);
+    let mut keep = start(&Mirror::of(&world));
+    let before = keep.index();
+    let new = Package::bare("new", "1").opam();
+    for path in ["packages/Hello/HELLO.1.0/files/new.1/opam", "packages/A/Inner.1/new.1/opam"] {
+        publish(&world, &[("packages/a/inner.1/opam", &inner), (path, &new)]);
+        keep.refresh().ok();
+        assert!(keep.index() == before, "{path}");
+        let status = keep.run(&["status"]).ok();
+        assert!(status.contains("inside or around") && status.contains("new.1"), "{status}");
+    }
+    // One that goes there stays where it was.
+    publish(&world, &[("packages/Hello/HELLO.1.0/files/inner.1/opam", &inner)]);
+    keep.refresh().ok();
+    assert!(keep.index() == before);
+    let status = keep.run(&["status"]).ok();
+    assert!(status.contains("kept       1 version as admitted before"), "{status}");
+}
+
+#[test]
 fn g4_an_empty_file_that_goes_is_one_as_well() {
     let world = World::start();
     let before = publish(&world, &[("packages/hello/hello.1.0/files/Makefile", "")]);

@@ -178,7 +178,7 @@ fn what_was_served_and_can_not_be_as_upstream_has_it_stays_as_it_was() {
         publish(&world, &state);
         keep.refresh().ok();
         let status = keep.run(&["status"]).said();
-        assert!(status.contains("it stays") && status.contains("many.1.0"), "{status}");
+        assert!(status.contains("kept") && status.contains("many.1.0"), "{status}");
         for _ in 0..2 {
             keep.refresh().ok();
             assert!(keep.index() == index, "{state:?}");
@@ -215,7 +215,7 @@ fn what_is_crowded_out_by_what_stays_stays_too_and_the_rest_moves_on() {
     put(&state);
     keep.refresh().ok();
     let status = keep.run(&["status"]).said();
-    assert!(status.contains("stays where it was") && status.contains("too long"), "{status}");
+    assert!(status.contains("stays as it was") && status.contains("too long"), "{status}");
     let paths = |index: &world::Index| index.paths().map(str::to_owned).collect::<Vec<_>>();
     let mut expected = paths(&index);
     expected.push("packages/new/new.1/opam".to_owned());
@@ -238,7 +238,7 @@ fn why_versions_are_served_otherwise_is_said_after_a_restart_without_upstream() 
         let status = keep.run(&["status", "--json"]).stdout;
         let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
         let of = &status["repositories"][0];
-        [of["refused"].clone(), of["held"].clone()]
+        [of["kept"].clone(), of["waiting"].clone()]
     };
     let before = said(&mut keep);
     assert!(before[0].to_string().contains("too long"), "{before:?}");

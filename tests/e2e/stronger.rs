@@ -156,6 +156,51 @@ fn bundles_and_plain_files_carry_what_was_added() {
 }
 
 #[test]
+fn g4_checksums_that_a_source_gains_are_those_of_its_pin_or_it_is_held() {
+    let url = "https://b.example/bare.tgz";
+    let patched = |kinds: &[Kind]| {
+        let patch = ("fix.txt", "https://b.example/fix.txt");
+        Package::bare("patched", "1").extra_source(patch.0, patch.1, b"fix", kinds)
+    };
+    let bare = Package::bare("bare", "1").archive(url, &[]);
+    for mode in ["managed", "verbatim"] {
+        let world = World::start();
+        world.publish(&Repo::new([bare.clone(), patched(&[])]));
+        let mut keep = start(&Mirror::of(&world).of_repository("mode", mode));
+        let served = keep.index_at("/index.tar.gz");
+        keep.run(&["sync", "--all"]).ok();
+        let evil = bare.clone().bytes(b"evil".to_vec(), &[Kind::Sha256]);
+        let declared = format!("sha256={}", Kind::Sha256.of(b"evil"));
+        let fixed = patched(&[Kind::Md5])
+            .opam()
+            .replace(&format!("md5={}", Kind::Md5.of(b"fix")), &declared);
+        assert!(fixed.contains(&declared), "{fixed}");
+        let files = [
+            ("repo", "opam-version: \"2.0\"\n"),
+            ("packages/bare/bare.1/opam", &*evil.opam()),
+            ("packages/patched/patched.1/opam", &*fixed),
+        ];
+        let files = files.map(|(path, text)| (path, text.as_bytes()));
+        world.put(&format!("{}/index.tar.gz", World::OPAM), world::tar_gz(files));
+        keep.refresh().ok();
+        assert!(keep.index_at("/index.tar.gz") == served, "{mode}");
+        let told = keep.divergences();
+        let kinds: Vec<_> = told.iter().map(|it| it["divergence"]["edits"].to_string()).collect();
+        assert!(kinds.iter().any(|kinds| kinds.contains("source-rewritten")), "{kinds:?}");
+        assert!(kinds.iter().any(|kinds| kinds.contains("extra-source")), "{kinds:?}");
+
+        let confirmed = bare.clone().archive(url, &[Kind::Sha512]);
+        let confirmed = Repo::new([confirmed, patched(&[Kind::Sha256])]);
+        world.publish(&confirmed);
+        keep.refresh().ok();
+        let now = keep.index();
+        assert_eq!(now.opam("bare.1"), Index::read(&confirmed.index()).opam("bare.1"));
+        assert_eq!(now.opam("patched.1"), Index::read(&confirmed.index()).opam("patched.1"));
+        assert_eq!(keep.divergences().len(), told.len(), "no more are told");
+    }
+}
+
+#[test]
 fn verbatim_is_left_alone() {
     let world = World::start();
     world.publish(&weak_repo());

@@ -110,9 +110,7 @@ impl Words {
         let about = if packages.is_empty() { repository.clone() } else { packages.clone() };
         let look = format!("opam-keep divergences show {index}");
         let served = match (what.is_of_metadata(), divergence.held) {
-            (true, true) => {
-                "\nIt is held: what was there before is served until someone accepts it."
-            }
+            (true, true) => "\nIt is held: not served as upstream has it until someone accepts it.",
             (true, false) => "\nThe policy only warns of it: it is served.",
             (false, _) => "",
         };

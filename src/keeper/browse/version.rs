@@ -120,7 +120,7 @@ impl Keeper {
                 });
             }
         }
-        let held = self.named_repository(repository)?.health().held;
+        let held = self.named_repository(repository)?.health().exceptions.held;
         let (keeper, repository, package) =
             (Arc::clone(self), repository.to_owned(), package.clone());
         off_the_reactor(move || {

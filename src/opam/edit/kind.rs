@@ -13,6 +13,9 @@ pub enum EditKind {
     VersionAdded,
     /// The version is gone.
     VersionRemoved,
+    /// Some clients take the version for another one: equal in opam's order, or the same directory
+    /// where case, or a dot at the end, counts for nothing.
+    VersionAlike,
     /// When and with what it installs: `depends`, `depopts`, `conflicts`, `conflict-class`,
     /// `available`, `features`, `flags` (also as `flags:…` among the tags), `depexts`, the old
     /// `ocaml-version` and `os`, and `x-locked`.
@@ -46,9 +49,10 @@ pub enum EditKind {
 
 impl EditKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::VersionAdded,
         Self::VersionRemoved,
+        Self::VersionAlike,
         Self::Constraints,
         Self::Description,
         Self::ChecksumAdded,
@@ -66,6 +70,7 @@ impl EditKind {
         match self {
             Self::VersionAdded => "version-added",
             Self::VersionRemoved => "version-removed",
+            Self::VersionAlike => "version-alike",
             Self::Constraints => "constraints",
             Self::Description => "description",
             Self::ChecksumAdded => "checksum-added",

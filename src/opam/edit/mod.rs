@@ -26,11 +26,10 @@ pub use excerpt::MAX_CHANGE_TEXT;
 pub use kind::{EditKind, NotAnEditKind};
 pub use version_files::VersionFiles;
 
-use super::{Package, Tree};
+use super::{Alike, Package, Presence, Tree};
 use serde::{Deserialize, Serialize};
 use state::State;
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
 use version_files::relative;
 
 /// What one edit of a version did, of one kind.
@@ -55,6 +54,11 @@ pub struct Edit {
 }
 
 impl Edit {
+    /// For what is added to it.
+    pub fn without_changes(package: &Package) -> Self {
+        Self { package: package.clone(), changes: Vec::new() }
+    }
+
     /// Adds what is known otherwise than from the two states.
     pub fn add(&mut self, kind: EditKind, after: &str) {
         if !self.changes.iter().any(|change| change.kind == kind) {
@@ -63,11 +67,9 @@ impl Edit {
         }
     }
 
-    /// Adds what the same version underwent otherwise, of the kinds that are not told yet.
-    pub fn also(&mut self, other: Self) {
-        let told: Vec<EditKind> = self.kinds().collect();
-        self.changes.extend(other.changes.into_iter().filter(|it| !told.contains(&it.kind)));
-        self.changes.sort_by_key(|change| change.kind);
+    /// Adds that clients can take the version for another one.
+    pub fn take_for(&mut self, other: &Package) {
+        self.add(EditKind::VersionAlike, &format!("clients can take it for {other}"));
     }
 
     /// What a version that may be there underwent; none where that is nothing but form.
@@ -91,10 +93,6 @@ impl Edit {
         (!changes.is_empty()).then(|| Self { package: package.clone(), changes })
     }
 
-    fn is_of_new_version(&self) -> bool {
-        self.kinds().any(|kind| kind == EditKind::VersionAdded)
-    }
-
     /// The kinds of its changes.
     pub fn kinds(&self) -> impl Iterator<Item = EditKind> {
         self.changes.iter().map(|change| change.kind)
@@ -112,23 +110,21 @@ fn added(state: &State<'_>) -> Vec<Change> {
 
 /// Every edit between two states of a repository, in opam's order of packages.
 ///
-/// Only versions whose files differ are read. A new version that clients can take for one that was
-/// there before is an edit of that one as well.
+/// Only versions whose files differ are read.
 pub fn edits(before: &Tree, after: &Tree) -> Vec<Edit> {
     let mut edits = edits_by_name(before, after);
-    let (mut names, mut added) = (HashSet::new(), HashMap::<_, Vec<&mut Edit>>::new());
-    let name = |package: &Package| package.name.as_str().to_ascii_lowercase();
-    for edit in edits.iter_mut().filter(|edit| edit.is_of_new_version()) {
-        names.insert(name(&edit.package));
-        added.entry(edit.package.likeness()).or_default().push(edit);
-    }
-    for (package, _) in before.versions().filter(|(package, _)| names.contains(&name(package))) {
-        for edit in added.get_mut(&package.likeness()).into_iter().flatten() {
-            let (was, is) =
-                (VersionFiles::of(before, package), VersionFiles::of(after, &edit.package));
-            if let Some(other) = Edit::between(&edit.package, was.as_ref(), is.as_ref()) {
-                edit.also(other);
-            }
+    let presence = |package: &Package| match before.directory(package) {
+        Some(_) => Presence::Both,
+        None => Presence::After,
+    };
+    let later = after.versions().map(|(package, _)| (presence(package), package));
+    let gone = before.versions().filter(|(package, _)| after.directory(package).is_none());
+    let all = later.chain(gone.map(|(package, _)| (Presence::Before, package))).collect();
+    let packages: Vec<&Package> = edits.iter().map(|edit| &edit.package).collect();
+    let alike = Alike::of(&packages, all);
+    for edit in &mut edits {
+        if let Some(other) = alike.taken_for(&edit.package) {
+            edit.take_for(other);
         }
     }
     edits

@@ -55,6 +55,16 @@ pub enum TreeError {
         /// What they disagree about.
         fault: &'static str,
     },
+    /// Two names that some file systems take for one.
+    #[error(
+        "the names \"{one}\" and \"{other}\" are one where case, or a dot at the end, counts for nothing"
+    )]
+    Spellings {
+        /// One of them.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// Two files of one name.
     #[error("the file \"{name}\" is there twice")]
     Duplicate {

@@ -13,12 +13,12 @@ pub(super) mod world;
 pub use error::TreeError;
 
 use super::package::Package;
-use super::path::{RepoPath, ancestors};
+use super::path::{RepoPath, ancestors, folded};
 use super::repo_file::leads_away;
 use bytes::Bytes;
 use rayon::slice::ParallelSliceMut as _;
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map};
 use std::ops::Bound;
 
 /// How much a repository may hold before it is refused; about six times the real one.
@@ -30,6 +30,12 @@ pub struct TreeLimits {
     pub entries: usize,
     /// The bytes of one file.
     pub file_size: usize,
+}
+
+impl TreeLimits {
+    /// For what was admitted before.
+    pub const NONE: Self =
+        Self { inflated_bytes: usize::MAX, entries: usize::MAX, file_size: usize::MAX };
 }
 
 impl Default for TreeLimits {
@@ -64,11 +70,13 @@ impl Tree {
 
     /// Reads an `index.tar.gz` that clients get as it came: with its empty files.
     ///
-    /// Beyond that, an index is refused in which only some versions of opam find a version, and one
-    /// that has clients go elsewhere or read something else than its packages.
+    /// Beyond that, an index is refused in which only some versions of opam find a version or only
+    /// some file systems two files, and one that has clients go elsewhere or read something else than
+    /// its packages.
     pub fn from_verbatim_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
         let entries = read::read_index(gz, limits)?;
         entries.check_agreement()?;
+        entries.check_spellings()?;
         if let Some(name) = &entries.beside {
             return Err(TreeError::Beside { name: name.clone() });
         }
@@ -140,8 +148,8 @@ impl Tree {
                 return Err(TreeError::FileAndDirectory { name: path.to_string() });
             }
             match files.entry(path) {
-                Entry::Vacant(entry) => drop(entry.insert(content)),
-                Entry::Occupied(entry) => {
+                btree_map::Entry::Vacant(entry) => drop(entry.insert(content)),
+                btree_map::Entry::Occupied(entry) => {
                     return Err(TreeError::Duplicate { name: entry.key().to_string() });
                 }
             }
@@ -337,7 +345,7 @@ impl<C> Entries<C> {
         let mut components = path.components();
         let (top, next) = (components.next(), components.next());
         let is_other = |top: &&str| {
-            let is_alike = [REPO, PACKAGES].iter().any(|it| top.eq_ignore_ascii_case(it));
+            let is_alike = [REPO, PACKAGES].contains(&&*folded(top));
             is_alike && !(*top == PACKAGES || *top == REPO && next.is_none())
         };
         if let Some(top) = top.filter(is_other) {
@@ -372,6 +380,27 @@ impl<C> Entries<C> {
             if let Some(outer) = ancestors(directory).find(|outer| no_further.contains(outer)) {
                 let [directory, outer] = [directory, outer].map(str::to_owned);
                 return Err(TreeError::Disputed { directory, outer });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses two spellings of what some file systems take for one file or directory: of one path, or
+    /// of one that leads into a version's directory.
+    fn check_spellings(&self) -> Result<(), TreeError> {
+        let named = self.files.iter().map(|(path, _)| path).chain(&self.directories);
+        let mut known: HashMap<Box<str>, &str> = HashMap::new();
+        for path in named.map(RepoPath::as_str) {
+            for part in std::iter::once(path).chain(ancestors(path)) {
+                match known.entry(folded(part).into()) {
+                    Entry::Vacant(entry) => drop(entry.insert(part)),
+                    // So are those above it.
+                    Entry::Occupied(entry) if *entry.get() == part => break,
+                    Entry::Occupied(entry) => {
+                        let [one, other] = [entry.get(), part].map(|it| (*it).to_owned());
+                        return Err(TreeError::Spellings { one, other });
+                    }
+                }
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::digest::Sha256;
 use crate::keeper::divergences::DecideError;
 use crate::keeper::first_said::{self, FirstSaid, SeedError};
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
-use crate::keeper::{Keeper, Refreshed};
+use crate::keeper::{Exceptions, Keeper, Refreshed};
 use crate::ledger::entry::Action;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -40,9 +40,9 @@ pub struct RefreshReport {
     pub repository: String,
     /// What the refresh did, when it succeeded.
     pub refreshed: Option<Refreshed>,
-    /// Versions that are served otherwise than upstream has them, because the policy holds an
-    /// edit that nobody accepted.
-    pub held: Vec<String>,
+    /// What is not served as upstream has it.
+    #[serde(flatten)]
+    pub exceptions: Exceptions,
     /// Why it did not succeed.
     pub problem: Option<String>,
 }
@@ -264,9 +264,9 @@ pub async fn refresh(
             Ok(refreshed) => (Some(refreshed), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let held = repository.health().held;
+        let exceptions = repository.health().exceptions;
         let repository = repository.name().to_owned();
-        reports.push(RefreshReport { repository, refreshed, held, problem });
+        reports.push(RefreshReport { repository, refreshed, exceptions, problem });
     }
     reports
 }

@@ -4,11 +4,11 @@
 use super::lines;
 use super::problem::problem;
 use super::{failed, json};
-use crate::keeper::Refreshed;
 use crate::keeper::divergences::DecideError;
 use crate::keeper::recheck::{Asker, CheckError, Checked, Selection, SelectionError};
 use crate::keeper::selector::{Packages, SelectError, Selector};
 use crate::keeper::sync::{Plan, Synced};
+use crate::keeper::{Exceptions, Refreshed};
 use crate::ledger::entry::Action;
 use crate::package_pattern::PackagePattern;
 use crate::server::Server;
@@ -93,9 +93,9 @@ pub(super) enum SyncLine {
 pub(super) struct RefreshedHere {
     /// What it did.
     pub refreshed: Refreshed,
-    /// Versions that are served otherwise than upstream has them, because the policy holds an
-    /// edit that nobody accepted.
-    pub held: Vec<String>,
+    /// What is not served as upstream has it.
+    #[serde(flatten)]
+    pub exceptions: Exceptions,
 }
 
 pub(super) async fn decide(
@@ -210,7 +210,9 @@ pub(super) async fn refresh(
     };
     note(by, path);
     match server.keeper.refresh(repository).await {
-        Ok(refreshed) => json(&RefreshedHere { refreshed, held: repository.health().held }),
+        Ok(refreshed) => {
+            json(&RefreshedHere { refreshed, exceptions: repository.health().exceptions })
+        }
         Err(error) => problem(StatusCode::BAD_GATEWAY, &error.to_string(), path),
     }
 }

@@ -111,7 +111,7 @@ pub(super) async fn page(
         (_, DivergenceState::Accepted) if outdated => "It was held, then accepted.",
         (_, DivergenceState::Accepted) => "It was held, and is served since it was accepted.",
         (true, _) if outdated => "It was held.",
-        (true, _) => "Held: what was there before is served.",
+        (true, _) => "Held: not served as upstream has it until someone accepts it.",
         (false, _) if outdated => "It only warns of this.",
         (false, _) => "It only warns of this: what upstream says is served.",
     });

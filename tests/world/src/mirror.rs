@@ -38,6 +38,13 @@ impl Mirror {
         self
     }
 
+    /// Adds a rule for edits of one package's version.
+    pub fn rule_for(self, package: &str, kind: &str, rule: &str) -> Self {
+        let mut rules = Table::from_iter([(kind.to_owned(), Value::from(rule))]);
+        rules.insert("packages".to_owned(), vec![package].into());
+        self.set("policy.override", vec![Value::from(rules)])
+    }
+
     /// Has `host` resolve to `address` too.
     pub fn resolve(mut self, host: &str, address: SocketAddr) -> Self {
         let resolve =

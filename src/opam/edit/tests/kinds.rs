@@ -322,13 +322,13 @@ fn edits_of_a_repository_come_in_opams_order_wherever_the_versions_lie() {
         .map(|edit| format!("{} {}", edit.package, names(&edit.changes)))
         .collect();
     let expected = [
-        "a.09 version-added description",
+        "a.09 version-added version-alike",
         "a.9 description",
-        "a.010 version-added",
+        "a.010 version-added version-alike",
         "a.10 files",
         "B.1 version-added",
-        "Z.1 version-added description",
-        "z.1 version-removed",
+        "Z.1 version-added version-alike",
+        "z.1 version-removed version-alike",
     ];
     assert_eq!(told, expected);
     assert!(edits(&before, &before).is_empty());

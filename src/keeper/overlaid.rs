@@ -1,0 +1,33 @@
+//! Versions whose directories lie inside or around others' where case counts for nothing: unpacked on
+//! such a disk, one would have files of the other.
+
+use super::opam_files::OPAM;
+use crate::opam::{RepoPath, Tree, ancestors, folded};
+use std::collections::{HashMap, HashSet};
+
+/// The directories of versions that are not to be served because of another one's, which each is
+/// with: the one that `was_there` stays; without any, the outer one.
+pub(super) fn overlaid<'a>(
+    tree: &'a Tree,
+    was_there: impl Fn(&str) -> bool,
+) -> HashMap<&'a str, &'a RepoPath> {
+    let depth = |directory: &RepoPath| directory.components().count();
+    let depths: HashSet<usize> = tree.versions().map(|(_, directory)| depth(directory)).collect();
+    let mut overlaid = HashMap::new();
+    // Nothing lies inside another one where all lie equally deep.
+    if depths.len() < 2 {
+        return overlaid;
+    }
+    let by_folded: HashMap<String, &RepoPath> =
+        tree.versions().map(|(_, directory)| (folded(directory.as_str()), directory)).collect();
+    let was_there = |directory: &RepoPath| was_there(&format!("{directory}{OPAM}"));
+    for (inner_folded, inner) in &by_folded {
+        for outer in ancestors(inner_folded).filter_map(|outer| by_folded.get(outer)) {
+            match was_there(inner) && !was_there(outer) {
+                true => overlaid.insert(outer.as_str(), *inner),
+                false => overlaid.insert(inner.as_str(), *outer),
+            };
+        }
+    }
+    overlaid
+}
