@@ -7,10 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 /// The directories of versions that are not to be served because of another one's, which each is
 /// with: the one that `was_there` stays; without any, the outer one.
-pub(super) fn overlaid<'a>(
-    tree: &'a Tree,
-    was_there: impl Fn(&str) -> bool,
-) -> HashMap<&'a str, &'a RepoPath> {
+pub(super) fn overlaid(tree: &Tree, was_there: impl Fn(&str) -> bool) -> HashMap<&str, &RepoPath> {
     let depth = |directory: &RepoPath| directory.components().count();
     let depths: HashSet<usize> = tree.versions().map(|(_, directory)| depth(directory)).collect();
     let mut overlaid = HashMap::new();
