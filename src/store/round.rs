@@ -5,7 +5,7 @@ use super::catalog::{Catalog, IndexError, Kept, divergence_key};
 use super::log::{LogError, LogReader};
 use super::replay::{self, ReplayError};
 use crate::digest::Sha256;
-use crate::ledger::entry::{Divergence, Entry, Pin, Strength};
+use crate::ledger::entry::{Divergence, DivergenceState, Entry, Pin, Strength};
 use std::collections::HashMap;
 use std::sync::Arc;
 use thiserror::Error;
@@ -75,6 +75,8 @@ pub(super) struct Round {
     /// The pins of this batch by URL, in their order.
     pins: HashMap<String, Vec<Kept>>,
     divergences: HashMap<Sha256, u64>,
+    /// What the decisions of this batch brought divergences to.
+    decided: HashMap<u64, (DivergenceState, u64)>,
 }
 
 impl Round {
@@ -85,6 +87,7 @@ impl Round {
             leaves: Vec::new(),
             pins: HashMap::new(),
             divergences: HashMap::new(),
+            decided: HashMap::new(),
         }
     }
 
@@ -162,6 +165,9 @@ impl Round {
             Entry::Divergence(divergence) => {
                 self.divergences.insert(divergence_key(divergence), index);
             }
+            Entry::Decision(decision) => {
+                self.decided.insert(decision.divergence, (decision.action.state(), index));
+            }
             _ => {}
         }
         self.leaves.push(leaf);
@@ -188,7 +194,10 @@ impl Round {
             }
             Entry::Decision(decision) => {
                 let about = decision.divergence;
-                let decided = replay::lookup(catalog, log, |catalog| catalog.decided(about))?;
+                let decided = match self.decided.get(&about) {
+                    Some(decided) => Some(*decided),
+                    None => replay::lookup(catalog, log, |catalog| catalog.decided(about))?,
+                };
                 let known = decided.filter(|(state, _)| *state >= decision.action.state());
                 Ok(known.map(|(_, index)| Appended::Known(index)))
             }
