@@ -104,7 +104,6 @@ impl Keeper {
         for name in names {
             // What mirror.toml does not have is served by nobody.
             let Some(repository) = self.repository(&name) else { continue };
-            repository.forget_revision();
             let refreshed = self.refresh(repository).await;
             let mut of_it: Vec<_> =
                 all.iter_mut().filter(|(_, it)| it.repository == name).collect();
@@ -229,7 +228,6 @@ mod tests {
     use crate::store::layout::Layout;
     use std::fs;
     use std::path::Path;
-    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     /// Publishes versions of packages, each with a source.
@@ -292,7 +290,8 @@ mod tests {
             let keeper = Arc::clone(&keeper);
             async move { keeper.decide(id, Action::Accept, "me".to_owned(), None).await }
         });
-        until(|| repository.forgotten.load(Ordering::SeqCst) > 0).await;
+        let accepted = || keeper.store.lookup(|catalog| catalog.accepted_divergences());
+        until(|| accepted().unwrap() > 0).await;
         drop(stopped);
         under_way.await.unwrap().unwrap();
         assert_eq!(deciding.await.unwrap().unwrap().problem, None);

@@ -105,7 +105,8 @@ impl Repository {
         if self.is_retired.load(Ordering::Relaxed) {
             return Err(RefreshError::Retired);
         }
-        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        // What is accepted from now on may come too late for this judgement.
+        let accepted = store.lookup(|catalog| catalog.accepted_divergences())?;
         let otherwise = self.served_otherwise(store, policy).await?;
         let is_new = {
             let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +115,7 @@ impl Repository {
         let known = match is_new {
             // Upstream's state would be made into something else by now.
             true => None,
-            false => self.health().revision.filter(|_| self.served().is_some()),
+            false => self.known_revision(accepted),
         };
         let result = self.fetch_and_admit(known, store, clock, policy).await;
         let now = clock.now();
@@ -126,9 +127,7 @@ impl Repository {
                 health.fresh_at = Some(now);
                 health.problem = None;
                 if let Some(news) = news {
-                    // Who was told to look again meanwhile may have been told too late.
-                    let is_forgotten = self.forgotten.load(Ordering::SeqCst) != forgotten;
-                    health.revision = Some(news.revision).filter(|_| !is_forgotten);
+                    (health.revision, health.accepted) = (Some(news.revision), accepted);
                     health.exceptions = news.exceptions;
                 }
                 Ok(refreshed)
@@ -164,10 +163,12 @@ impl Repository {
         found.await?
     }
 
-    /// Makes the next refresh look at upstream's state again, although it knows it.
-    pub(super) fn forget_revision(&self) {
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).revision = None;
+    /// What upstream called its last good answer, unless more of it may be let through by now: so
+    /// many divergences are accepted.
+    fn known_revision(&self, accepted: u64) -> Option<Revision> {
+        let health = self.health();
+        let is_judged = self.served().is_some() && health.accepted == accepted;
+        health.revision.filter(|_| is_judged)
     }
 
     /// What was served last, with its place in the ledger; what can't be read back is no less to be

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 use url::Url;
@@ -40,12 +40,11 @@ pub struct Repository {
     pub(super) looked_at: Mutex<BTreeSet<String>>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     pub(super) refreshing: tokio::sync::Mutex<()>,
-    /// Whether another keeper admits its states by now; looked at while nobody refreshes.
+    /// Whether another keeper admits its states by now; looked at while nobody refreshes, or
+    /// nothing can be admitted.
     pub(super) is_retired: AtomicBool,
     /// Held while the catalog learns what is declared, until that is served too.
     pub(super) declaring: tokio::sync::Mutex<()>,
-    /// How many times upstream's state was to be looked at again.
-    pub(super) forgotten: AtomicU64,
     /// Held for writing from when a snapshot gets its time until it is in the ledger.
     pub(super) admitting: tokio::sync::RwLock<()>,
     /// Held while an old state is brought in, one at a time.
@@ -67,6 +66,9 @@ pub struct Health {
     /// What upstream called its last good answer.
     #[serde(skip)]
     pub(super) revision: Option<Revision>,
+    /// How many divergences were accepted before that was judged.
+    #[serde(skip)]
+    pub(super) accepted: u64,
 }
 
 impl Repository {
@@ -88,7 +90,6 @@ impl Repository {
             looked_at: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
             is_retired: AtomicBool::new(false),
-            forgotten: AtomicU64::new(0),
             declaring: tokio::sync::Mutex::default(),
             admitting: tokio::sync::RwLock::default(),
             bringing_in: tokio::sync::Mutex::default(),
@@ -176,13 +177,15 @@ impl Repository {
     pub(super) fn take_up_again(&self, store: &Store) -> Result<(), RefreshError> {
         let health = self.take_up(store)?;
         let mut known = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        (known.revision, known.exceptions) = (health.revision, health.exceptions);
+        (known.revision, known.accepted) = (health.revision, health.accepted);
+        known.exceptions = health.exceptions;
         Ok(())
     }
 
     fn take_up(&self, store: &Store) -> Result<Health, RefreshError> {
         let name = self.name();
         let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? else {
+        let accepted = store.lookup(|catalog| catalog.accepted_divergences())?;
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.
@@ -198,7 +201,7 @@ impl Repository {
         let is_all = exceptions == Exceptions::default();
         let revision = revision.filter(|_| is_all && is_as_before);
         self.served.store(Some(Arc::new(served)));
-        Ok(Health { revision, exceptions, ..Health::default() })
+        Ok(Health { revision, accepted, exceptions, ..Health::default() })
     }
 
     /// Reads what is served of a snapshot from the store.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::digest::Digests;
-use crate::ledger::entry::{Divergence, DivergenceKind, Observed, Pin, Strength};
+use crate::ledger::entry::{Action, Decision, Divergence, DivergenceKind, Observed, Pin, Strength};
 use crate::opam::Checksum;
 use tempfile::TempDir;
 
@@ -130,6 +130,27 @@ async fn g4_a_source_that_gives_something_else_each_time_is_recorded_so_often_an
         assert_eq!(recorded, usize::from(number) < catalog::MAX_DIVERGENCES, "{number}");
     }
     assert!(matches!(store.append(divergence(&[0])).await, Ok(Appended::Known(1))));
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_noted_and_counted_once_also_within_one_batch() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await.unwrap();
+    store.append(divergence(b"one")).await.unwrap();
+    let decide = |action| {
+        let (at, by) = (Clock::system().now(), "me".to_owned());
+        let decision = Decision { at, divergence: 1, action, by, why: None, with: None };
+        store.append(Entry::Decision(decision))
+    };
+    let accepted = |store: &Store| store.lookup(|catalog| catalog.accepted_divergences()).unwrap();
+    decide(Action::Acknowledge).await.unwrap();
+    assert_eq!(accepted(&store), 0, "nothing more is let through");
+    let (first, again) = tokio::join!(decide(Action::Accept), decide(Action::Accept));
+    assert_eq!((first.unwrap(), again.unwrap()), (Appended::New(3), Appended::Known(3)));
+    assert_eq!((accepted(&store), store.log().size().unwrap()), (1, 4));
+    drop(store);
+    std::fs::remove_dir_all(directory.path().join("catalog")).unwrap();
+    assert_eq!(accepted(&open(&directory).await.unwrap()), 1);
 }
 
 #[tokio::test]

@@ -69,6 +69,14 @@ impl Catalog {
         Ok(counts.divergences.saturating_sub(counts.decided))
     }
 
+    /// How many divergences were accepted: what is let through changes with each.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn accepted_divergences(&self) -> Result<u64, IndexError> {
+        self.number(META_ACCEPTED)
+    }
+
     /// The ledger indices of all divergences, the oldest first.
     ///
     /// # Errors
@@ -152,6 +160,7 @@ fn content(divergence: &Divergence) -> Sha256 {
 pub(super) struct Counts {
     divergences: u64,
     decided: u64,
+    accepted: u64,
     /// What this batch has changed.
     states: HashMap<u64, Decided>,
 }
@@ -168,6 +177,7 @@ impl Counts {
         Ok(Self {
             divergences: number_at(index, META_DIVERGENCES)?,
             decided: number_at(index, META_DECIDED)?,
+            accepted: number_at(index, META_ACCEPTED)?,
             states: HashMap::new(),
         })
     }
@@ -200,6 +210,7 @@ impl Counts {
             return Ok(None);
         }
         self.decided += u64::from(before.is_none());
+        self.accepted += u64::from(state == DivergenceState::Accepted);
         let mut decisions = before.map(|before| before.decisions).unwrap_or_default();
         decisions.push(number);
         let value = std::iter::once(state as u8);
@@ -208,10 +219,11 @@ impl Counts {
         Ok(Some(put(Table::State, &divergence.to_be_bytes(), value)))
     }
 
-    pub(super) fn changes(&self) -> [Change; 2] {
+    pub(super) fn changes(&self) -> [Change; 3] {
         [
             put(Table::Meta, META_DIVERGENCES, self.divergences.to_be_bytes().into()),
             put(Table::Meta, META_DECIDED, self.decided.to_be_bytes().into()),
+            put(Table::Meta, META_ACCEPTED, self.accepted.to_be_bytes().into()),
         ]
     }
 }
@@ -256,3 +268,4 @@ pub(in crate::store) fn divergence_key(divergence: &Divergence) -> Sha256 {
 pub const MAX_DIVERGENCES: usize = 16;
 const META_DIVERGENCES: &[u8] = b"divergences";
 const META_DECIDED: &[u8] = b"decided";
+const META_ACCEPTED: &[u8] = b"accepted";
