@@ -6,7 +6,7 @@ use super::{Context, Failure, admin_client, output, user};
 use crate::archive::Explanation;
 use crate::keeper::Decided;
 use crate::keeper::current::Current;
-use crate::keeper::divergences::{self, DecideError, Noted, Recorded};
+use crate::keeper::divergences::{self, DecideError, Recorded};
 use crate::keeper::edited;
 use crate::keeper::verify;
 use crate::ledger::entry::{Action, DivergenceKind, DivergenceState};
@@ -330,15 +330,11 @@ fn tell(context: &Context, id: u64, action: Action, decided: &Decided, is_runnin
 fn decide_here(context: &Context, deciding: Deciding) -> Result<Vec<Decided>, Failure> {
     with_store(context, async |store, clock| {
         let Deciding { ids, action, by, why } = deciding;
-        let mut decided = Vec::new();
-        for id in ids {
-            let (by, why) = (by.clone(), why.clone());
-            let deciding = divergences::Deciding { action, by, why, with: None };
-            let noted = divergences::decide(&store, &clock, id, deciding).await;
-            let Noted { entry, before, .. } = noted.map_err(Failure::usage)?;
-            decided.push(Decided::noted(entry, before));
-        }
-        Ok(decided)
+        let deciding = divergences::Deciding { action, by, why, with: None };
+        let (noted, result) = divergences::decide(&store, &clock, ids, &deciding).await;
+        result.map_err(Failure::usage)?;
+        let decided = noted.into_iter().map(|it| Decided::noted(it.entry, it.before));
+        Ok(decided.collect())
     })
 }
 

@@ -1,6 +1,6 @@
 //! Archives that someone accepted with edits that bring them: nobody has to be told of their bytes.
 
-use super::divergences::{self, ExplainError, Noted};
+use super::divergences::{self, Deciding, ExplainError};
 use super::refresh::RefreshError;
 use super::repository::blocking;
 use super::{Keeper, edited};
@@ -165,21 +165,15 @@ impl Keeper {
         let stays_open = |error: String| {
             tracing::warn!(accepted = last, error, "divergences of the accepted bytes stay open");
         };
-        let told = self.told(accepted, since).await;
-        let mut acknowledged = Vec::new();
-        for same in told.map_err(stays_open).unwrap_or_default() {
-            let decision = divergences::Deciding {
-                action: Action::Acknowledge,
-                by: by.clone(),
-                why: Some(format!("its bytes were accepted with divergence {last}")),
-                with: Some(last),
-            };
-            match divergences::decide(&self.store, &self.clock, same, decision).await {
-                Ok(Noted { .. }) => acknowledged.push(same),
-                Err(error) => stays_open(error.to_string()),
-            }
+        let told = self.told(accepted, since).await.map_err(stays_open).unwrap_or_default();
+        let why = Some(format!("its bytes were accepted with divergence {last}"));
+        let deciding = Deciding { action: Action::Acknowledge, by, why, with: Some(last) };
+        let told = told.into_iter().collect();
+        let (noted, result) = divergences::decide(&self.store, &self.clock, told, &deciding).await;
+        if let Err(error) = result {
+            stays_open(error.to_string());
         }
-        acknowledged
+        noted.into_iter().map(|noted| noted.id).collect()
     }
 
     /// The divergences that [`AcceptedBytes::told`] finds.

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What became of an operator's decision.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -69,33 +70,38 @@ impl Keeper {
         let keeper = Arc::clone(self);
         let deciding = async move {
             let since = keeper.store.log().size()?;
-            let (mut all, mut failed) = (Vec::new(), None);
-            for id in divergences {
-                let (by, why) = (by.clone(), why.clone());
-                let deciding = Deciding { action, by, why, with: None };
-                // What upstream says must not change between the look at it and the decision.
-                let admitting = keeper.repositories.iter().map(|it| it.admitting.read());
-                let _admitting = futures_util::future::join_all(admitting).await;
-                match divergences::decide(&keeper.store, &keeper.clock, id, deciding).await {
-                    Ok(Noted { entry, about, before }) => {
-                        all.push((Decided::noted(entry, before), about));
-                    }
-                    Err(error) => {
-                        failed = Some(error);
-                        break;
-                    }
-                }
-            }
+            let deciding = Deciding { action, by, why, with: None };
+            let (noted, result) = keeper.write_decision(divergences, &deciding).await;
+            let noted = noted.into_iter().map(|it| (Decided::noted(it.entry, it.before), it.about));
+            let mut all: Vec<_> = noted.collect();
             if action == Action::Accept {
-                keeper.carry_out(&mut all, since).await;
+                keeper.in_charge().carry_out(&mut all, since).await;
             }
-            match failed {
-                Some(error) => Err(error),
-                None => Ok(all.into_iter().map(|(decided, _)| decided).collect()),
-            }
+            result.map(|()| all.into_iter().map(|(decided, _)| decided).collect())
         };
         // To its end, whoever waits for it or goes away.
         self.tasks.spawn(deciding).await.map_err(|error| DecideError::Broken(error.to_string()))?
+    }
+
+    /// Writes a decision to the ledger, unless another keeper admits states by now: then that does.
+    async fn write_decision(
+        &self,
+        divergences: Vec<u64>,
+        deciding: &Deciding,
+    ) -> (Vec<Noted>, Result<(), DecideError>) {
+        // What upstream says must not change between the look at it and the decision.
+        let mut admitting = Vec::new();
+        for repository in &self.repositories {
+            admitting.push(repository.admitting.read().await);
+        }
+        if !self.repositories.iter().any(|it| it.is_retired.load(Ordering::Relaxed)) {
+            return divergences::decide(&self.store, &self.clock, divergences, deciding).await;
+        }
+        drop(admitting);
+        match self.successor().await {
+            Some(next) => Box::pin(next.write_decision(divergences, deciding)).await,
+            None => (Vec::new(), Err(DecideError::Broken(RefreshError::Retired.to_string()))),
+        }
     }
 
     /// Serves what was accepted, and pins its archives.
@@ -112,8 +118,11 @@ impl Keeper {
                 of_it.iter_mut().for_each(|(decided, _)| decided.problem = Some(problem.clone()));
                 continue;
             }
+            // Who has taken over meanwhile serves it.
+            let keeper = self.in_charge();
+            let Some(repository) = keeper.repository(&name) else { continue };
             let accepted: Vec<Divergence> = of_it.iter().map(|(_, about)| about.clone()).collect();
-            let (store, served) = (self.store.clone(), Arc::clone(repository));
+            let (store, served) = (keeper.store.clone(), Arc::clone(repository));
             let outcomes = blocking(move || outcomes(&store, &served, &accepted)).await;
             let outcomes = outcomes.and_then(|outcomes| outcomes).unwrap_or_else(|error| {
                 vec![
@@ -131,7 +140,7 @@ impl Keeper {
             of_it.retain(|(decided, _)| decided.problem.is_none() && decided.waiting.is_none());
             for some in of_it.chunks_mut(AT_ONCE) {
                 let pinning =
-                    some.iter_mut().map(|(decided, about)| self.pin(decided, about, since));
+                    some.iter_mut().map(|(decided, about)| keeper.pin(decided, about, since));
                 futures_util::future::join_all(pinning).await;
             }
         }

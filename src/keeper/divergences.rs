@@ -3,6 +3,7 @@
 
 use super::current::Current;
 use super::edited;
+use super::repository::blocking;
 use crate::archive::{self, Explanation, Limits};
 use crate::clock::Clock;
 use crate::digest::Sha256;
@@ -14,6 +15,7 @@ use crate::store::blobs::{BlobError, Blobs};
 use crate::store::catalog::IndexError;
 use crate::store::log::{LogError, LogReader};
 use crate::store::{AppendError, Appended, Store};
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -163,15 +165,15 @@ pub(super) fn compare(
     Ok(archive::explain(&mut &*expected.file, &mut &*observed.file, &Limits::default())?)
 }
 
-/// What is decided about a divergence.
+/// What is decided about divergences.
 pub struct Deciding {
-    /// What becomes of it.
+    /// What becomes of them.
     pub action: Action,
     /// Who decides.
     pub by: String,
     /// Why, in their words.
     pub why: Option<String>,
-    /// The accepted divergence that brings the same bytes, where that decides about this one.
+    /// The accepted divergence that brings the same bytes, where that decides about these.
     pub with: Option<u64>,
 }
 
@@ -179,51 +181,96 @@ pub struct Deciding {
 pub struct Noted {
     /// Its index.
     pub entry: u64,
-    /// What it is about.
+    /// The divergence that it is about.
+    pub id: u64,
+    /// What that tells.
     pub about: Divergence,
     /// The decision that was there before and went as far, so that this one was not written.
     pub before: Option<Decision>,
 }
 
-/// Writes an operator's decision to the ledger.
+/// Writes an operator's decision about each of these to the ledger, up to the first that is no
+/// divergence, in which there is nothing to accept, or instead of which upstream says something else
+/// by now; says what is in the ledger then, and what went wrong.
 ///
 /// What was accepted is served from the next refresh on.
-///
-/// # Errors
-/// When there is no such divergence, nothing in it to accept, or upstream says something else by now,
-/// and when the ledger fails.
 pub async fn decide(
     store: &Store,
     clock: &Clock,
-    divergence: u64,
-    deciding: Deciding,
-) -> Result<Noted, DecideError> {
-    let Deciding { action, by, why, with } = deciding;
+    divergences: Vec<u64>,
+    deciding: &Deciding,
+) -> (Vec<Noted>, Result<(), DecideError>) {
+    let (copy, action) = (store.clone(), deciding.action);
+    let looking = blocking(move || {
+        let (mut current, mut found) = (Current::in_store(&copy), Vec::new());
+        for id in divergences {
+            match find(&copy, &mut current, id, action) {
+                Ok(about) => found.push((id, about)),
+                Err(error) => return (found, Err(error)),
+            }
+        }
+        (found, Ok(()))
+    });
+    let (found, mut result) = match looking.await {
+        Ok(looked) => looked,
+        Err(error) => (Vec::new(), Err(DecideError::Broken(error.to_string()))),
+    };
+    // Together, so that they share the ledger's appends.
+    let noting = found.into_iter().map(|(id, about)| note(store, clock, id, about, deciding));
+    let mut all = Vec::new();
+    for noted in join_all(noting).await {
+        match noted {
+            Ok(noted) => all.push(noted),
+            Err(error) => result = Err(error),
+        }
+    }
+    (all, result)
+}
+
+/// A divergence about which that can be decided.
+fn find(
+    store: &Store,
+    current: &mut Current<'_>,
+    id: u64,
+    action: Action,
+) -> Result<Divergence, DecideError> {
     let log = store.log();
-    let size = log.size()?;
-    let entry = log.entries(divergence, size.min(divergence.saturating_add(1))).next();
-    let Some((id, Entry::Divergence(about))) = entry.transpose()? else {
-        return Err(DecideError::NoDivergence(divergence));
+    let entry = log.entries(id, log.size()?.min(id.saturating_add(1))).next();
+    let Some((_, Entry::Divergence(about))) = entry.transpose()? else {
+        return Err(DecideError::NoDivergence(id));
     };
     if action == Action::Accept && !about.what.is_of_metadata() {
         return Err(DecideError::NothingToAccept { id, what: about.what });
     }
     // What can't be told is told by the next refresh.
-    if action == Action::Accept && !Current::in_store(store).says(&about).unwrap_or(true) {
+    if action == Action::Accept && !current.says(&about).unwrap_or(true) {
         return Err(DecideError::Outdated(id));
     }
-    let decision = Decision { at: clock.now(), divergence, action, by, why, with };
+    Ok(about)
+}
+
+async fn note(
+    store: &Store,
+    clock: &Clock,
+    id: u64,
+    about: Divergence,
+    deciding: &Deciding,
+) -> Result<Noted, DecideError> {
+    let Deciding { action, by, why, with } = deciding;
+    let (by, why) = (by.clone(), why.clone());
+    let (at, divergence, action, with) = (clock.now(), id, *action, *with);
+    let decision = Decision { at, divergence, action, by, why, with };
     let entry = match store.append(Entry::Decision(decision)).await? {
-        Appended::New(entry) => return Ok(Noted { entry, about, before: None }),
+        Appended::New(entry) => return Ok(Noted { entry, id, about, before: None }),
         Appended::Known(entry) => entry,
         Appended::PinnedOtherwise(kept) => kept.entry,
     };
-    let known = log.entries(entry, entry.saturating_add(1)).next().transpose()?;
+    let known = store.log().entries(entry, entry.saturating_add(1)).next().transpose()?;
     let before = known.and_then(|(_, known)| match known {
         Entry::Decision(decision) => Some(decision),
         _ => None,
     });
-    Ok(Noted { entry, about, before })
+    Ok(Noted { entry, id, about, before })
 }
 
 /// Finds the pinned bytes that one of some checksums names.

@@ -130,9 +130,10 @@ impl Repository {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Admits nothing any more, once what is being admitted is.
+    /// Admits nothing any more, once what is being admitted is, and what is being decided about it.
     pub(super) async fn retire(&self) {
         let _alone = self.refreshing.lock().await;
+        let _decided = self.admitting.write().await;
         self.is_retired.store(true, Ordering::Relaxed);
     }
 
@@ -184,8 +185,8 @@ impl Repository {
 
     fn take_up(&self, store: &Store) -> Result<Health, RefreshError> {
         let name = self.name();
-        let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? else {
         let accepted = store.lookup(|catalog| catalog.accepted_divergences())?;
+        let Some((entry, snapshot)) = store.lookup(|catalog| catalog.snapshot(name))? else {
             return Ok(Health::default());
         };
         // A change of mode shows with the next snapshot.

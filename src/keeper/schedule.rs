@@ -70,6 +70,15 @@ impl Keeper {
         self.successor.send_replace(Some(Arc::clone(next)));
     }
 
+    /// Who admits states by now: this one, or the last of those that took its place.
+    pub(super) fn in_charge(self: &Arc<Self>) -> Arc<Self> {
+        let mut keeper = Arc::clone(self);
+        while let Some(next) = keeper.successor_now() {
+            keeper = next;
+        }
+        keeper
+    }
+
     /// Who has this one's place by now, if somebody has.
     pub(super) fn successor_now(&self) -> Option<Arc<Self>> {
         self.successor.borrow().clone()

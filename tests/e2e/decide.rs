@@ -214,6 +214,35 @@ fn the_api_rechecks_syncs_and_refreshes_for_admin_tokens() {
     is_problem(&nothing, 404, "/api/v1/recheck");
 }
 
+#[test]
+fn a_decision_across_a_reload_is_carried_out_by_who_has_taken_over() {
+    let (world, mut keep, id) = held();
+    let admin = token(&keep, &["bot", "--admin"]);
+    let body = json!({ "action": "accept" }).to_string();
+    let head = format!(
+        "POST /api/v1/divergences/{id} HTTP/1.1\r\nhost: localhost\r\n\
+         authorization: Bearer {admin}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut connection = keep.raw().connect().expect("a connection");
+    connection.write(head.as_bytes()).expect("it can be asked");
+    let mirror = Mirror::of(&world).set("policy.source_rewritten", "hold");
+    keep.configure(&mirror.set("policy.build", "hold").text(&keep.store()));
+    within(Duration::from_secs(20), "another configuration", || {
+        keep.logged().iter().any(|line| line["message"] == "reloaded").then_some(())
+    });
+    // Who has taken over has seen that the edit is held.
+    keep.refresh().ok();
+    let answer = connection.send(body.as_bytes()).expect("an answer");
+    assert_eq!(answer.status, 200);
+    let decided: Value = serde_json::from_slice(&answer.body().expect("all of it")).expect("JSON");
+    assert_eq!((&decided["problem"], &decided["waiting"]), (&Value::Null, &Value::Null));
+    assert_eq!(decided["pinned"].as_array().map(Vec::len), Some(1), "{decided:#}");
+    let status = keep.run(&["status"]).ok();
+    assert!(!status.contains("held"), "{status}");
+    assert!(keep.refresh().ok().contains("nothing new"));
+}
+
 /// A mirror that serves hello.1.0 as it was first, because its source was rewritten; and the id of
 /// that divergence.
 fn held() -> (World, Keep, String) {
