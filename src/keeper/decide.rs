@@ -189,8 +189,14 @@ fn outcomes(
     let mut current = Current::in_store(store);
     let Some(served) = repository.served() else { return Err(RefreshError::Retired) };
     let versions = Versions::of(read_list(store, &served.snapshot.admitted)?);
-    let Exceptions { mut refused, kept, .. } = repository.health().exceptions;
-    refused.extend(kept);
+    let Exceptions { refused, kept, .. } = repository.health().exceptions;
+    let why = |package: &String| {
+        let find = |list: &[(String, String)]| {
+            list.iter().find(|(it, _)| it == package).map(|(_, why)| why.clone())
+        };
+        let refused = find(&refused).map(|why| format!("it is not served: {why}"));
+        refused.or_else(|| Some(format!("it stays as it was: {}", find(&kept)?)))
+    };
     let outcome = |about: &Divergence| -> Result<Outcome, ExplainError> {
         if !current.says(about)? {
             return Ok(Outcome::Problem(OUTDATED.to_owned()));
@@ -199,10 +205,9 @@ fn outcomes(
         let Some((Sides { after, .. }, package)) = sides.zip(about.packages.first()) else {
             return Ok(Outcome::Served);
         };
-        let refused = refused.iter().find(|(refused, _)| refused == package);
-        Ok(match refused {
+        Ok(match why(package) {
             _ if versions.has(package, &after) => Outcome::Served,
-            Some((_, why)) => Outcome::Problem(format!("it is not served: {why}")),
+            Some(why) => Outcome::Problem(why),
             None => Outcome::Waiting(WAITING.to_owned()),
         })
     };
