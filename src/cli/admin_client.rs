@@ -35,15 +35,19 @@ pub(super) fn ask<T: DeserializeOwned>(
     send(layout, method, path, Bytes::new())
 }
 
-/// The same, of a server that answers soon or not at all.
-pub(super) fn ask_soon<T: DeserializeOwned>(
+/// Asks how the running server stands, which it tells within `patience` or not at all.
+pub(super) fn ask_within<T: DeserializeOwned>(
+    patience: Duration,
     layout: &Layout,
     path: &str,
 ) -> Result<Option<T>, Failure> {
     block_on(async {
         let asked = exchange_json(layout, Method::GET, path, Bytes::new());
-        let late = |_| did_not_answer(layout, format_args!("not within {} s", SOON.as_secs()));
-        tokio::time::timeout(SOON, asked).await.map_err(late)?
+        let late = |_| {
+            let waited = patience.as_secs();
+            did_not_answer(layout, format_args!("nothing came within {waited} s; it may hang"))
+        };
+        tokio::time::timeout(patience, asked).await.map_err(late)?
     })
 }
 
@@ -230,6 +234,4 @@ fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused)
 }
 
-/// How long a server takes at most that answers soon.
-const SOON: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 64 << 20;

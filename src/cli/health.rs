@@ -5,8 +5,8 @@ use super::{Context, Failure, admin_client, output};
 use crate::keeper::readiness::Part;
 use crate::store::layout::Layout;
 use clap::Args;
-use http::Method;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// What `health` can be told.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
 
 /// What the server that runs on a store says of its parts, if one does.
 pub(super) fn of_running(layout: &Layout) -> Result<Option<Vec<Part>>, Failure> {
-    admin_client::ask(layout, Method::GET, "/readiness")
+    admin_client::ask_within(PATIENCE, layout, "/readiness")
 }
 
 pub(super) fn tell(parts: &[Part], arguments: &Arguments, as_json: bool) -> ExitCode {
@@ -49,6 +49,8 @@ pub(super) fn tell(parts: &[Part], arguments: &Arguments, as_json: bool) -> Exit
     if is_ready || !arguments.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// A server that lives answers in less; supervisors should not have to be patient.
+const PATIENCE: Duration = Duration::from_secs(5);
 const AFTER_HELP: &str = "\
-Exits with 0 while the server answers, with 1 when it does not or, with --ready, when a part is not \
+Exits with 0 while the server answers, with 1 when it does not within 5 seconds or, with --ready, when a part is not \
 as it should be.";

@@ -217,16 +217,16 @@ fn without_configuration(
 ) -> Result<ExitCode, Failure> {
     if let Some(layout) = overrides.likely_layout(cli.global.config.as_deref()) {
         match &cli.command {
-            Command::Status => {
-                if let Ok(Some(status)) = status::of_running(&layout) {
-                    return Ok(status::tell(&status, cli.global.json));
-                }
-            }
-            Command::Health(arguments) => {
-                if let Ok(Some(parts)) = health::of_running(&layout) {
-                    return Ok(health::tell(&parts, arguments, cli.global.json));
-                }
-            }
+            Command::Status => match status::of_running(&layout) {
+                Ok(Some(status)) => return Ok(status::tell(&status, cli.global.json)),
+                Err(failure @ Failure::Failed(_)) => return Err(failure),
+                _ => {}
+            },
+            Command::Health(arguments) => match health::of_running(&layout) {
+                Ok(Some(parts)) => return Ok(health::tell(&parts, arguments, cli.global.json)),
+                Err(failure @ Failure::Failed(_)) => return Err(failure),
+                _ => {}
+            },
             _ => {}
         }
     }

@@ -12,13 +12,13 @@ use crate::ledger::entry::Entry;
 use crate::server::status::{ConfigurationStatus, RepositoryStatus, Status};
 use crate::store::layout::Layout;
 use crate::store::tokens::{Tokens, TokensError};
-use http::Method;
 use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
-    let status = match admin_client::ask(&layout, Method::GET, "/status")? {
+    let status = match of_running(&layout)? {
         Some(status) => status,
         None => at_rest(context, &layout)?,
     };
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
 
 /// The status of the server that runs on a store, if one does.
 pub(super) fn of_running(layout: &Layout) -> Result<Option<Status>, Failure> {
-    admin_client::ask_soon(layout, "/status")
+    admin_client::ask_within(PATIENCE, layout, "/status")
 }
 
 pub(super) fn tell(status: &Status, as_json: bool) -> ExitCode {
@@ -245,5 +245,7 @@ fn print_rechecks(rechecks: &RecheckStatus) {
     }
 }
 
+/// It reads all that is to be rechecked, which takes a while where a million archives are.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Most versions of one kind that are named.
 const MAX_NAMED: usize = 8;

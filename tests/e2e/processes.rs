@@ -70,7 +70,12 @@ fn g2_a_server_that_stands_still_has_its_store_to_itself() {
     let second = Keep::stopped(BINARY);
     second.configure(&Mirror::of(&world).text(&keep.store()));
     refused(&second.run(&["serve"]), &format!("in use by process {pid} (opam-keep"));
+    for command in [&["health"][..], &["status"]] {
+        let run = keep.run(command);
+        assert!(run.code == 1 && run.stderr.contains("did not answer"), "{}", run.said());
+    }
     signal(Signal::CONT);
+    keep.run(&["health"]).ok();
     assert!(keep.curl().get(&package(0).cache_path(Kind::Sha256)).is_whole());
     assert_eq!(keep.ledger().len(), entries + 1);
     keep.run(&["verify"]).ok();
