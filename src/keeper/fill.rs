@@ -64,14 +64,25 @@ impl Fill {
                 Err(next) => missing = next,
             }
         }
-        let repository = &self.repository;
-        match &missing {
-            Missing::Store(_) => {
-                tracing::error!(repository, reason = %missing, "archive not kept");
-            }
-            _ => tracing::info!(repository, reason = %missing, "archive not to be had"),
-        }
+        self.log_missing(archives, &missing);
         Progress::Missing(missing)
+    }
+
+    fn log_missing(&self, archives: &[DeclaredArchive], missing: &Missing) {
+        let repository = &self.repository;
+        let packages: Vec<&str> =
+            archives.iter().flat_map(|it| &it.packages).map(String::as_str).collect();
+        let urls: Vec<&str> =
+            archives.iter().filter_map(|it| it.urls.first()).map(String::as_str).collect();
+        let (packages, url) = (packages.join(" "), urls.join(" "));
+        match missing {
+            Missing::Store(_) => {
+                tracing::error!(repository, packages, url, reason = %missing, "archive not kept");
+            }
+            _ => {
+                tracing::info!(repository, packages, url, reason = %missing, "archive not to be had");
+            }
+        }
     }
 
     async fn try_sources(&self, archive: &DeclaredArchive) -> Result<(Kept, Arc<File>), Missing> {

@@ -221,6 +221,14 @@ fn a_missing_archive_asked_for_a_thousand_times_is_asked_of_upstream_once() {
     }
     assert_eq!(world.count(package.url()), 1, "its own source was asked once");
     assert!(world.requests().len() <= 4, "{:?}", world.requests());
+    let logged = keep.logged();
+    let missing: Vec<_> =
+        logged.iter().filter(|line| line["message"] == "archive not to be had").collect();
+    assert_eq!(missing.len(), 1, "{missing:#?}");
+    assert_eq!(
+        (&missing[0]["packages"], &missing[0]["url"]),
+        (&"gone.1.0".into(), &package.url().into())
+    );
 }
 
 #[test]
