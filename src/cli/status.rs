@@ -233,10 +233,8 @@ fn print_rechecks(rechecks: &RecheckStatus) {
         false => format!("{bad}{count} {outcome}{bad:#}"),
     });
     let outcomes: Vec<String> = outcomes.collect();
-    if outcomes.is_empty() {
-        return;
-    }
-    say!("rechecks     {}; {} due now", outcomes.join(", "), rechecks.due);
+    let outcomes = if outcomes.is_empty() { "none yet".to_owned() } else { outcomes.join(", ") };
+    say!("rechecks     {outcomes}; {} due now", rechecks.due);
     if rechecks.urls.keys().any(|outcome| !outcome.is_good()) {
         say!("             see opam-keep log --kind recheck");
     }

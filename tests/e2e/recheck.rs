@@ -209,8 +209,19 @@ fn a_recheck_works_without_a_server_and_says_what_it_can_not_mean() {
     let mut keep = start(&patient(&world));
     keep.index();
     assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    let rechecks = |keep: &Keep| {
+        let status: Value =
+            serde_json::from_str(&keep.run(&["status", "--json"]).ok()).expect("JSON");
+        let text = keep.run(&["status"]).ok();
+        let line = text.lines().find(|line| line.starts_with("rechecks")).map(str::to_owned);
+        (status["rechecks"]["urls"].to_string(), line.expect("a line of rechecks"))
+    };
+    let none = ("{}".to_owned(), "rechecks     none yet; 0 due now".to_owned());
+    assert_eq!(rechecks(&keep), none, "a first fetch is no recheck");
     for running in [true, false] {
         if !running {
+            let one = (r#"{"same":1}"#.to_owned(), "rechecks     1 same; 0 due now".to_owned());
+            assert_eq!(rechecks(&keep), one);
             keep.stop();
         }
         assert_eq!(keep.run(&["recheck", "p1.1.0"]).ok().trim(), "1 URL: 1 same");

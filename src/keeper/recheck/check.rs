@@ -103,7 +103,8 @@ impl Keeper {
         let pinned =
             self.pinned(&subject, last).await.map_err(|reason| failed(&subject, reason))?;
         let mut seen = self.look(&subject, &pinned, asker).await?;
-        let again = seen.outcome == Outcome::Unreachable && last.outcome != Outcome::Unreachable;
+        let again =
+            seen.outcome == Outcome::Unreachable && last.outcome_before() != Outcome::Unreachable;
         // That its host is left alone by now changes nothing of what was seen.
         if again
             && asker == Asker::Person

@@ -46,9 +46,9 @@ struct Counts {
 /// How rechecks stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecheckStatus {
-    /// How many URLs there are of each last outcome.
+    /// How many URLs there are of each last outcome; those that were not rechecked yet are of none.
     pub urls: BTreeMap<Outcome, u64>,
-    /// How many of them are due now.
+    /// How many URLs are due now.
     pub due: u64,
     /// Since when the longest due one is due.
     pub due_since: Option<Timestamp>,

@@ -6,7 +6,7 @@ use super::super::attempt::Observation;
 use super::super::fill::short;
 use super::check::{Asker, CheckError, Checked, Seen, failed};
 use crate::ledger::entry::{Divergence, Entry, Outcome, Pin, Recheck};
-use crate::store::catalog::Subject;
+use crate::store::catalog::{Catalog, Subject};
 use crate::store::{Accepted, Appended};
 
 impl Keeper {
@@ -99,7 +99,8 @@ impl Keeper {
         };
         let Seen { outcome, detail, divergence } = seen;
         let at = self.clock.now();
-        let is_new = outcome != last.outcome;
+        let before = last.outcome_before();
+        let is_new = outcome != before;
         let waits = outcome == Outcome::Unreachable && asker == Asker::Schedule;
         if is_new && !(waits && last.failed_at == 0) {
             let recheck = Recheck {
@@ -109,28 +110,29 @@ impl Keeper {
                 url: subject.url.clone(),
                 sha256: pin.sha256,
                 outcome,
-                before: last.outcome,
+                before,
                 divergence,
                 detail: short(detail.clone()),
             };
             let url = &subject.url;
             match outcome.is_good() {
-                true => tracing::info!(%outcome, before = %last.outcome, url, detail, "rechecked"),
-                false => tracing::warn!(%outcome, before = %last.outcome, url, detail, "rechecked"),
+                true => tracing::info!(%outcome, %before, url, detail, "rechecked"),
+                false => tracing::warn!(%outcome, %before, url, detail, "rechecked"),
             }
             let appended = self.store.append(Entry::Recheck(recheck)).await;
             appended.map_err(|error| broken(&error))?;
         } else {
             // What fails for the first time keeps its turn, and has another one soon.
-            let (at, failed_at) = match is_new {
-                true => (last.at, at.as_second()),
-                false => (at.as_second(), 0),
+            let (at, failed_at, outcome) = match is_new {
+                true => (last.at, at.as_second(), last.outcome),
+                false => (at.as_second(), 0, Some(outcome)),
             };
-            let noted = self.store.lookup(|catalog| catalog.note_recheck(&subject, at, failed_at));
+            let noted = |catalog: &Catalog| catalog.note_recheck(&subject, at, failed_at, outcome);
+            let noted = self.store.lookup(noted);
             noted.map_err(|error| broken(&error))?;
         }
         let Subject { repository, url } = subject;
         let packages = pin.packages.clone();
-        Ok(Checked { url, repository, packages, outcome, before: last.outcome, detail, divergence })
+        Ok(Checked { url, repository, packages, outcome, before, detail, divergence })
     }
 }

@@ -1,7 +1,7 @@
 //! Which URLs are to be fetched again, when that was done last, and what came of it.
 //!
-//! Outcomes that changed are in the ledger. When a URL was last fetched is known here alone: a
-//! catalog that is rebuilt begins the round anew, and nothing else is lost.
+//! Outcomes that changed are in the ledger. When a URL was last fetched, and that it gave the same, is
+//! known here alone: a catalog that is rebuilt begins the round anew, and nothing else is lost.
 
 use super::index::{Change, Index, IndexError, Table};
 use super::{Catalog, number, number_at, put};
@@ -28,8 +28,16 @@ pub struct Last {
     pub at: i64,
     /// When it first could not be reached since; 0 when it could.
     pub failed_at: i64,
-    /// What had come of it.
-    pub outcome: Outcome,
+    /// What came of it; `None` before its first recheck, or when only a catalog before this one
+    /// knew.
+    pub outcome: Option<Outcome>,
+}
+
+impl Last {
+    /// What had come of it before, where a first fetch counts as one that gave the same.
+    pub fn outcome_before(&self) -> Outcome {
+        self.outcome.unwrap_or(Outcome::Same)
+    }
 }
 
 /// The round in which every subject's turn comes once.
@@ -41,7 +49,7 @@ pub struct Rechecks {
     pub all_due: u64,
     /// Since when the first of them is due, in Unix seconds.
     pub due_since: Option<i64>,
-    /// How many subjects there are of each outcome.
+    /// How many subjects there are of each outcome; those without a recheck are of none.
     pub outcomes: BTreeMap<Outcome, u64>,
 }
 
@@ -72,7 +80,9 @@ impl Catalog {
                 (last.at, last.failed_at) = (last.at.min(now), last.failed_at.min(now));
                 from_the_future.push(put(Table::Recheck, key, value_of(&last)));
             }
-            *found.outcomes.entry(last.outcome).or_default() += 1;
+            if let Some(outcome) = last.outcome {
+                *found.outcomes.entry(outcome).or_default() += 1;
+            }
             let due_at = match last.failed_at {
                 0 => turn_after(phase(key, every), last.at.max(since), every),
                 failed_at => failed_at.saturating_add(every / SECOND_LOOK),
@@ -132,7 +142,7 @@ impl Catalog {
         Ok(value.and_then(|value| number(&value)))
     }
 
-    /// Notes when a subject was fetched; what came of it is noted by the ledger's entries.
+    /// Notes when a subject was fetched, and what came of it where the ledger has no entry of that.
     ///
     /// # Errors
     /// When the index fails.
@@ -141,13 +151,15 @@ impl Catalog {
         subject: &Subject,
         at: i64,
         failed_at: i64,
+        outcome: Option<Outcome>,
     ) -> Result<(), IndexError> {
         let index = self.index();
         let key = key_of(subject);
         let Some(last) = index.get(Table::Recheck, &key)?.and_then(|value| last(&value)) else {
             return Ok(());
         };
-        index.apply(vec![put(Table::Recheck, &key, value_of(&Last { at, failed_at, ..last }))])
+        let last = Last { at, failed_at, outcome, ..last };
+        index.apply(vec![put(Table::Recheck, &key, value_of(&last))])
     }
 }
 
@@ -173,7 +185,7 @@ impl Rows {
             let key = key_of(&subject);
             if self.row(index, &key)?.is_none() {
                 let at = pin.at.as_second();
-                let last = Last { pin: number, at, failed_at: 0, outcome: Outcome::Same };
+                let last = Last { pin: number, at, failed_at: 0, outcome: None };
                 self.rows.insert(key, last);
             }
         }
@@ -185,7 +197,7 @@ impl Rows {
         let key = key_of(&Subject { repository: repository.clone(), url: url.clone() });
         if let Some(last) = self.row(index, &key)? {
             let at = at.as_second();
-            self.rows.insert(key, Last { at, failed_at: 0, outcome: *outcome, ..last });
+            self.rows.insert(key, Last { at, failed_at: 0, outcome: Some(*outcome), ..last });
         }
         Ok(())
     }
@@ -234,8 +246,8 @@ fn row(key: &[u8], value: &[u8]) -> Option<(Subject, Last)> {
 
 fn value_of(last: &Last) -> Vec<u8> {
     let Last { pin, at, failed_at, outcome } = last;
-    [&pin.to_be_bytes()[..], &at.to_be_bytes(), &failed_at.to_be_bytes(), &[*outcome as u8]]
-        .concat()
+    let outcome = outcome.map_or(NO_OUTCOME, |outcome| outcome as u8);
+    [&pin.to_be_bytes()[..], &at.to_be_bytes(), &failed_at.to_be_bytes(), &[outcome]].concat()
 }
 
 /// `None` for values that are no row: those under [`known_key`] are shorter.
@@ -243,7 +255,10 @@ fn last(value: &[u8]) -> Option<Last> {
     let (pin, rest) = value.split_first_chunk()?;
     let (at, rest) = rest.split_first_chunk()?;
     let (failed_at, rest) = rest.split_first_chunk()?;
-    let outcome = Outcome::ALL.into_iter().find(|outcome| [*outcome as u8] == rest)?;
+    let outcome = match rest {
+        [NO_OUTCOME] => None,
+        rest => Some(Outcome::ALL.into_iter().find(|outcome| [*outcome as u8] == rest)?),
+    };
     Some(Last {
         pin: u64::from_be_bytes(*pin),
         at: i64::from_be_bytes(*at),
@@ -254,6 +269,8 @@ fn last(value: &[u8]) -> Option<Last> {
 
 /// A subject that could not be reached is looked at again after this part of a round.
 const SECOND_LOOK: i64 = 30;
+/// Stands in a row for what came of a subject that was not rechecked yet.
+const NO_OUTCOME: u8 = u8::MAX;
 const META_SINCE: &[u8] = b"rechecks-since";
 
 #[cfg(test)]
@@ -288,7 +305,7 @@ mod tests {
         let (every, ahead) = (100, now + 1_000_000);
         let due = |now| store.lookup(|catalog| catalog.rechecks(now, every, 1)).unwrap().all_due;
         for failed_at in [0, ahead] {
-            let noted = |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at);
+            let noted = |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at, None);
             store.lookup(noted).unwrap();
             assert_eq!(due(now), 0, "it counts as fetched now");
             assert_eq!(due(now + every), 1, "and its turn comes within a round");
@@ -297,8 +314,10 @@ mod tests {
 
     #[test]
     fn rows_read_back_and_other_values_are_none() {
-        let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome: Outcome::Gone };
-        assert_eq!(last(&value_of(&last_one)), Some(last_one));
+        for outcome in [None].into_iter().chain(Outcome::ALL.map(Some)) {
+            let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome };
+            assert_eq!(last(&value_of(&last_one)), Some(last_one));
+        }
         assert_eq!(last(&7u64.to_be_bytes()), None);
         assert_eq!(last(&[]), None);
     }
