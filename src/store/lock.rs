@@ -5,6 +5,7 @@ use super::layout::Layout;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Ownership of a store; given up when dropped, or when the process ends in any way.
@@ -38,15 +39,16 @@ pub enum LockError {
 }
 
 impl StoreLock {
-    /// Takes the lock, or says who has it.
+    /// Takes the lock, or says who has it. Blocks for a moment when someone has, because a process
+    /// that was killed gives it up only once the system has taken its memory back.
     ///
     /// # Errors
-    /// [`LockError::Held`] at once when another process owns the store; nothing waits.
+    /// [`LockError::Held`] when another process owns the store.
     pub fn take(layout: &Layout) -> Result<Self, LockError> {
         let path = layout.lock();
         let unusable = |source| LockError::Unusable { path: path.display().to_string(), source };
         let mut file = durable::open_private(&path).map_err(unusable)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !is_taken_soon(&file) {
             let mut holder = String::new();
             let _ = (&mut file).take(200).read_to_string(&mut holder);
             let holder = match holder.trim() {
@@ -66,9 +68,39 @@ impl StoreLock {
     }
 }
 
+fn is_taken_soon(file: &File) -> bool {
+    let begun = Instant::now();
+    loop {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        if begun.elapsed() >= PATIENCE {
+            return false;
+        }
+        std::thread::sleep(BETWEEN_ATTEMPTS);
+    }
+}
+
+/// How long a process that was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(1);
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_that_is_about_to_be_gone_keeps_nobody_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        let first = StoreLock::take(&layout).unwrap();
+        let going = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(first);
+        });
+        StoreLock::take(&layout).unwrap();
+        going.join().unwrap();
+    }
 
     #[test]
     fn a_second_owner_is_told_who_the_first_is() {
