@@ -40,7 +40,8 @@ pub(super) struct Arguments {
     /// Bring an earlier --static export up to date
     #[arg(long, requires = "into", conflicts_with = "out")]
     pub(super) update: bool,
-    /// With --static: the repository file by file as well, below packages/, as dune reads it
+    /// With --static: the repository file by file as well, below packages/, as dune reads it; an
+    /// --update goes on with that
     #[arg(long, requires = "into", conflicts_with = "out")]
     pub(super) unpacked: bool,
     /// Where clients reach the --static files, in place of server.public_url, for sources that

@@ -9,7 +9,7 @@ use crate::keeper::verify;
 use crate::safe_url::SafeUrl;
 use crate::store::blobs::Blobs;
 use crate::store::layout::Layout;
-use crate::store::tree_writer::{TreeError, TreeWriter, Written};
+use crate::store::tree_writer::{self, TreeError, TreeWriter, Written};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ pub(super) fn run(
     }
     let blobs = Blobs::at(layout.clone());
     let site = arguments.url.as_ref().map(ToString::to_string);
-    let what = What { site, unpacked: arguments.unpacked };
+    let what = What { site, unpacked: arguments.unpacked || was_unpacked(root, arguments) };
     let files = StaticFiles::of(&log, &blobs, &context.config, &what);
     let files = files.map_err(Failure::failed)?;
     let done = write(&files, &blobs, &layout, root, arguments);
@@ -68,6 +68,13 @@ pub(super) fn run(
         print(&done, root);
     }
     Ok(if done.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether an update is of an export that was unpacked, which others may go by since.
+fn was_unpacked(root: &Path, arguments: &Arguments) -> bool {
+    // Below the root, or below the name of a repository.
+    let is_of_packages = |path: &str| path.split('/').take(2).any(|part| part == "packages");
+    arguments.update && tree_writer::has_written(root, is_of_packages)
 }
 
 /// Nothing is ever written into a store, nor a store served as files.

@@ -123,6 +123,8 @@ fn rewritten_sources_lead_to_files_that_are_there() {
             assert!(root.join(path).exists(), "{path}");
         }
     }
+    let update = keep.run(&["export", "--update", "--static", &text(&root)]).ok();
+    assert!(update.contains(" 0 removed") && root.join("packages").exists(), "{update}");
     let elsewhere = keep.path("elsewhere");
     let url = ["--url", "http://files.example/opam/", "--static", &text(&elsewhere)];
     keep.run(&[["export"].as_slice(), &url].concat()).ok();

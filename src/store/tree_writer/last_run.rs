@@ -13,7 +13,7 @@ pub(super) fn left_by_the_last_run(
     root: &Path,
     update: bool,
 ) -> Result<BTreeMap<String, Sha256>, TreeError> {
-    let (marker, sums) = (root.join(MARKER), root.join(SUMS));
+    let marker = root.join(MARKER);
     match regular::open(&marker) {
         Ok(_) if !update => return Err(TreeError::Present(root.to_owned())),
         Ok(_) => {}
@@ -25,14 +25,20 @@ pub(super) fn left_by_the_last_run(
         }
         Err(error) => return Err(failed(&marker)(error)),
     }
-    let before = match regular::open(&sums) {
-        Ok(file) => read_sums(&sums, file)?,
-        // The first run was killed as early as that.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-        Err(error) => return Err(failed(&sums)(error)),
-    };
+    let before = sums_at(root)?;
     remove_leftovers(root).map_err(failed(root))?;
     Ok(before)
+}
+
+/// What the last run says that it wrote.
+pub(super) fn sums_at(root: &Path) -> Result<BTreeMap<String, Sha256>, TreeError> {
+    let sums = root.join(SUMS);
+    match regular::open(&sums) {
+        Ok(file) => read_sums(&sums, file),
+        // The first run was killed as early as that.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(failed(&sums)(error)),
+    }
 }
 
 /// Removes what runs left behind that were killed; only where one of them wrote the marker, as

@@ -9,7 +9,7 @@ mod last_run;
 use super::durable::{self, FileSystem};
 use super::regular;
 use crate::digest::Sha256;
-use last_run::{MARKER, MARKER_TEXT, SUMS, WORK, left_by_the_last_run, sums_of};
+use last_run::{MARKER, MARKER_TEXT, SUMS, WORK, left_by_the_last_run, sums_at, sums_of};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, Permissions};
@@ -74,6 +74,14 @@ pub enum TreeError {
         /// How.
         source: io::Error,
     },
+}
+
+/// Whether an earlier run wrote to `root` what `is_meant` says of its path; where that can't be read
+/// it didn't, and [`TreeWriter::begin`] says why.
+pub fn has_written(root: &Path, is_meant: impl Fn(&str) -> bool) -> bool {
+    let before = regular::open(&root.join(MARKER)).is_ok().then(|| sums_at(root));
+    let before = before.and_then(Result::ok).unwrap_or_default();
+    before.keys().any(|path| is_meant(path))
 }
 
 impl TreeWriter {
