@@ -92,6 +92,7 @@ fn bundle(context: &Context, arguments: &Arguments, out: &Path) -> Result<ExitCo
     bar.finish_and_clear();
     let exported = exported.map_err(|error| match error {
         ExportError::NotReached { .. } | ExportError::OtherLedger(_) => Failure::usage(error),
+        ExportError::NoSnapshot => Failure::failed(error),
         error => failed(&error),
     })?;
     let size = file.as_file().metadata().map_err(|error| failed(&error))?.len();

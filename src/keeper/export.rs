@@ -80,6 +80,12 @@ pub enum ExportError {
     /// There is no ledger yet.
     #[error("the ledger has no entry yet")]
     Empty,
+    /// Nothing was ever admitted, so there is nothing to export.
+    #[error(
+        "nothing is exported, because no repository has a snapshot yet: opam-keep refresh asks \
+         upstream for one"
+    )]
+    NoSnapshot,
     /// Nothing of what was named is there.
     #[error("the repository has nothing of this: {0}")]
     NoneKnown(String),
@@ -120,6 +126,9 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let (head, checkpoint) = log.checkpoint()?.ok_or(ExportError::Empty)?;
     let found = Found::read(log, &head, &export.since)?;
+    if found.snapshots.is_empty() && found.before.is_empty() {
+        return Err(ExportError::NoSnapshot);
+    }
     let mut wanted: BTreeMap<Sha256, u64> = BTreeMap::new();
     let mut unknown = Vec::new();
     let pins = match export.packages {

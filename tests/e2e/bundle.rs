@@ -145,6 +145,18 @@ fn the_next_bundle_has_what_is_new_and_none_is_left_out_or_taken_back() {
 }
 
 #[test]
+fn a_store_without_a_snapshot_has_nothing_to_export() {
+    let world = World::start();
+    world.kill();
+    let keep = stopped(&Mirror::of(&world));
+    assert_eq!(keep.run(&["sync", "--all"]).code, 1);
+    let bundle = keep.path("empty.bundle");
+    let run = keep.run(&["export", "--out", &bundle.display().to_string()]);
+    assert!(run.code == 1 && run.stderr.contains("no repository has a snapshot yet"), "{run:?}");
+    assert!(!bundle.exists());
+}
+
+#[test]
 fn a_ledger_that_was_rewritten_is_refused() {
     let one = Package::new("one", "1");
     let (world, near) = filled([one.clone()]);
