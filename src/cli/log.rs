@@ -138,9 +138,13 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
         }
         Entry::Divergence(divergence) => {
             let what = divergence.what;
-            let packages = divergence.packages.join(" ");
+            // One without packages is about the state of a repository as a whole.
+            let about = match divergence.packages.is_empty() {
+                true => divergence.repository.clone(),
+                false => divergence.packages.join(" "),
+            };
             let held = if divergence.held { "held, " } else { "" };
-            say!("{index:>7}  {at}  {bad}divergence{bad:#} {held}{what} {packages}");
+            say!("{index:>7}  {at}  {bad}divergence{bad:#} {held}{what} {about}");
             say!("         {}", divergence.url);
             if divergence.from != divergence.url {
                 say!("         from {}", divergence.from);

@@ -27,6 +27,8 @@ fn a_gutted_repository_is_held_as_a_whole_until_it_is_accepted() {
     }
     let listed = keep.run(&["divergences"]).ok();
     assert!(listed.contains("held, gutted default\n"), "{listed}");
+    let logged = keep.run(&["log", "--kind", "divergence"]).ok();
+    assert!(logged.contains("divergence held, gutted default\n"), "{logged}");
     keep.run(&["divergences", "accept", &id]).ok();
     assert_eq!(keep.index().packages().len(), 8);
 
