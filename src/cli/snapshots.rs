@@ -9,6 +9,7 @@ use crate::ledger::entry::{Past, Snapshot};
 use crate::server;
 use crate::store::blobs::Blobs;
 use clap::{Args, Subcommand};
+use jiff::fmt::rfc2822;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -89,17 +90,32 @@ fn list(context: &Context, which: &Which) -> Result<ExitCode, Failure> {
             None => say!("no snapshot was admitted yet"),
         }
     }
-    for Admitted { entry, snapshot } in admitted {
-        let Snapshot { at, repository, revision, versions, past, .. } = snapshot;
+    let revisions: Vec<String> = admitted
+        .iter()
+        .map(|it| short(it.snapshot.revision.as_deref().unwrap_or_default()))
+        .collect();
+    let width = revisions.iter().map(|it| it.chars().count()).max().unwrap_or_default();
+    for (Admitted { entry, snapshot }, revision) in admitted.iter().zip(revisions) {
+        let Snapshot { at, repository, versions, past, .. } = snapshot;
         let versions = output::count(*versions, "version", "versions");
-        // An entity tag is told by what stands in its quotes.
-        let tag = revision.as_deref().unwrap_or_default();
-        let tag = tag.trim_start_matches("etag:").trim_start_matches("W/").trim_matches('"');
-        let revision: String = tag.chars().take(SHORT).collect();
         let how = past.map_or("served".to_owned(), |Past { since, .. }| format!("past, {since}"));
-        say!("{entry:>7}  {at}  {repository}  {versions}  {revision:<SHORT$}  {how}");
+        say!("{entry:>7}  {at}  {repository}  {versions}  {revision:<width$}  {how}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What tells a revision from others: when upstream last modified it, what stands in the quotes of its
+/// entity tag, a hash, or a commit.
+fn short(revision: &str) -> String {
+    let date = revision.strip_prefix("date:").and_then(|date| rfc2822::parse(date).ok());
+    match date {
+        Some(date) => date.strftime("%Y-%m-%d %H:%M").to_string(),
+        None => {
+            let tag = revision.trim_start_matches("etag:").trim_start_matches("W/");
+            let tag = tag.trim_start_matches("sha256:");
+            tag.trim_matches('"').chars().take(SHORT).collect()
+        }
+    }
 }
 
 fn show(context: &Context, entry: u64) -> Result<ExitCode, Failure> {
@@ -173,7 +189,7 @@ fn find(admitted: &[Admitted], entry: u64) -> Result<Admitted, Failure> {
     })
 }
 
-/// How much of a revision tells it from others.
+/// How much of a tag, hash or commit tells it from others.
 const SHORT: usize = 12;
 
 const AFTER_HELP: &str = "\
@@ -181,3 +197,21 @@ A snapshot is \"served\" when it was what clients got from its time on, and \"pa
 brought in from upstream's history for the time that follows.
 
 A build with the packages of a day:  opam repository set-url default URL/at/2026-05-20/";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_revision_is_told_by_what_differs_in_it() {
+        for (revision, told) in [
+            ("date:Sat, 28 Nov 2026 04:02:25 GMT", "2026-11-28 04:02"),
+            ("etag:W/\"6a5b-17\"", "6a5b-17"),
+            ("etag:\"0123456789abcdef\"", "0123456789ab"),
+            ("sha256:0123456789abcdef", "0123456789ab"),
+            ("c0ffeec0ffeec0ffee", "c0ffeec0ffee"),
+            ("date:yesterday", "date:yesterd"),
+            ("", ""),
+        ] {
+            assert_eq!(super::short(revision), told);
+        }
+    }
+}
