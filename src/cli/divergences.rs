@@ -78,6 +78,13 @@ fn id(text: &str) -> Result<u64, &'static str> {
         .map_err(|_| "a divergence is named by its number, which opam-keep divergences lists")
 }
 
+impl Arguments {
+    /// Whether nothing is decided.
+    pub(super) fn only_read(&self) -> bool {
+        !matches!(self.command, Some(Command::Ack(_) | Command::Accept(_)))
+    }
+}
+
 pub(super) fn run(context: &Context, arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         None => list(context, arguments.all),

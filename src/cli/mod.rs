@@ -121,6 +121,18 @@ enum Command {
     Repair(repair::Arguments),
 }
 
+impl Command {
+    /// Whether it tells what is in the store, and needs nothing else of the configuration.
+    fn reads_the_store_alone(&self) -> bool {
+        match self {
+            Self::Log(_) | Self::Prove(_) | Self::Verify(_) => true,
+            Self::Divergences(arguments) => arguments.only_read(),
+            Self::Snapshots(arguments) => arguments.only_list(),
+            _ => false,
+        }
+    }
+}
+
 /// The command line as data, for man pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -176,7 +188,16 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     };
     let config = match overrides.load(cli.global.config.as_deref(), purpose) {
         Ok(config) => config,
-        Err(error) => return without_configuration(&cli, &overrides, &error),
+        Err(error) => match overrides.named_store(cli.global.config.as_deref()) {
+            Some(store) if cli.command.reads_the_store_alone() => {
+                anstream::eprintln!("{error}");
+                anstream::eprintln!("going on, with the store {}", store.display());
+                let mut config = Config::default();
+                config.store.path = Some(store);
+                config
+            }
+            _ => return without_configuration(&cli, &overrides, &error),
+        },
     };
     let context = Context { config, file: cli.global.config, overrides, json: cli.global.json };
     match cli.command {
@@ -262,11 +283,13 @@ impl Overrides {
     /// Where the store is, as far as a file with a mistake in it can say.
     fn likely_layout(&self, file: Option<&Path>) -> Option<Layout> {
         let mut config = Config::default();
-        config.store.path = self.store.clone();
-        if config.store.path.is_none() {
-            config.store.path = config::likely_store(file, std::env::vars());
-        }
+        config.store.path = self.named_store(file);
         config.data_directory().ok().map(Layout::new)
+    }
+
+    /// The same, where anything names it: without a mistake it could not be another one.
+    fn named_store(&self, file: Option<&Path>) -> Option<PathBuf> {
+        self.store.clone().or_else(|| config::likely_store(file, std::env::vars()))
     }
 }
 

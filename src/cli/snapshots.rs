@@ -58,6 +58,14 @@ fn number(text: &str) -> Result<u64, &'static str> {
     text.parse().map_err(|_| "a snapshot is named by its number, which opam-keep snapshots lists")
 }
 
+impl Arguments {
+    /// Whether all is in the store that is told: where clients reach it, and the policy for edits, are
+    /// not.
+    pub(super) fn only_list(&self) -> bool {
+        matches!(self.command, None | Some(Command::List(_)))
+    }
+}
+
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     match &arguments.command {
         None => list(context, &arguments.which),

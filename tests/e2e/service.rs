@@ -84,6 +84,16 @@ fn health_tells_of_the_server_whatever_is_in_mirror_toml_by_now() {
     let health = run(command.env("OPAM_KEEP_STORE__PATH", keep.store()));
     assert_eq!(health.status.code(), Some(0), "{}", said(&health));
     keep.configure(&format!("listn = 1\n{good}"));
+    for command in [&["log"][..], &["divergences"], &["snapshots"], &["verify"]] {
+        let run = keep.run(command);
+        assert!(run.code == 0 && !run.stdout.is_empty(), "{command:?}: {}", run.said());
+        assert!(run.stderr.contains("mirror.toml:1:1:"), "{command:?}: {}", run.said());
+    }
+    for command in
+        [&["sync", "--all"][..], &["divergences", "ack", "1"], &["snapshots", "show", "1"]]
+    {
+        assert_eq!(keep.run(command).code, 2, "{command:?} needs what is configured");
+    }
     keep.stop();
     assert_eq!(keep.run(&["health"]).code, 2, "without a server the mistake is what is wrong");
 }
