@@ -261,7 +261,13 @@ mod tests {
             ),
             (
                 "[[repository]]\nname = \"cache\"\nupstream = \"https://x\"",
-                "mirror.toml:2:8: invalid value: string \"cache\"",
+                "mirror.toml:2:8: invalid value: string \"cache\", expected another name than those \
+                 that paths of the server have: api, archive, assets, at, cache, divergences, git,",
+            ),
+            (
+                "[[policy.override]]\nrepository = \"git\"\nbuild = \"hold\"\n\
+                 [[repository]]\nname = \"git\"\nupstream = \"https://x\"",
+                "mirror.toml:5:8: invalid value: string \"git\", expected another name",
             ),
             (
                 "[server]\ntls = { cert = \"/nowhere/a.pem\", key = \"/nowhere/b.pem\" }\n",

@@ -1,7 +1,6 @@
 //! The `[policy]` section: what happens to edits of published versions and to archives that
 //! little vouches for.
 
-use super::RepositoryName;
 use super::value::Text;
 use crate::package_pattern::PackagePattern;
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
@@ -59,7 +58,7 @@ type Rules = BTreeMap<&'static str, Rule>;
 #[derive(Clone, Debug, Default)]
 struct Override {
     /// The repository that it holds for; any without one.
-    repository: Option<Spanned<RepositoryName>>,
+    repository: Option<Spanned<String>>,
     /// The packages that it holds for; any without a pattern.
     packages: Vec<PackagePattern>,
     rules: Rules,
@@ -84,13 +83,13 @@ impl Policy {
     }
 
     /// The repositories that overrides are for, each with its place.
-    pub(super) fn named_repositories(&self) -> impl Iterator<Item = &Spanned<RepositoryName>> {
+    pub(super) fn named_repositories(&self) -> impl Iterator<Item = &Spanned<String>> {
         self.overrides.iter().filter_map(|it| it.repository.as_ref())
     }
 
     /// Whether an override is for a repository of this name.
     pub fn names(&self, repository: &str) -> bool {
-        self.named_repositories().any(|name| name.get_ref().as_str() == repository)
+        self.named_repositories().any(|name| name.get_ref() == repository)
     }
 }
 
@@ -132,7 +131,7 @@ impl<'de> Deserialize<'de> for Percent {
 
 impl Override {
     fn holds_for(&self, repository: &str, package: &str) -> bool {
-        self.repository.as_ref().is_none_or(|name| name.get_ref().as_str() == repository)
+        self.repository.as_ref().is_none_or(|name| name.get_ref() == repository)
             && (self.packages.is_empty() || self.packages.iter().any(|it| it.matches(package)))
     }
 }

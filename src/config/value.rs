@@ -205,19 +205,20 @@ impl RepositoryName {
 }
 
 impl FromStr for RepositoryName {
-    type Err = &'static str;
+    /// What was expected.
+    type Err = String;
 
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
+    fn from_str(name: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if !name.starts_with(|c: char| c.is_ascii_alphanumeric())
             || !name.chars().all(allowed)
             || name.len() > 64
         {
-            return Err("a name of 1 to 64 letters, digits, '-', '_' or '.'");
+            return Err("a name of 1 to 64 letters, digits, '-', '_' or '.'".to_owned());
         }
         if RESERVED_NAMES.contains(&name) {
-            return Err("a name other than the server's own first path segments (such as \
-                        cache, ledger or api)");
+            let all = RESERVED_NAMES.join(", ");
+            return Err(format!("another name than those that paths of the server have: {all}"));
         }
         Ok(Self(name.to_owned()))
     }
@@ -226,7 +227,9 @@ impl FromStr for RepositoryName {
 impl<'de> Deserialize<'de> for RepositoryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|expected| D::Error::invalid_value(Unexpected::Str(&text), &expected))
+        text.parse().map_err(|expected: String| {
+            D::Error::invalid_value(Unexpected::Str(&text), &expected.as_str())
+        })
     }
 }
 
