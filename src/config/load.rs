@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_the_defaults_and_only_keys_that_there_are() {
-        let example = include_str!("../../mirror.toml.example");
+        let example = crate::config::EXAMPLE;
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("mirror.toml.example");
         let printed = |config: &Config| {
             let text = format!("{config:?}");
@@ -326,7 +326,7 @@ mod tests {
 
     /// Lines of the example, words of TOML and whatever else, one below the other.
     fn lines() -> impl Strategy<Value = String> {
-        let example = include_str!("../../mirror.toml.example").lines();
+        let example = crate::config::EXAMPLE.lines();
         let example: Vec<&str> =
             example.map(|line| line.strip_prefix("# ").unwrap_or(line)).collect();
         let line = prop_oneof![

@@ -289,6 +289,9 @@ impl Default for Recheck {
     }
 }
 
+/// Every key with its default, as a mirror.toml.
+pub const EXAMPLE: &str = include_str!("../../mirror.toml.example");
+
 fn default_refresh() -> HumanDuration {
     Duration::from_secs(15 * 60).into()
 }
