@@ -141,10 +141,9 @@ pub fn command() -> clap::Command {
 /// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    // Were these clap's to read, its usage errors would have them as arguments that were given.
+    // Were this clap's to read, its usage errors would have it as an argument that was given.
     let named = std::env::var_os("OPAM_KEEP_CONFIG").map(PathBuf::from);
     cli.global.config = cli.global.config.or(named).or_else(installed_configuration);
-    cli.global.log = cli.global.log.or_else(|| std::env::var("OPAM_KEEP_LOG").ok());
     let json = cli.global.json;
     match run(cli) {
         Ok(code) => code,
@@ -180,7 +179,7 @@ impl Failure {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    logging::start(cli.global.log.as_deref().unwrap_or("info"))?;
+    logging::start(cli.global.log.as_deref())?;
     let overrides = Overrides { store: cli.global.store.clone(), is_offline: cli.global.offline };
     let purpose = match cli.command {
         Command::Serve(_) | Command::CheckConfig => Purpose::Serving,

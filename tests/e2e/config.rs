@@ -126,6 +126,10 @@ fn what_is_no_address_and_no_duration_is_told_what_one_looks_like() {
     assert!(said.contains("mirror.toml:2:10: ") && said.contains("a list in brackets"), "{said}");
     let run = stopped().run(&["--log", "zzz", "status"]);
     assert!(run.code == 2 && run.stderr.contains("--log zzz: write error, warn"), "{}", run.said());
+    let run = stopped().command(&["status"]).env("OPAM_KEEP_LOG", "zzz").output();
+    let said = run.expect("the binary can be run").stderr;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("OPAM_KEEP_LOG zzz: write error, warn"), "{said}");
 }
 
 #[test]
