@@ -41,7 +41,8 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
         if !UPSTREAM_SCHEMES.contains(&upstream.get_ref().expose().scheme()) {
             return Err(Mistake::at(
                 upstream.span(),
-                "an upstream is https://…, git+https://…, git+file://… or file:///a/checkout",
+                "an upstream is https://…, git+https://…, git+file://… or file:///a/checkout; or \
+                 http://…, which anyone on the way can change",
             ));
         }
         let url = upstream.get_ref().expose();
@@ -58,15 +59,16 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
                 "mode = \"verbatim\" passes on an index.tar.gz, which only an https:// upstream has",
             ));
         }
-        if repository.rewrite_sources && repository.mode == Mode::Verbatim {
+        let rewrites = &repository.rewrite_sources;
+        if *rewrites.get_ref() && repository.mode == Mode::Verbatim {
             return Err(Mistake::at(
-                upstream.span(),
+                rewrites.span(),
                 "mode = \"verbatim\" passes on upstream's bytes, so rewrite_sources can't be true",
             ));
         }
-        if repository.rewrite_sources && config.server.public_url.is_none() {
+        if *rewrites.get_ref() && config.server.public_url.is_none() {
             return Err(Mistake::at(
-                upstream.span(),
+                rewrites.span(),
                 "rewrite_sources = true has sources point to where clients reach this mirror: set \
                  server.public_url, such as \"https://opam.corp\"",
             ));

@@ -177,7 +177,7 @@ fn default_repository() -> Repository {
         upstream: toml::Spanned::new(0..0, upstream),
         refresh: super::default_refresh(),
         mode: super::Mode::Managed,
-        rewrite_sources: false,
+        rewrite_sources: super::not_rewritten(),
     }
 }
 
@@ -276,6 +276,10 @@ mod tests {
             (
                 "[[repository]]\nname = \"a\"\nupstream = \"gopher://x\"",
                 "mirror.toml:3:12: an upstream",
+            ),
+            (
+                "[[repository]]\nname = \"a\"\nupstream = \"https://x\"\nrewrite_sources = true",
+                "mirror.toml:4:19: rewrite_sources = true has sources point to where",
             ),
             (
                 "[[repository]]\nname = \"a\"\nupstream = \"file:///x\"\nmode = \"verbatim\"",

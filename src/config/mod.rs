@@ -132,7 +132,7 @@ pub struct Store {
 pub struct Repository {
     /// The first path segment under which clients reach it.
     pub name: RepositoryName,
-    /// `https://…`, `git+https://…`, `git+file://…` or `file:///a/checkout`.
+    /// `https://…`, `http://…`, `git+https://…`, `git+file://…` or `file:///a/checkout`.
     pub upstream: toml::Spanned<SafeUrl>,
     /// How often upstream is asked for changes.
     #[serde(default = "default_refresh")]
@@ -141,8 +141,8 @@ pub struct Repository {
     #[serde(default)]
     pub mode: Mode,
     /// Whether the sources in its opam files point here, so that clients never ask upstream.
-    #[serde(default)]
-    pub rewrite_sources: bool,
+    #[serde(default = "not_rewritten")]
+    pub rewrite_sources: toml::Spanned<bool>,
 }
 
 /// How a repository's index is served.
@@ -294,6 +294,10 @@ pub const EXAMPLE: &str = include_str!("../../mirror.toml.example");
 
 fn default_refresh() -> HumanDuration {
     Duration::from_secs(15 * 60).into()
+}
+
+fn not_rewritten() -> toml::Spanned<bool> {
+    toml::Spanned::new(0..0, false)
 }
 
 fn count(number: usize) -> NonZeroUsize {

@@ -3,7 +3,7 @@
 
 use super::value::Text;
 use crate::package_pattern::PackagePattern;
-use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::de::{DeserializeSeed, Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -142,13 +142,19 @@ enum Key {
     Other(&'static str),
 }
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+/// Reads a key of a section that has these beside the rules.
+struct KeyBeside(&'static [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for KeyBeside {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let kind = KINDS.iter().find(|(kind, _)| *kind == text).map(|(kind, _)| Self::Rule(kind));
-        let other = || OTHER_KEYS.into_iter().find(|key| *key == text).map(Self::Other);
+        let kind = KINDS.iter().find(|(kind, _)| *kind == text).map(|(kind, _)| Key::Rule(kind));
+        let others = [POLICY_KEYS, OVERRIDE_KEYS].concat();
+        let other = || others.into_iter().find(|key| *key == text).map(Key::Other);
         kind.or_else(other).ok_or_else(|| {
-            let known = KINDS.iter().map(|(kind, _)| *kind).chain(OTHER_KEYS);
+            let known = KINDS.iter().map(|(kind, _)| kind).chain(self.0);
             let known = known.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
             D::Error::custom(format!("unknown field `{text}`, expected one of {known}"))
         })
@@ -167,7 +173,7 @@ impl<'de> Deserialize<'de> for Policy {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Policy, A::Error> {
                 let mut policy = Policy::default();
-                while let Some(key) = map.next_key()? {
+                while let Some(key) = map.next_key_seed(KeyBeside(POLICY_KEYS))? {
                     match key {
                         Key::Rule(kind) => drop(policy.rules.insert(kind, map.next_value()?)),
                         Key::Other("weak_checksum") => policy.weak_checksum = map.next_value()?,
@@ -196,7 +202,7 @@ impl<'de> Deserialize<'de> for Override {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Override, A::Error> {
                 let mut found = Override::default();
-                while let Some(key) = map.next_key()? {
+                while let Some(key) = map.next_key_seed(KeyBeside(OVERRIDE_KEYS))? {
                     match key {
                         Key::Rule(kind) => drop(found.rules.insert(kind, map.next_value()?)),
                         Key::Other("repository") => found.repository = Some(map.next_value()?),
@@ -247,8 +253,10 @@ pub const KINDS: [(&str, Rule); 14] = [
     ("files", Rule::Hold),
     ("unreadable", Rule::Hold),
 ];
-const OTHER_KEYS: [&str; 6] =
-    ["weak_checksum", "no_checksum", "max_removed", "override", "repository", "packages"];
+/// What `[policy]` has beside the rules.
+const POLICY_KEYS: &[&str] = &["max_removed", "weak_checksum", "no_checksum", "override"];
+/// What `[[policy.override]]` has beside them.
+const OVERRIDE_KEYS: &[&str] = &["repository", "packages"];
 
 #[cfg(test)]
 mod tests {
@@ -301,6 +309,19 @@ mod tests {
         ] {
             let error = policy(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_answered_with_those_of_its_section() {
+        for (text, has, has_not) in [
+            ("buld = \"hold\"", POLICY_KEYS, OVERRIDE_KEYS),
+            ("[[override]]\nbuld = \"hold\"", OVERRIDE_KEYS, POLICY_KEYS),
+        ] {
+            let error = policy(text).unwrap_err();
+            let names = |key: &&str| error.contains(&format!("`{key}`"));
+            assert!(error.contains("`build`"), "{error}");
+            assert!(has.iter().all(names) && !has_not.iter().any(names), "{error}");
         }
     }
 

@@ -38,7 +38,8 @@ impl Place {
     /// The place of the repository that comes at `position` in mirror.toml, if its sources are to
     /// be rewritten; `site` is where clients reach the mirror.
     pub(super) fn of(config: &Config, position: usize, site: Option<&str>) -> Option<Self> {
-        let repository = config.repository.get(position).filter(|it| it.rewrite_sources)?;
+        let repository =
+            config.repository.get(position).filter(|it| *it.rewrite_sources.get_ref())?;
         let public = config.server.public_url.as_ref().map(ToString::to_string);
         let site = site.map(str::to_owned).or(public)?;
         let name = (position > 0).then(|| repository.name.to_string());

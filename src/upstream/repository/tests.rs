@@ -25,7 +25,7 @@ fn source(url: &str, upstream: &config::Upstream) -> Source {
         upstream: toml::Spanned::new(0..0, url.parse().unwrap()),
         refresh: Duration::from_secs(1).into(),
         mode: config::Mode::Managed,
-        rewrite_sources: false,
+        rewrite_sources: toml::Spanned::new(0..0, false),
     };
     let source =
         RepositorySource::new(&repository, &client(upstream), &directory.path().join("a/b"));
@@ -381,7 +381,7 @@ fn urls_that_can_be_no_source_are_refused() {
             upstream: toml::Spanned::new(0..0, url.clone()),
             refresh: Duration::from_secs(1).into(),
             mode: config::Mode::Managed,
-            rewrite_sources: false,
+            rewrite_sources: toml::Spanned::new(0..0, false),
         };
         let made = RepositorySource::new(&repository, &client(&config()), directory.path());
         assert!(matches!(made, Err(RepositoryError::UnusableUrl { .. })), "{url}");
