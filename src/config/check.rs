@@ -53,6 +53,14 @@ pub(super) fn all(config: &Config) -> Result<(), Mistake> {
             ));
         }
         let is_index = matches!(upstream.get_ref().expose().scheme(), "https" | "http");
+        if let Some(path) = url.path().strip_suffix("/index.tar.gz").filter(|_| is_index) {
+            let mut above = upstream.get_ref().public();
+            above.set_path(path);
+            return Err(Mistake::at(
+                upstream.span(),
+                format!("index.tar.gz is asked for below an upstream: write \"{above}\""),
+            ));
+        }
         if repository.mode == Mode::Verbatim && !is_index {
             return Err(Mistake::at(
                 upstream.span(),

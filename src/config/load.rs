@@ -278,6 +278,11 @@ mod tests {
                 "mirror.toml:3:12: an upstream",
             ),
             (
+                "[[repository]]\nname = \"a\"\nupstream = \"https://u:p@x.example/a/index.tar.gz\"",
+                "mirror.toml:3:12: index.tar.gz is asked for below an upstream: write \
+                 \"https://x.example/a\"",
+            ),
+            (
                 "[[repository]]\nname = \"a\"\nupstream = \"https://x\"\nrewrite_sources = true",
                 "mirror.toml:4:19: rewrite_sources = true has sources point to where",
             ),
