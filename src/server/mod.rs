@@ -55,11 +55,12 @@ use gate::{Gate, Visitor};
 use hot::Hot;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use listener::{Limits, Peer, Speaks};
 use metrics::Metrics;
+use pages::Page;
 use rate::Rate;
 use reload::Configuration;
 use route::Route;
@@ -217,6 +218,13 @@ impl Server {
             Ok(target) => target,
             Err(refusal) => {
                 Box::pin(body::let_pass(body)).await;
+                // Who may not read does not learn what there is.
+                if let Some(page) = self.page_of_repository(request)
+                    && let Ok(visitor) = self.gate.admit(&Target::Page(page.clone()), request, peer)
+                {
+                    let response = Box::pin(pages::show(self, page, &visitor, request)).await;
+                    return (response, visitor, Route::Page);
+                }
                 let response = match api::is_below(uri.path()) {
                     true => api::refused(refusal, uri.path()),
                     false => pages::refused(refusal, &visitor, request),
@@ -239,6 +247,15 @@ impl Server {
                 (response, visitor, route)
             }
         }
+    }
+
+    /// The page for who pastes a repository's URL, which is one for opam, into a browser.
+    fn page_of_repository(&self, request: &Parts) -> Option<Page> {
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        let name = request.uri.path().trim_matches('/');
+        let asks = is_read && pages::wants_html(&request.headers);
+        let name = self.keeper.repository(name).filter(|_| asks)?.name().to_owned();
+        Some(Page::Packages { repository: Some(name), query: String::new(), page: 0 })
     }
 
     async fn route(

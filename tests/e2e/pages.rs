@@ -141,6 +141,21 @@ fn a_version_page_says_why_an_archive_is_not_pinned() {
 }
 
 #[test]
+fn the_url_of_a_repository_leads_a_browser_to_its_packages() {
+    let (_world, mut keep) = filled();
+    for path in ["/lab", "/lab/"] {
+        let page = shown(&mut keep, path);
+        assert!(
+            page.contains("/lab/packages/hello") && !page.contains("/default/packages/"),
+            "{page}"
+        );
+        assert_eq!(keep.curl().get(path).status, 404, "for who is no browser nothing is there");
+    }
+    let other = keep.curl().with(&["-H", "accept: text/html"], "/other/");
+    assert_eq!(other.status, 404);
+}
+
+#[test]
 fn lists_say_what_each_of_their_lines_is_about() {
     let (_world, mut keep) = filled();
     let id = keep.divergences().last().expect("one")["id"].to_string();
