@@ -9,7 +9,7 @@ use crate::keeper::verify::{self, Report, Step};
 use crate::store::layout::Layout;
 use clap::Args;
 use http::Method;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::process::ExitCode;
 
 /// What `verify` can be told.
@@ -36,8 +36,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }
         let entries = output::count(report.entries, "entry", "entries");
         let blobs = output::count(report.blobs, "blob", "blobs");
-        let counts =
-            format!("{entries}, {blobs}, {}", output::count(report.bytes, "byte", "bytes"));
+        let counts = format!("{entries}, {blobs}, {}", HumanBytes(report.bytes));
         match sound {
             true => say!("{}sound{:#}: {counts}", output::GOOD, output::GOOD),
             false => say!("{} wrong of {counts}", report.problems.len()),

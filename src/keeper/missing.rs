@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Why an archive or a past state is answered with 404.
 ///
 /// Prints as one token, a semicolon and a sentence, which is what clients read in
-/// `X-Opam-Keep-Reason`.
+/// `X-Opam-Keep-Reason`; of our own store they read less.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// No admitted package declares the checksum; nobody was asked.

@@ -140,7 +140,7 @@ async fn from_store(
         Ok(blob) => blob,
         Err(problem) => {
             tracing::error!(problem, "a pinned archive can't be served");
-            return missing(&Missing::Store("our copy can't be served; see the log".to_owned()));
+            return missing(&Missing::Store(problem));
         }
     };
     match checksum.filter(|_| Hot::takes(kept.size)) {
@@ -151,7 +151,7 @@ async fn from_store(
             }
             Err(error) => {
                 tracing::error!(%error, "a pinned archive can't be read");
-                missing(&Missing::Store("our copy can't be read; see the log".to_owned()))
+                missing(&Missing::Store(error.to_string()))
             }
         },
         None => found(request, &kept, Content::File(blob)),
@@ -181,7 +181,11 @@ fn found(request: &HeaderMap, kept: &Kept, content: Content) -> Response<Body> {
 
 /// opam asks elsewhere at once after a 404; any 5xx would cost its user six seconds first.
 pub(super) fn missing(reason: &Missing) -> Response<Body> {
-    let text = reason.to_string();
+    let text = match reason {
+        // It may name paths of this machine, which are for the log and for who runs commands here.
+        Missing::Store(_) => STORE_FAILED.to_owned(),
+        reason => reason.to_string(),
+    };
     let mut response = answer::message(StatusCode::NOT_FOUND, &text);
     let printable: String = text
         .chars()
@@ -263,5 +267,6 @@ const ARCHIVE: &str = "application/octet-stream";
 /// Says why an archive can't be had.
 pub(super) const REASON: HeaderName = HeaderName::from_static("x-opam-keep-reason");
 const MAX_REASON: usize = 400;
+const STORE_FAILED: &str = "store; our store could not keep or give it; see the server's log";
 /// How many bytes of an unverified archive are held back.
 const WITHHELD: u64 = 64 * 1024;

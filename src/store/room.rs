@@ -5,6 +5,7 @@
 //! upstream can make large stops earlier.
 
 use super::layout::Layout;
+use indicatif::HumanBytes;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -78,14 +79,13 @@ impl Room {
     pub(super) fn check(&self) -> io::Result<()> {
         let Left { bytes, files } = self.left()?;
         let full = |what: String| {
-            let directory = self.directory();
-            let message = format!("{} has {what}, so nothing new is kept", directory.display());
+            let message = format!("the store has {what}, so nothing new is kept");
             Err(io::Error::new(io::ErrorKind::StorageFull, message))
         };
         if bytes < self.min_free {
-            let min_free = self.min_free;
+            let (bytes, min_free) = (HumanBytes(bytes), HumanBytes(self.min_free));
             return full(format!(
-                "{bytes} bytes of free space left and must keep {min_free} (store.min_free)"
+                "{bytes} of free space left and must keep {min_free} (store.min_free)"
             ));
         }
         if files == Some(0) {
@@ -136,12 +136,14 @@ impl Room {
             }
             Ok(Left { bytes, .. }) if is_full => {
                 let needed = bytes.saturating_add(taken.bytes);
-                (Until::Bytes(needed), format!(": more than {needed} bytes of room are needed"))
+                (
+                    Until::Bytes(needed),
+                    format!(": more than {} of room are needed", HumanBytes(needed)),
+                )
             }
             _ => (Until::Written, String::new()),
         };
-        let directory = self.layout.root().display();
-        let problem = format!("a write to {directory} failed: {error}{hint}");
+        let problem = format!("a write to the store failed: {error}{hint}");
         *self.trouble() = Some(Trouble { problem, until });
     }
 
@@ -156,9 +158,7 @@ impl Room {
         }
         let written = tempfile::tempfile_in(self.layout.work());
         let written = written.and_then(|mut file| file.write_all(b"ready"));
-        written
-            .err()
-            .map(|error| format!("{} is not writable: {error}", self.layout.root().display()))
+        written.err().map(|error| format!("the store is not writable: {error}"))
     }
 
     /// Writes a file to disk and removes it, so that trouble that only a write ends can end.

@@ -161,7 +161,7 @@ fn g5_a_start_on_a_full_disk_serves_what_is_kept() {
     small.keep.restart();
     let clients = small.clients();
     small.is_refused(&cold);
-    small.tells(1, "has 0 bytes of free space left");
+    small.tells(1, "has 0 B of free space left");
     small.disk.empty();
     small.gets(&cold);
     clients.stop();

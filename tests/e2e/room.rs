@@ -23,6 +23,17 @@ fn g5_without_room_what_is_kept_is_served_and_nothing_new_is_kept() {
     assert_eq!((answer.exit, answer.status), (0, 404));
     let reason = answer.header("x-opam-keep-reason").unwrap_or_default().to_owned();
     assert!(reason.starts_with("store; "), "{reason}");
+    let store = keep.store().display().to_string();
+    let ready = String::from_utf8(keep.curl().get("/readyz").body).expect("text");
+    let body = String::from_utf8(answer.body).expect("text");
+    for said in [&reason, &body, &ready] {
+        assert!(!said.contains(&store), "where the store lies is for nobody else: {said}");
+    }
+    let health = keep.run(&["health"]).ok();
+    assert!(
+        health.contains("of free space left and must keep") && health.contains("iB"),
+        "{health}"
+    );
     assert!(!keep.blob(cold.archive_bytes()).exists());
 
     world.publish(&repo.with(Package::new("new", "1.0")));
