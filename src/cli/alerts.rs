@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Send a test alert to every sink, now and once
+    /// Send a test alert to every sink, now and once; it does not count as delivered
     Test {
         /// Only to this one
         #[arg(long, value_name = "NAME")]
