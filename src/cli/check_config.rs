@@ -3,14 +3,38 @@
 use super::output::say;
 use super::{Context, Failure, output};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::sink::{self, Sink};
 use crate::{server, upstream};
+use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use url::Url;
+
+/// What `check-config` can be told.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Print a mirror.toml that has every key with its default instead
+    #[arg(long)]
+    example: bool,
+}
+
+impl Arguments {
+    /// Whether no configuration is looked at.
+    pub(super) fn is_for_example(&self) -> bool {
+        self.example
+    }
+}
+
+pub(super) fn print_example(as_json: bool) -> ExitCode {
+    match as_json {
+        true => output::json(&serde_json::json!({ "example": config::EXAMPLE })),
+        false => output::verbatim(config::EXAMPLE.trim_end()),
+    }
+    ExitCode::SUCCESS
+}
 
 pub(super) fn run(context: &Context) -> Result<ExitCode, Failure> {
     let (config, layout) = (&context.config, context.layout()?);

@@ -82,7 +82,7 @@ enum Command {
     /// Mirror the configured repositories until stopped
     Serve(serve::Arguments),
     /// Read the configuration and say what is wrong with it, or what holds
-    CheckConfig,
+    CheckConfig(check_config::Arguments),
     /// Print the commands that point opam at this mirror
     Client(client::Arguments),
     /// Tell how fresh the repositories are and what is kept
@@ -180,9 +180,14 @@ impl Failure {
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     logging::start(cli.global.log.as_deref())?;
+    if let Command::CheckConfig(arguments) = &cli.command
+        && arguments.is_for_example()
+    {
+        return Ok(check_config::print_example(cli.global.json));
+    }
     let overrides = Overrides { store: cli.global.store.clone(), is_offline: cli.global.offline };
     let purpose = match cli.command {
-        Command::Serve(_) | Command::CheckConfig => Purpose::Serving,
+        Command::Serve(_) | Command::CheckConfig(_) => Purpose::Serving,
         _ => Purpose::Looking,
     };
     let config = match overrides.load(cli.global.config.as_deref(), purpose) {
@@ -201,7 +206,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let context = Context { config, file: cli.global.config, overrides, json: cli.global.json };
     match cli.command {
         Command::Serve(arguments) => serve::run(context, arguments),
-        Command::CheckConfig => check_config::run(&context),
+        Command::CheckConfig(_) => check_config::run(&context),
         Command::Client(arguments) => client::run(&context, &arguments),
         Command::Status => status::run(&context),
         Command::Health(arguments) => health::run(&context, &arguments),

@@ -105,6 +105,16 @@ fn check_config_says_what_serve_would_say() {
 }
 
 #[test]
+fn check_config_prints_an_example_whatever_is_in_mirror_toml() {
+    let keep = Keep::stopped(BINARY);
+    keep.configure("[server\n");
+    let example = keep.run(&["check-config", "--example"]).ok();
+    assert!(example.contains("listen = [\"127.0.0.1:8443\"]"), "{example}");
+    keep.configure(&example);
+    keep.run(&["check-config"]).ok();
+}
+
+#[test]
 fn what_is_no_address_and_no_duration_is_told_what_one_looks_like() {
     let keep = stopped();
     for (arguments, expected) in [
