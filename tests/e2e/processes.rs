@@ -13,7 +13,7 @@ fn g2_a_server_beside_a_command_that_owns_the_store_is_refused_and_loses_nothing
     let world = World::start();
     world.publish(&Repo::new(packages.clone()));
     for package in &packages {
-        world.lie(package.url(), Lie::Slow(SIZE as u64 / 2));
+        world.lie(package.url(), Lie::Slow(SIZE as u64 / 8));
     }
     let mut keep = Keep::stopped(BINARY);
     keep.configure(&Mirror::of(&world).text(&keep.store()));
