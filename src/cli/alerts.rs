@@ -1,14 +1,12 @@
 //! `alerts`: what waits to be told and why, and whether alerts arrive at all.
 
 use super::output::say;
-use super::{Context, Failure, admin_client, output};
+use super::{Context, Failure, output, status};
 use crate::clock::Clock;
 use crate::keeper::alerts::{SinkStatus, WaitingStatus, Words, of_store};
 use crate::keeper::verify;
-use crate::server::status::Status;
 use crate::sink::Sink;
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -58,7 +56,7 @@ pub(super) fn sentence(status: &SinkStatus) -> String {
 fn list(context: &Context) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
     // Whoever may not ask the server may not read what waits either.
-    let status: Option<Status> = admin_client::ask(&layout, Method::GET, "/status")?;
+    let status = status::of_running(&layout)?;
     let sinks = of_store(&layout, &context.config);
     if context.json {
         output::json(&sinks);

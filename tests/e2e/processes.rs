@@ -70,7 +70,7 @@ fn g2_a_server_that_stands_still_has_its_store_to_itself() {
     let second = Keep::stopped(BINARY);
     second.configure(&Mirror::of(&world).text(&keep.store()));
     refused(&second.run(&["serve"]), &format!("in use by process {pid} (opam-keep"));
-    for command in [&["health"][..], &["status"]] {
+    for command in [&["health"][..], &["status"], &["alerts"]] {
         let run = keep.run(command);
         assert!(run.code == 1 && run.stderr.contains("did not answer"), "{}", run.said());
     }
