@@ -153,7 +153,7 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
             (true, false) => {
                 say!("  policy       held: not served as upstream has it until this is accepted");
             }
-            (false, false) => say!("  policy       it only warns of this: it is served"),
+            (false, false) => say!("  policy       it only warns of this: nobody has to accept it"),
         }
     }
     say!("  asked        {}", divergence.url);

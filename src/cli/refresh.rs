@@ -74,7 +74,7 @@ fn print(report: &RefreshReport, is_offline: bool) {
     if let Some(why) = whole {
         say!("{name}: {bad}held{bad:#} as a whole: {why}");
     }
-    let decided = [(held, "as before"), (waiting, "and not served, because new")];
+    let decided = [(held, "as before"), (waiting, "and not served until accepted")];
     for (versions, how) in decided.into_iter().filter(|(versions, _)| !versions.is_empty()) {
         let count = output::count(versions.len() as u64, "version", "versions");
         let few = versions.iter().take(MAX_NAMED).map(String::as_str);

@@ -174,7 +174,7 @@ fn print_exceptions(exceptions: &Exceptions) {
     if let Some(why) = whole {
         say!("  {bad}held{bad:#}       as a whole, and nothing new is served: {why}");
     }
-    let decided = [(held, "as admitted before"), (waiting, "not served, because new")];
+    let decided = [(held, "as admitted before"), (waiting, "not served until accepted")];
     for (versions, how) in decided.into_iter().filter(|(versions, _)| !versions.is_empty()) {
         let count = output::count(versions.len() as u64, "version", "versions");
         let some = some_of(versions.iter().map(String::as_str));

@@ -108,23 +108,7 @@ impl Keeper {
     /// The pinned blob of a declared archive: the one that all its checksums lead to or, without
     /// any, the first that one of its URLs was pinned to.
     pub(super) fn kept_archive(&self, archive: &DeclaredArchive) -> Option<Kept> {
-        let found = self.store.lookup(|catalog| {
-            let mut found: Option<Kept> = None;
-            for checksum in &archive.checksums {
-                match (catalog.kept(checksum)?, found) {
-                    (Some(kept), Some(first)) if kept.sha256 != first.sha256 => return Ok(None),
-                    (Some(kept), _) => found = Some(kept),
-                    (None, _) => return Ok(None),
-                }
-            }
-            for url in archive.urls.iter().filter(|_| archive.checksums.is_empty()) {
-                found = match found {
-                    Some(_) => return Ok(found),
-                    None => catalog.pin(url)?,
-                };
-            }
-            Ok(found)
-        });
+        let found = self.store.lookup(|catalog| catalog.kept_of(&archive.checksums, &archive.urls));
         // A catalog that fails fails the fetch as well, which says so.
         found.ok().flatten()
     }

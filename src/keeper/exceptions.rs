@@ -24,7 +24,7 @@ pub struct Exceptions {
     pub kept: Vec<(String, String)>,
     /// Versions that are served as they were until someone accepts their edits.
     pub held: Vec<String>,
-    /// New versions that are not served until someone accepts them.
+    /// Versions that are not served until someone accepts them.
     #[serde(default)]
     pub waiting: Vec<String>,
     /// Why nothing new is served at all, if so.

@@ -12,9 +12,7 @@ use super::versions::Versions;
 use crate::clock::Clock;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
-use crate::ledger::entry::{
-    Divergence, DivergenceKind, DivergenceState, Entry, Observed, Snapshot,
-};
+use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
 use crate::opam::Package;
 use crate::store::{AppendError, Appended, Store};
 use std::collections::BTreeSet;
@@ -111,7 +109,7 @@ impl Judge<'_> {
         if let Some((what, detail)) = self.suspicion(state, previous, &review)? {
             let before = previous.last.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail);
-            if !judged.is_accepted(divergence, [&state.files], &mut said, self.store)? {
+            if !judged.is_accepted(divergence, [&state.files], false, &mut said, self.store)? {
                 let whole = match what {
                     DivergenceKind::RolledBack => Whole::RolledBack,
                     _ => Whole::Gutted,
@@ -120,18 +118,22 @@ impl Judge<'_> {
             }
         }
         let mut held = Vec::new();
-        for edit in review.edits {
-            let divergence = self.edited(&edit);
-            let lists = [&edit.before, &edit.after];
-            if !judged.is_accepted(divergence, lists, &mut said, self.store)?
-                && edit.rule == Rule::Hold
-            {
+        let (holding, warning): (Vec<ReviewedEdit>, Vec<ReviewedEdit>) =
+            review.edits.into_iter().partition(|edit| edit.rule == Rule::Hold);
+        for edit in holding {
+            let (divergence, lists) = (self.edited(&edit), [&edit.before, &edit.after]);
+            if !judged.is_accepted(divergence, lists, false, &mut said, self.store)? {
                 held.push(Held { package: edit.edit.package, served: edit.served });
             }
         }
+        let waits = self.settings.mode == Mode::Verbatim && !held.is_empty();
+        for edit in warning {
+            let (divergence, lists) = (self.edited(&edit), [&edit.before, &edit.after]);
+            judged.is_accepted(divergence, lists, waits, &mut said, self.store)?;
+        }
         judged.verdict = match self.settings.mode {
             // What is signed as a whole is served as a whole.
-            Mode::Verbatim if !held.is_empty() => Verdict::Nothing(Whole::Verbatim),
+            Mode::Verbatim if waits => Verdict::Nothing(Whole::Verbatim),
             Mode::Verbatim | Mode::Managed => Verdict::AllBut(held),
         };
         Ok(judged)
@@ -233,11 +235,12 @@ impl Judge<'_> {
 
 impl Judged {
     /// Whether someone has accepted a divergence; what is not in the ledger yet has to be told, with
-    /// the lists of files that it names.
+    /// the lists of files that it names. What `waits` for something else is not served now.
     fn is_accepted<'a>(
         &mut self,
         mut divergence: Divergence,
         lists: impl IntoIterator<Item = &'a FileList>,
+        waits: bool,
         said: &mut Said<'_>,
         store: &Store,
     ) -> Result<bool, RefreshError> {
@@ -247,13 +250,15 @@ impl Judged {
             let decided = store.lookup(|catalog| catalog.decided(alike.index))?;
             let let_through = match decided {
                 Some((DivergenceState::Accepted, decision)) => Some(decision),
-                _ if alike.held || !said.is_served_since(alike.index, store)? => None,
+                _ if alike.held || waits => None,
                 _ => Some(alike.index),
             };
             let is_over = let_through
                 .map(|since| said.is_over(since, &divergence, &lists, store))
                 .transpose()?;
-            if is_over != Some(true) {
+            // What only was warned of is another matter once it is held.
+            let is_stricter = divergence.held && !alike.held;
+            if is_over != Some(true) && !is_stricter {
                 return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
             }
             divergence.again = Some(alike.index);
@@ -264,25 +269,6 @@ impl Judged {
 }
 
 impl Said<'_> {
-    /// Whether anything new has been served since an index of the ledger. What is warned of there is
-    /// let through with that; but what it came with may be held, again and again.
-    fn is_served_since(&self, told: u64, store: &Store) -> Result<bool, RefreshError> {
-        let Snapshot { repository, admitted, .. } = &self.previous.last.snapshot;
-        let mut at = store.lookup(|catalog| catalog.snapshot_by_size(repository, told))?;
-        if at.is_none() {
-            return Ok(true);
-        }
-        while let Some(entry) = at {
-            match store.log().entries(entry, entry + 1).next() {
-                Some(Ok((_, Entry::Snapshot(snapshot)))) if snapshot.admitted == *admitted => {}
-                // What can't be read, `verify` tells.
-                _ => return Ok(true),
-            }
-            at = store.lookup(|catalog| catalog.snapshot_after(repository, Some(entry)))?;
-        }
-        Ok(false)
-    }
-
     /// Whether upstream said something else since a divergence was let through at a ledger index: then
     /// it comes anew.
     fn is_over(

@@ -15,15 +15,19 @@ pub(super) fn overlaid(tree: &Tree, was_there: impl Fn(&str) -> bool) -> HashMap
     if depths.len() < 2 {
         return overlaid;
     }
-    let by_folded: HashMap<String, &RepoPath> =
-        tree.versions().map(|(_, directory)| (folded(directory.as_str()), directory)).collect();
+    let mut by_folded: HashMap<String, Vec<&RepoPath>> = HashMap::new();
+    for (_, directory) in tree.versions() {
+        by_folded.entry(folded(directory.as_str())).or_default().push(directory);
+    }
     let was_there = |directory: &RepoPath| was_there(&format!("{directory}{OPAM}"));
-    for (inner_folded, inner) in &by_folded {
-        for outer in ancestors(inner_folded).filter_map(|outer| by_folded.get(outer)) {
-            match was_there(inner) && !was_there(outer) {
-                true => overlaid.insert(outer.as_str(), *inner),
-                false => overlaid.insert(inner.as_str(), *outer),
-            };
+    for (folded, inners) in &by_folded {
+        for outer in ancestors(folded).filter_map(|outer| by_folded.get(outer)).flatten() {
+            for inner in inners {
+                match was_there(inner) && !was_there(outer) {
+                    true => overlaid.insert(outer.as_str(), *inner),
+                    false => overlaid.insert(inner.as_str(), *outer),
+                };
+            }
         }
     }
     overlaid

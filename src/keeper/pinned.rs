@@ -1,7 +1,6 @@
 //! Whether what an opam file says of its sources by now is what clients got from here: their pins.
 
 use super::admit::public_url;
-use super::stronger::kept;
 use crate::digest::Digests;
 use crate::ledger::entry::Entry;
 use crate::opam::{ArchiveSource, Checksum, EditKind, OpamFile, Role, archive_sources};
@@ -38,14 +37,8 @@ pub(super) fn contradictions(store: &Store, was: &[u8], is: &[u8]) -> Vec<(EditK
 
 /// What clients get for a source, as far as that is pinned, with its place in the ledger.
 fn pin(store: &Store, source: &ArchiveSource) -> Result<Option<(u64, Digests)>, String> {
-    let checksums = source.checksums.as_slice();
-    let found = store.lookup(|catalog| match checksums {
-        [] => {
-            let mut urls = source.urls.iter().filter_map(|url| public_url(url));
-            urls.find_map(|url| catalog.pin(&url).transpose()).transpose()
-        }
-        checksums => kept(catalog, checksums),
-    });
+    let urls: Vec<String> = source.urls.iter().filter_map(|url| public_url(url)).collect();
+    let found = store.lookup(|catalog| catalog.kept_of(source.checksums.as_slice(), &urls));
     let Some(found) = found.map_err(|error| error.to_string())? else { return Ok(None) };
     match store.log().entries(found.entry, found.entry + 1).next() {
         Some(Ok((entry, Entry::Pin(pin)))) => Ok(Some((entry, pin.digests()))),

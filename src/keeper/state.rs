@@ -215,5 +215,5 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
 }
 
 /// So often what is served as it was is put together with a new state.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 32;
 const CROWDED_OUT: &str = "by now it lies inside or around one that stays as it was";

@@ -9,11 +9,10 @@ use super::version_sources::VersionSources;
 use crate::ledger::entry::Entry;
 use crate::ledger::tile::WIDTH;
 use crate::opam::{
-    ArchiveSource, Checksum, OpamFile, Package, RepoPath, Role, Strength, Tree, archive_sources,
-    strengthen,
+    ArchiveSource, OpamFile, Package, RepoPath, Role, Strength, Tree, archive_sources, strengthen,
 };
 use crate::store::Store;
-use crate::store::catalog::{Catalog, IndexError, Kept};
+use crate::store::catalog::{IndexError, Kept};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -51,7 +50,9 @@ impl Stronger {
             let Some(weak) = sources.iter().find(is_weak) else { continue };
             stronger.weak.insert(package.clone());
             let kept = match weak.role {
-                Role::Main => store.lookup(|catalog| kept(catalog, weak.checksums.as_slice()))?,
+                Role::Main => {
+                    store.lookup(|catalog| catalog.kept_of(weak.checksums.as_slice(), []))?
+                }
                 // What its extra sources declare stays, or older clients would rebuild it.
                 Role::Extra(_) => None,
             };
@@ -116,7 +117,7 @@ pub(super) fn served_otherwise(
             // The name of an extra source has a slash; it never gains any.
             let gains = || match name.contains('/') {
                 true => Ok(false),
-                false => kept(catalog, checksums.as_slice()).map(|kept| kept.is_some()),
+                false => catalog.kept_of(checksums.as_slice(), []).map(|kept| kept.is_some()),
             };
             if !strong.contains(&name) && (refuses_weak || gains()?) {
                 otherwise.insert(name);
@@ -124,19 +125,6 @@ pub(super) fn served_otherwise(
         }
         Ok(otherwise)
     })
-}
-
-/// The pin that all these checksums lead to.
-pub(super) fn kept(catalog: &Catalog, checksums: &[Checksum]) -> Result<Option<Kept>, IndexError> {
-    let mut found: Option<Kept> = None;
-    for checksum in checksums {
-        match (catalog.kept(checksum)?, found) {
-            (Some(kept), Some(first)) if kept.sha256 != first.sha256 => return Ok(None),
-            (Some(kept), _) => found = Some(kept),
-            (None, _) => return Ok(None),
-        }
-    }
-    Ok(found)
 }
 
 /// Whether a strong checksum vouches for all archives of an opam file.

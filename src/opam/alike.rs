@@ -18,7 +18,10 @@ pub enum Presence {
 }
 
 /// The versions that some clients take for one another, where there are several.
-pub struct Alike<'a>(HashMap<String, Vec<(Presence, &'a Package)>>);
+pub struct Alike<'a> {
+    groups: HashMap<String, Vec<(Presence, &'a Package)>>,
+    presence: HashMap<&'a Package, Presence>,
+}
 
 impl<'a> Alike<'a> {
     /// Those among `all` that concern any of `these`.
@@ -33,14 +36,14 @@ impl<'a> Alike<'a> {
         }
         groups.retain(|_, group| group.len() > 1);
         groups.values_mut().for_each(|group| group.sort_unstable());
-        Self(groups)
+        let presence = groups.values().flatten().map(|(presence, it)| (*it, *presence)).collect();
+        Self { groups, presence }
     }
 
     /// The version that a new one could be taken for, or that could be taken for one that is gone.
     pub fn taken_for(&self, package: &Package) -> Option<&'a Package> {
-        let group = self.group(package)?;
-        let (presence, _) = group.iter().find(|(_, it)| *it == package)?;
-        let other = group.iter().find(|(_, it)| *it != package)?;
+        let presence = self.presence.get(package)?;
+        let other = self.groups.get(&package.likeness())?.iter().find(|(_, it)| *it != package)?;
         let stands_in = match presence {
             Presence::After => true,
             Presence::Before => other.0 <= Presence::After,
@@ -51,16 +54,9 @@ impl<'a> Alike<'a> {
 
     /// All that are taken for one another, by one text for each of these groups.
     pub fn groups(&self) -> impl Iterator<Item = (&str, Vec<&'a Package>)> {
-        self.0
+        self.groups
             .iter()
             .map(|(likeness, group)| (&**likeness, group.iter().map(|(_, it)| *it).collect()))
-    }
-
-    fn group(&self, package: &Package) -> Option<&Vec<(Presence, &'a Package)>> {
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.get(&package.likeness())
     }
 }
 

@@ -319,7 +319,10 @@ impl Server {
                 archive::by_checksum(self, when, scope(name), checksum, &asking).await
             }
             (Part::Source(archive), when) => {
-                Box::pin(archive::by_name(self, when, scope(name), &archive, &asking)).await
+                // Whatever another repository calls by that name is not what this one does.
+                let first = || self.keeper.repositories().first().map(|it| it.name());
+                let scope = scope(name.or_else(first));
+                Box::pin(archive::by_name(self, when, scope, &archive, &asking)).await
             }
         }
     }

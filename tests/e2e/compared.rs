@@ -66,7 +66,7 @@ fn another_spelling_of_a_version_is_held_however_it_comes_or_goes() {
     assert_eq!(keep.index().packages(), ["hello.1.0", "stays.1"]);
     let status = keep.run(&["status"]).ok();
     assert!(
-        status.contains("held       1 version not served, because new: hello.1.00"),
+        status.contains("held       1 version not served until accepted: hello.1.00"),
         "{status}"
     );
     keep.run(&["divergences", "accept", &keep.divergence()]).ok();

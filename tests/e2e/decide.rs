@@ -106,7 +106,7 @@ fn a_form_is_refused_from_elsewhere_and_without_a_session() {
 fn a_page_says_what_is_served_and_offers_to_accept_what_is_held_alone() {
     for (policy, sentence) in [
         ("hold", "Held: not served as upstream has it until someone accepts it."),
-        ("warn", "It only warns of this: what upstream says is served."),
+        ("warn", "It only warns of this: nobody has to accept it."),
     ] {
         let (_world, mut keep, id) = rewritten(policy);
         let admin = token(&keep, &["louis", "--admin"]);

@@ -596,6 +596,53 @@ fn what_is_only_warned_of_in_a_state_that_waits_is_told_once() {
 }
 
 #[test]
+fn what_is_served_is_told_also_if_it_was_told_before_and_withdrawn() {
+    let (first, second) = states();
+    let gone = Package::new("gone", "1.0");
+    let world = World::start();
+    world.publish(&Repo::new([first.clone(), gone.clone()]));
+    let mirror = Mirror::of(&world).of_repository("mode", "verbatim");
+    let mirror = mirror.set("policy.version_removed", "warn").set("policy.max_removed", "100%");
+    let mut keep = start(&mirror);
+    keep.index_at("/index.tar.gz");
+    for (state, told) in
+        [(Repo::new([second.clone()]), 2), (Repo::new([second, gone]), 2), (Repo::new([first]), 3)]
+    {
+        world.publish(&state);
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().of_kind("divergence").count(), told);
+    }
+    assert_eq!(keep.index().packages(), ["hello.1.0"]);
+}
+
+#[test]
+fn what_was_only_warned_of_is_told_anew_when_it_comes_to_be_held() {
+    let (first, second) = states();
+    let world = World::start();
+    let (one, other) = (Package::bare("one", "1.0"), Package::bare("one", "1.00"));
+    world.publish(&Repo::new([first.clone(), one]));
+    let mirror = Mirror::of(&world).of_repository("mode", "verbatim");
+    let mirror = mirror.set("policy.version_removed", "warn").set("policy.max_removed", "100%");
+    let mut keep = start(&mirror);
+    keep.index_at("/index.tar.gz");
+    for (state, told) in [(Repo::new([second]), 2), (Repo::new([first, other]), 4)] {
+        for _ in 0..2 {
+            world.publish(&state);
+            keep.refresh().ok();
+            assert_eq!(keep.ledger().of_kind("divergence").count(), told);
+        }
+    }
+    for package in ["one.1.00", "one.1.0"] {
+        let held = keep.divergences().into_iter().rfind(|it| {
+            it["divergence"]["held"] == true && it["divergence"]["packages"][0] == package
+        });
+        let id = held.expect("it is held")["id"].to_string();
+        keep.run(&["divergences", "accept", &id]).ok();
+    }
+    assert_eq!(keep.index().packages(), ["hello.1.0", "one.1.00"]);
+}
+
+#[test]
 fn g4_many_edits_at_once_are_each_told_once() {
     let packages = |bytes: &[u8]| {
         let package = |number: u32| {

@@ -214,17 +214,26 @@ fn g5_an_index_in_which_some_file_systems_find_one_file_twice_is_not_passed_on()
     assert!(keep.index_at("/index.tar.gz") == good);
     for path in [
         "packages/hello/Hello.1.0/OPAM",
-        "packages/hello/hello.1.0/Opam",
         "packages/Hello/hello.1.0/files/x",
-        "packages/hello./x",
+        "packages/hello/hello.1.0./opam/x",
+        "packages/hel\u{200c}lo/hello.1.0/x",
+        "packages/Hello",
+        "packages/hello/HELLO.1.0/files/new.1/opam",
         "Packages./x",
-        "packages/hello/hello.1.0/op\u{200c}am",
     ] {
         publish(&world, &[(path, "x")]);
         let said = keep.refresh();
         assert!(said.code != 0, "{path}: {}", said.said());
         assert!(keep.index_at("/index.tar.gz") == good, "{path}");
     }
+    // What no version has, or two versions of two packages, is nobody's loss.
+    let new = Package::bare("new", "1").opam();
+    let next = publish(
+        &world,
+        &[("packages/README", "x"), ("packages/readme", "x"), ("packages/Hello/new.1/opam", &new)],
+    );
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == next);
 }
 
 #[test]

@@ -65,6 +65,7 @@ mod torture;
 mod update;
 mod upstream;
 mod web;
+mod without_checksums;
 
 use world::{Keep, Mirror};
 

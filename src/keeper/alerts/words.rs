@@ -111,7 +111,7 @@ impl Words {
         let look = format!("opam-keep divergences show {index}");
         let served = match (what.is_of_metadata(), divergence.held) {
             (true, true) => "\nIt is held: not served as upstream has it until someone accepts it.",
-            (true, false) => "\nThe policy only warns of it: it is served.",
+            (true, false) => "\nThe policy only warns of it: nobody has to accept it.",
             (false, _) => "",
         };
         let mut lines = vec![format!("{}.{served}\n", meaning(*what))];

@@ -118,6 +118,7 @@ impl Source {
         let rewritten = contradicted
             || swapped
             || self.subpath != after.subpath
+            || (!held && !self.urls().eq(after.urls()))
             || after.comes_from_elsewhere(self, held);
         let mut differences = Vec::new();
         let mut note = |holds: bool, difference| differences.extend(holds.then_some(difference));

@@ -55,15 +55,21 @@ pub enum TreeError {
         /// What they disagree about.
         fault: &'static str,
     },
-    /// Two names that some file systems take for one.
-    #[error(
-        "the names \"{one}\" and \"{other}\" are one where case, or a dot at the end, counts for nothing"
-    )]
+    /// What only some file systems take for part of a version.
+    #[error("\"{one}\" lies over \"{other}\" where case, or a dot at the end, counts for nothing")]
     Spellings {
-        /// One of them.
+        /// The path.
         one: String,
-        /// The other.
+        /// The directory of the version.
         other: String,
+    },
+    /// A path of more components than allowed.
+    #[error("\"{name}\" lies in more than {limit} directories")]
+    TooDeep {
+        /// The path.
+        name: String,
+        /// How many components are allowed.
+        limit: usize,
     },
     /// Two files of one name.
     #[error("the file \"{name}\" is there twice")]

@@ -17,7 +17,6 @@ use super::path::{RepoPath, ancestors, folded};
 use super::repo_file::leads_away;
 use bytes::Bytes;
 use rayon::slice::ParallelSliceMut as _;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map};
 use std::ops::Bound;
 
@@ -76,10 +75,10 @@ impl Tree {
     pub fn from_verbatim_index(gz: &[u8], limits: &TreeLimits) -> Result<Self, TreeError> {
         let entries = read::read_index(gz, limits)?;
         entries.check_agreement()?;
-        entries.check_spellings()?;
         if let Some(name) = &entries.beside {
             return Err(TreeError::Beside { name: name.clone() });
         }
+        entries.check_spellings(&find_versions(entries.files.iter().map(|(path, _)| path))?)?;
         let tree = Self::from_entries(entries, EmptyFiles::Kept)?.with_repo_file()?;
         match tree.repo_file().and_then(|file| leads_away(file)) {
             Some(why) => Err(TreeError::LeadsAway { why }),
@@ -213,6 +212,8 @@ fn below<'a>(
     below.take_while(move |(path, _)| path.as_str().starts_with(&prefix))
 }
 
+/// Most directories that one file may lie in, and itself; real ones lie in up to five.
+const MAX_DEPTH: usize = 16;
 const REPO: &str = "repo";
 const PACKAGES: &str = "packages";
 const OPAM: &str = "opam";
@@ -322,6 +323,7 @@ impl<C> Entries<C> {
         if !self.is_kept(&path) {
             return Ok(());
         }
+        Self::check_depth(&path)?;
         self.files.push((path, content));
         Ok(())
     }
@@ -329,9 +331,17 @@ impl<C> Entries<C> {
     fn add_directory(&mut self, path: RepoPath) -> Result<(), TreeError> {
         self.count_one()?;
         if self.is_kept(&path) {
+            Self::check_depth(&path)?;
             self.directories.push(path);
         }
         Ok(())
+    }
+
+    fn check_depth(path: &RepoPath) -> Result<(), TreeError> {
+        match path.components().nth(MAX_DEPTH) {
+            None => Ok(()),
+            Some(_) => Err(TreeError::TooDeep { name: path.to_string(), limit: MAX_DEPTH }),
+        }
     }
 
     fn count_one(&mut self) -> Result<(), TreeError> {
@@ -385,22 +395,36 @@ impl<C> Entries<C> {
         Ok(())
     }
 
-    /// Refuses two spellings of what some file systems take for one file or directory: of one path, or
-    /// of one that leads into a version's directory.
-    fn check_spellings(&self) -> Result<(), TreeError> {
-        let named = self.files.iter().map(|(path, _)| path).chain(&self.directories);
-        let mut known: HashMap<Box<str>, &str> = HashMap::new();
-        for path in named.map(RepoPath::as_str) {
-            for part in std::iter::once(path).chain(ancestors(path)) {
-                match known.entry(folded(part).into()) {
-                    Entry::Vacant(entry) => drop(entry.insert(part)),
-                    // So are those above it.
-                    Entry::Occupied(entry) if *entry.get() == part => break,
-                    Entry::Occupied(entry) => {
-                        let [one, other] = [entry.get(), part].map(|it| (*it).to_owned());
-                        return Err(TreeError::Spellings { one, other });
-                    }
-                }
+    /// Refuses what lies in the directory of one of these versions, or in the way of it, only where
+    /// case counts for nothing.
+    fn check_spellings(&self, versions: &[(Package, RepoPath)]) -> Result<(), TreeError> {
+        let by_folded: HashMap<String, &str> =
+            versions.iter().map(|(_, it)| (folded(it.as_str()), it.as_str())).collect();
+        let above: HashSet<&str> = by_folded.keys().flat_map(|it| ancestors(it)).collect();
+        let refuse = |path: &str, over: &str| {
+            let [one, other] = [path, over].map(str::to_owned);
+            Err(TreeError::Spellings { one, other })
+        };
+        for (folded, directory) in &by_folded {
+            if let Some(outer) = ancestors(folded).find_map(|it| by_folded.get(it)) {
+                return refuse(directory, outer);
+            }
+        }
+        let owned = directories(versions);
+        let is_owned = |path: &str| ancestors(path).any(|it| owned.contains(it));
+        let files = self.files.iter().map(|(path, _)| (path.as_str(), true));
+        let directories = self.directories.iter().map(|path| (path.as_str(), false));
+        for (path, is_file) in files.chain(directories) {
+            if is_owned(path) || owned.contains(path) {
+                continue;
+            }
+            let folded = folded(path);
+            let inside = std::iter::once(&*folded).chain(ancestors(&folded));
+            if let Some(directory) = inside.into_iter().find_map(|it| by_folded.get(it)) {
+                return refuse(path, directory);
+            }
+            if is_file && above.contains(&*folded) {
+                return refuse(path, "the directory of a version");
             }
         }
         Ok(())

@@ -113,7 +113,7 @@ pub(super) async fn page(
         (true, _) if outdated => "It was held.",
         (true, _) => "Held: not served as upstream has it until someone accepts it.",
         (false, _) if outdated => "It only warns of this.",
-        (false, _) => "It only warns of this: what upstream says is served.",
+        (false, _) => "It only warns of this: nobody has to accept it.",
     });
     written(&One {
         frame,

@@ -48,6 +48,32 @@ impl Catalog {
         Ok(self.get(Table::Blob, &checksum_key(checksum))?.and_then(|value| kept(&value)))
     }
 
+    /// The pinned blob of a source: the one that all its checksums lead to or, without any, the first
+    /// that one of its URLs was pinned to.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn kept_of<'u>(
+        &self,
+        checksums: &[Checksum],
+        urls: impl IntoIterator<Item = &'u String>,
+    ) -> Result<Option<Kept>, IndexError> {
+        let mut found: Option<Kept> = None;
+        for checksum in checksums {
+            match (self.kept(checksum)?, found) {
+                (Some(kept), Some(first)) if kept.sha256 != first.sha256 => return Ok(None),
+                (Some(kept), _) => found = Some(kept),
+                (None, _) => return Ok(None),
+            }
+        }
+        // Which of its URLs answers first may change; which one did, not.
+        for url in urls.into_iter().filter(|_| checksums.is_empty()) {
+            let pins = found.into_iter().chain(self.pin(url)?);
+            found = pins.min_by_key(|kept| kept.entry);
+        }
+        Ok(found)
+    }
+
     /// How many pins there are.
     ///
     /// # Errors
