@@ -10,7 +10,7 @@ const MIRROR: &str = "https://mirror.example/foo.tgz";
 
 #[test]
 fn g2_they_stay_what_they_were_whatever_their_other_urls_give_later() {
-    let foo = Package::bare("foo", "1").archive(SRC, &[]).mirror(MIRROR).bytes(GOOD, &[]);
+    let foo = Package::bare("foo", "1").archive(SRC, &[]).bytes(GOOD, &[]).mirror(MIRROR);
     let world = World::start();
     world.publish(&Repo::new([foo.clone()]));
     let mirror = Mirror::of(&world);
@@ -32,7 +32,7 @@ fn g2_they_stay_what_they_were_whatever_their_other_urls_give_later() {
     // Another set of URLs, or checksums, is another archive as far as anyone knows.
     let served = keep.index();
     let only_src = Package::bare("foo", "1").archive(SRC, &[]).bytes(EVIL, &[]);
-    let declared = foo.bytes(EVIL, &[Kind::Sha256]);
+    let declared = foo.bytes(EVIL, &[Kind::Sha256]).mirror(MIRROR);
     for (edited, told) in [(only_src, 1), (declared, 2)] {
         world.publish(&Repo::new([edited, new.clone()]));
         keep.refresh().ok();
