@@ -18,11 +18,13 @@ use crate::digest::Sha256;
 use crate::ledger::entry::Snapshot;
 use crate::opam::{Package, RepoPath, Tree};
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What of a tree is served.
 pub(super) struct Admitted {
     pub admission: Admission,
+    /// The versions of it that can't be read back.
+    pub damaged: BTreeSet<Package>,
     stronger: Stronger,
     /// What is served as it came.
     index: Option<Bytes>,
@@ -40,7 +42,8 @@ impl Admitted {
         if index.is_some() {
             // What is signed is served as it is.
             let admission = Admission::verbatim(state, tree, files);
-            return Ok(Self { admission, stronger: Stronger::default(), index });
+            let (stronger, damaged) = (Stronger::default(), BTreeSet::new());
+            return Ok(Self { admission, damaged, stronger, index });
         }
         let as_served = AsServed::of(preparing, &files)?;
         let sources = VersionSources::of_tree(tree, |package, directory| {
@@ -56,7 +59,7 @@ impl Admitted {
         let making =
             Making { sources, files, overlaid, stronger: added, refuses_weak, rewrite, browse };
         let admission = Admission::of(state, tree, making);
-        Ok(Self { admission, stronger, index })
+        Ok(Self { admission, damaged: BTreeSet::new(), stronger, index })
     }
 
     /// If that is new, keeps the lists of it and builds its indexes.
@@ -66,7 +69,7 @@ impl Admitted {
         revision: Option<String>,
         preparing: &Preparing<'_>,
     ) -> Result<(Admission, Option<NewSnapshot>), RefreshError> {
-        let Self { admission, stronger, index } = self;
+        let Self { admission, damaged, stronger, index } = self;
         let Preparing { store, rewrite, previous, .. } = *preparing;
         let blobs = store.blobs();
         let written = |list: &FileList| {
@@ -89,7 +92,7 @@ impl Admitted {
         if !is_new {
             return Ok((admission, None));
         }
-        let gone = previous.map(|previous| previous.before.gone(&admission.admitted));
+        let gone = previous.map(|previous| previous.before.gone(&admission.admitted, &damaged));
         let departed =
             gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
         let departed_name = departed.as_ref().map(|list| Sha256::of(list));

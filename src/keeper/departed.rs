@@ -10,7 +10,7 @@ use super::opam_files::opam_files;
 use crate::digest::Sha256;
 use crate::opam::{Package, RepoPath};
 use crate::store::blobs::Blobs;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The versions that are gone.
 #[derive(Default)]
@@ -26,6 +26,8 @@ pub(super) struct Known {
     pub files: FileList,
     /// Its opam file with the checksums that pins had added.
     pub strengthened: Option<Sha256>,
+    /// Whether it is not served only because it can't be read back.
+    pub is_damaged: bool,
 }
 
 /// A list of departed versions, and those of the versions that it names.
@@ -68,19 +70,23 @@ impl Departed {
     ) -> Result<Option<Known>, AdmitError> {
         let Some(name) = self.lists.get(package) else {
             let files = self.inline.get(package).cloned();
-            return Ok(files.map(|files| Known { files, strengthened: None }));
+            let known = |files| Known { files, strengthened: None, is_damaged: false };
+            return Ok(files.map(known));
         };
         let mut files = FileList::parse(&blobs.read(name, FileList::MAX_SIZE)?)?;
         let strengthened = files.0.remove(STRENGTHENED);
-        Ok(Some(Known { files, strengthened }))
+        let is_damaged = files.0.remove(DAMAGED).is_some();
+        Ok(Some(Known { files, strengthened, is_damaged }))
     }
 
-    /// The list of those that are gone once `admitted` is served in place of `before`.
+    /// The list of those that are gone once `admitted` is served in place of `before`; the `damaged`
+    /// ones come back as they were once they can be read.
     pub(super) fn followed(
         &self,
         served: &FileList,
         strengthened: &FileList,
         admitted: &FileList,
+        damaged: &BTreeSet<Package>,
     ) -> Written {
         let differing = Differing::between(served, admitted);
         let is_gone = |package: &Package| !differing.is.contains_key(package);
@@ -93,6 +99,9 @@ impl Departed {
             let stronger = opam.and_then(|path| strengthened.0.get(&path));
             if let (Some(name), Ok(path)) = (stronger, STRENGTHENED.parse()) {
                 files.0.insert(path, *name);
+            }
+            if let (true, Ok(path)) = (damaged.contains(package), DAMAGED.parse()) {
+                files.0.insert(path, Sha256::of(&[]));
             }
             let list = files.to_bytes();
             lists.insert(package.clone(), Sha256::of(&list));
@@ -113,6 +122,8 @@ pub(super) fn list_of(files: &Files<'_>) -> FileList {
 
 /// Where a version's list names the opam file with more checksums; none of its own lies at the root.
 const STRENGTHENED: &str = "strengthened";
+/// Where it says that the version is to come back.
+const DAMAGED: &str = "damaged";
 
 #[cfg(test)]
 mod tests {
@@ -149,18 +160,20 @@ mod tests {
         let inline = list(&[("packages/old/old.1/opam", "old")]).to_bytes();
         blobs.put_all([(Sha256::of(&inline), &inline[..])].into_iter()).unwrap();
         let departed = Departed::read(blobs, Some(Sha256::of(&inline))).unwrap();
-        let written = departed.followed(&all, &stronger, &list(&[b]));
+        let written =
+            departed.followed(&all, &stronger, &list(&[b]), &["a.1".parse().unwrap()].into());
         let names: Vec<&str> = written.list.0.keys().map(RepoPath::as_str).collect();
         assert_eq!(names, ["a.1", "old.1"]);
         let departed = Departed::read(blobs, Some(kept(blobs, &written))).unwrap();
         let known = departed.version(&"a.1".parse().unwrap(), blobs).unwrap().unwrap();
         assert_eq!(known.files, list(&a));
+        assert!(known.is_damaged);
         assert_eq!(known.strengthened, Some(Sha256::of(b"stronger")));
         let old = departed.version(&"old.1".parse().unwrap(), blobs).unwrap().unwrap();
         assert_eq!(old.files, list(&[("packages/old/old.1/opam", "old")]));
         assert!(departed.version(&"b.1".parse().unwrap(), blobs).unwrap().is_none());
 
-        let back = departed.followed(&list(&[b]), &none, &all);
+        let back = departed.followed(&list(&[b]), &none, &all, &BTreeSet::new());
         let names: Vec<&str> = back.list.0.keys().map(RepoPath::as_str).collect();
         assert_eq!(names, ["old.1"]);
         assert!(back.versions.is_empty());

@@ -13,6 +13,7 @@ use crate::opam::Package;
 use crate::store::Store;
 use crate::store::blobs::Blobs;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What was served last of a repository.
@@ -60,7 +61,7 @@ impl Previous {
         store: &Store,
         admitted: &FileList,
     ) -> Result<Option<Sha256>, RefreshError> {
-        let Written { list, versions } = self.before.gone(admitted);
+        let Written { list, versions } = self.before.gone(admitted, &BTreeSet::new());
         let list = list.to_bytes();
         let lists = versions.iter().chain([&list]).filter(|list| !list.is_empty());
         store.blobs().put_all(lists.map(|list| (Sha256::of(list), &list[..])))?;
@@ -90,8 +91,8 @@ impl Before {
     }
 
     /// The versions that are gone once `admitted` is served.
-    pub(super) fn gone(&self, admitted: &FileList) -> Written {
-        self.departed.followed(&self.served, &self.strengthened, admitted)
+    pub(super) fn gone(&self, admitted: &FileList, damaged: &BTreeSet<Package>) -> Written {
+        self.departed.followed(&self.served, &self.strengthened, admitted, damaged)
     }
 
     /// A version as it was served last.
@@ -103,7 +104,8 @@ impl Before {
     ) -> Result<Option<Known>, AdmitError> {
         let Some(was) = was else { return self.departed.version(package, blobs) };
         let opam = was.get("opam").and_then(|(path, _)| self.strengthened.0.get(*path));
-        Ok(Some(Known { files: list_of(was), strengthened: opam.copied() }))
+        let strengthened = opam.copied();
+        Ok(Some(Known { files: list_of(was), strengthened, is_damaged: false }))
     }
 }
 

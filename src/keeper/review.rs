@@ -36,7 +36,7 @@ pub(super) struct ReviewedEdit {
     pub rule: Rule,
     /// The version's files as they were served last, where opam's own tools put them.
     pub before: FileList,
-    /// The version's files as they are served: the same, or none where the version had gone.
+    /// The version's files as they are served: the same, or none where upstream had taken it away.
     pub served: FileList,
     /// The version's files as upstream has them now, where opam's own tools put them.
     pub after: FileList,
@@ -145,11 +145,13 @@ impl Reviewer<'_> {
         let edit = edit?;
         let rule = self.rule(&edit)?;
         let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
+        let known = known.ok().flatten();
+        let comes_back = known.as_ref().filter(|known| was.is_none() && known.is_damaged);
         Some(ReviewedEdit {
             edit,
             rule,
-            before: in_place(known.ok().flatten().map(|known| known.files).unwrap_or_default()),
-            served: files(was),
+            served: comes_back.map_or_else(|| files(was), |known| known.files.clone()),
+            before: in_place(known.map(|known| known.files).unwrap_or_default()),
             after: in_place(files(self.differing.is.get(package))),
         })
     }

@@ -16,6 +16,8 @@ pub(super) struct Merged {
     pub tree: Tree,
     /// The versions of upstream's that it has no room for, each with the reason.
     pub left_out: Vec<(String, String)>,
+    /// Those of the held ones that can't be read back.
+    pub damaged: BTreeSet<Package>,
 }
 
 /// A version that is served as it was.
@@ -36,6 +38,7 @@ pub(super) fn with_held(
     limits: &TreeLimits,
 ) -> Result<Merged, AdmitError> {
     let (mut files, mut left_out, mut directories) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut damaged = BTreeSet::new();
     for Held { package, served } in held {
         // Upstream may have the very bytes still.
         let theirs = |name: &Sha256| {
@@ -51,6 +54,7 @@ pub(super) fn with_held(
             Err(error) => {
                 let why = format!("it is held, and what was served can't be read back: {error}");
                 left_out.push((package.to_string(), why));
+                damaged.insert(package.clone());
             }
         }
     }
@@ -80,7 +84,7 @@ pub(super) fn with_held(
     let lost = others.filter(|(package, at)| tree.directory(package) != Some(at));
     let why = |at: &RepoPath| format!("it lies in {at}, inside or around a version that is held");
     left_out.extend(lost.map(|(package, at)| (package.to_string(), why(at))));
-    Ok(Merged { tree, left_out })
+    Ok(Merged { tree, left_out, damaged })
 }
 
 /// The versions that were served and now lie inside or around one that is held, or around or inside

@@ -165,10 +165,10 @@ fn beside(
             kept.push((crowded_out.package.to_string(), CROWDED_OUT.to_owned()));
             held.push(crowded_out);
         }
-        let (tree, left_out) = match held.is_empty() {
-            true => (None, Vec::new()),
+        let (tree, left_out, damaged) = match held.is_empty() {
+            true => (None, Vec::new(), BTreeSet::new()),
             false => match served_tree::with_held(&state.tree, &held, blobs, &limits) {
-                Ok(Merged { tree, left_out }) => (Some(tree), left_out),
+                Ok(Merged { tree, left_out, damaged }) => (Some(tree), left_out, damaged),
                 Err(AdmitError::Held(why)) => {
                     tracing::warn!(repository, why, "what is held does not fit");
                     break;
@@ -178,6 +178,7 @@ fn beside(
         };
         let made_of = tree.as_ref().unwrap_or(&state.tree);
         let mut admitted = Admitted::of(state, made_of, state.index.clone(), preparing)?;
+        admitted.damaged = damaged;
         let refused = &mut admitted.admission.refused;
         refused.extend(left_out);
         let known: BTreeSet<&Package> = held.iter().map(|held| &held.package).collect();

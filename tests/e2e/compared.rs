@@ -199,11 +199,12 @@ fn what_cannot_be_read_back_is_compared_with_all_the_same() {
 #[test]
 fn a_version_that_cannot_be_read_back_is_held_and_the_rest_moves_on() {
     let (world, mut keep, stays) = held();
-    rot(&keep.blob(stays.opam().as_bytes()));
+    let before = stays.opam();
+    rot(&keep.blob(before.as_bytes()));
     keep.restart();
     let checkout = world.directory().join("checkout");
     let new = Package::new("new", "1.0");
-    let edited = stays.clone().synopsis("Other words");
+    let edited = stays.clone().bytes(b"other".to_vec(), &[Kind::Sha256]);
     Repo::new([states().0, edited.clone(), new.clone()]).write(&checkout);
     keep.refresh().ok();
     assert!(keep.index().packages().contains(&"new.1.0"), "{:?}", keep.index().packages());
@@ -211,6 +212,20 @@ fn a_version_that_cannot_be_read_back_is_held_and_the_rest_moves_on() {
     let damaged = open.iter().find(|it| it["divergence"]["packages"][0] == "stays.1.0");
     let damaged = damaged.expect("it is told");
     assert_eq!(damaged["divergence"]["edits"][0], "unreadable", "{damaged}");
+    assert_eq!(keep.index().opam("stays.1.0"), None, "it can't be");
+    // It comes back as it was once that can be read.
+    fs::write(keep.blob(before.as_bytes()), &before).expect("it can be written");
+    let newer = Package::new("newer", "1.0");
+    Repo::new([states().0, edited.clone(), new.clone(), newer.clone()]).write(&checkout);
+    keep.refresh().ok();
+    let index = keep.index();
+    assert!(index.packages().contains(&"newer.1.0"), "{:?}", index.packages());
+    assert_eq!(index.opam("stays.1.0"), Some(&*before));
+    keep.stop();
+    rot(&keep.blob(before.as_bytes()));
+    keep.restart();
+    Repo::new([states().0, edited.clone(), new]).write(&checkout);
+    keep.refresh().ok();
     keep.run(&["divergences", "accept", &damaged["id"].to_string()]).ok();
     let index = keep.index();
     assert_eq!(index.opam("stays.1.0"), Some(&*edited.opam()));

@@ -1,5 +1,6 @@
 //! A package repository's files, validated.
 
+mod entries;
 mod error;
 mod extended;
 mod gzip;
@@ -13,11 +14,12 @@ pub(super) mod world;
 pub use error::TreeError;
 
 use super::package::Package;
-use super::path::{RepoPath, ancestors, folded};
+use super::path::{RepoPath, ancestors};
 use super::repo_file::leads_away;
 use bytes::Bytes;
+use entries::Entries;
 use rayon::slice::ParallelSliceMut as _;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet, HashSet, btree_map};
 use std::ops::Bound;
 
 /// How much a repository may hold before it is refused; about six times the real one.
@@ -212,8 +214,6 @@ fn below<'a>(
     below.take_while(move |(path, _)| path.as_str().starts_with(&prefix))
 }
 
-/// Most directories that one file may lie in, and itself; real ones lie in up to five.
-const MAX_DEPTH: usize = 16;
 const REPO: &str = "repo";
 const PACKAGES: &str = "packages";
 const OPAM: &str = "opam";
@@ -281,171 +281,5 @@ fn find_versions<'a>(
             first: pair[0].1.to_string(),
             second: pair[1].1.to_string(),
         }),
-    }
-}
-
-/// What was found so far, within the limits.
-struct Entries<C> {
-    limits: TreeLimits,
-    count: usize,
-    bytes: usize,
-    files: Vec<(RepoPath, C)>,
-    directories: Vec<RepoPath>,
-    /// A directory at the root that holds a repository itself.
-    outside: Option<String>,
-    /// Something at the root that some clients take for packages, or for what the repository says.
-    beside: Option<String>,
-}
-
-impl<C> Entries<C> {
-    fn new(limits: &TreeLimits) -> Self {
-        Self {
-            limits: *limits,
-            count: 0,
-            bytes: 0,
-            files: Vec::new(),
-            directories: Vec::new(),
-            outside: None,
-            beside: None,
-        }
-    }
-
-    fn add_file(&mut self, path: RepoPath, size: usize, content: C) -> Result<(), TreeError> {
-        self.count_one()?;
-        if size > self.limits.file_size {
-            let limit = self.limits.file_size;
-            return Err(TreeError::FileTooLarge { name: path.to_string(), limit });
-        }
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > self.limits.inflated_bytes {
-            return Err(TreeError::TooLarge { limit: self.limits.inflated_bytes });
-        }
-        if !self.is_kept(&path) {
-            return Ok(());
-        }
-        Self::check_depth(&path)?;
-        self.files.push((path, content));
-        Ok(())
-    }
-
-    fn add_directory(&mut self, path: RepoPath) -> Result<(), TreeError> {
-        self.count_one()?;
-        if self.is_kept(&path) {
-            Self::check_depth(&path)?;
-            self.directories.push(path);
-        }
-        Ok(())
-    }
-
-    fn check_depth(path: &RepoPath) -> Result<(), TreeError> {
-        match path.components().nth(MAX_DEPTH) {
-            None => Ok(()),
-            Some(_) => Err(TreeError::TooDeep { name: path.to_string(), limit: MAX_DEPTH }),
-        }
-    }
-
-    fn count_one(&mut self) -> Result<(), TreeError> {
-        self.count += 1;
-        let limit = self.limits.entries;
-        if self.count > limit { Err(TreeError::TooManyEntries { limit }) } else { Ok(()) }
-    }
-
-    /// Whether opam reads the path; notes where a repository lies that it won't find.
-    fn is_kept(&mut self, path: &RepoPath) -> bool {
-        let mut components = path.components();
-        let (top, next) = (components.next(), components.next());
-        let is_other = |top: &&str| {
-            let is_alike = [REPO, PACKAGES].contains(&&*folded(top));
-            is_alike && !(*top == PACKAGES || *top == REPO && next.is_none())
-        };
-        if let Some(top) = top.filter(is_other) {
-            self.beside.get_or_insert_with(|| top.to_owned());
-        }
-        match (top, next) {
-            (Some(REPO), None) | (Some(PACKAGES), _) => true,
-            (Some(top), Some(PACKAGES)) => {
-                self.outside.get_or_insert_with(|| top.to_owned());
-                false
-            }
-            _ => false,
-        }
-    }
-
-    fn map<D>(self, content: impl Fn(C) -> D) -> Entries<D> {
-        let Self { limits, count, bytes, files, directories, outside, beside } = self;
-        let files = files.into_iter().map(|(path, it)| (path, content(it))).collect();
-        Entries { limits, count, bytes, files, directories, outside, beside }
-    }
-
-    /// Refuses what some versions of opam take for a package's version and others don't: up to 2.5
-    /// they look no further where anything is called `opam`, 2.6 takes all opam files there are.
-    fn check_agreement(&self) -> Result<(), TreeError> {
-        let files = || self.files.iter().map(|(path, _)| path.as_str());
-        let named = self.directories.iter().map(RepoPath::as_str).chain(files());
-        let implied = named.clone().filter_map(|path| Some(path.split_once("/opam/")?.0));
-        let no_further: HashSet<&str> =
-            named.filter_map(|path| path.strip_suffix("/opam")).chain(implied).collect();
-        let opam_files = files().filter_map(|path| path.strip_suffix("/opam"));
-        for directory in opam_files.filter(|directory| is_named_like_a_version(directory)) {
-            if let Some(outer) = ancestors(directory).find(|outer| no_further.contains(outer)) {
-                let [directory, outer] = [directory, outer].map(str::to_owned);
-                return Err(TreeError::Disputed { directory, outer });
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses what lies in the directory of one of these versions, or in the way of it, only where
-    /// case counts for nothing.
-    fn check_spellings(&self, versions: &[(Package, RepoPath)]) -> Result<(), TreeError> {
-        let by_folded: HashMap<String, &str> =
-            versions.iter().map(|(_, it)| (folded(it.as_str()), it.as_str())).collect();
-        let above: HashSet<&str> = by_folded.keys().flat_map(|it| ancestors(it)).collect();
-        let refuse = |path: &str, over: &str| {
-            let [one, other] = [path, over].map(str::to_owned);
-            Err(TreeError::Spellings { one, other })
-        };
-        for (folded, directory) in &by_folded {
-            if let Some(outer) = ancestors(folded).find_map(|it| by_folded.get(it)) {
-                return refuse(directory, outer);
-            }
-        }
-        let owned = directories(versions);
-        let is_owned = |path: &str| ancestors(path).any(|it| owned.contains(it));
-        let files = self.files.iter().map(|(path, _)| (path.as_str(), true));
-        let directories = self.directories.iter().map(|path| (path.as_str(), false));
-        for (path, is_file) in files.chain(directories) {
-            if is_owned(path) || owned.contains(path) {
-                continue;
-            }
-            let folded = folded(path);
-            let inside = std::iter::once(&*folded).chain(ancestors(&folded));
-            if let Some(directory) = inside.into_iter().find_map(|it| by_folded.get(it)) {
-                return refuse(path, directory);
-            }
-            if is_file && above.contains(&*folded) {
-                return refuse(path, "the directory of a version");
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a path that is both a file and a directory, named or implied.
-    fn check_names(&self) -> Result<(), TreeError> {
-        let mut directories = HashSet::new();
-        // Once a directory is known, so are the ones above it.
-        for directory in &self.directories {
-            let outwards = std::iter::once(directory.as_str()).chain(directory.ancestors());
-            outwards.take_while(|directory| directories.insert(*directory)).for_each(drop);
-        }
-        for (file, _) in &self.files {
-            file.ancestors().take_while(|directory| directories.insert(*directory)).for_each(drop);
-        }
-        directories.insert(PACKAGES);
-        let both = |path: &&RepoPath| directories.contains(path.as_str());
-        match self.files.iter().map(|(path, _)| path).find(both) {
-            None => Ok(()),
-            Some(path) => Err(TreeError::FileAndDirectory { name: path.to_string() }),
-        }
     }
 }

@@ -94,7 +94,7 @@ fn another_place_that_no_checksum_holds_is_source_rewritten() {
         (body(&[A], &[]), body(&[B], &[]), "source-rewritten"),
         (body(&[A], &[]), body(&[A, B], &[]), "source-rewritten"),
         (body(&[A, B], &[]), body(&[B, A], &[]), "source-rewritten"),
-        (body(&[A, B], &[]), body(&[A], &[]), "source-moved"),
+        (body(&[A, B], &[]), body(&[A], &[]), "source-rewritten"),
         (body(&[A], &[]), body(&[B], &[md5('a')]), "source-rewritten"),
         (body(&[A], &[md5('a')]), body(&[B], &[]), "checksum-removed source-rewritten"),
         (body(&["git+https://a#v1"], &[]), body(&["git+https://a#v2"], &[]), "source-rewritten"),
