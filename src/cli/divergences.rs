@@ -149,7 +149,8 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
                 say!("  outdated     upstream withdrew this, or edited it again, which is a");
                 say!("               divergence of its own: this one can't be accepted");
             }
-            (_, true) => say!("  policy       it was held, and is served since it was accepted"),
+            (true, true) => say!("  policy       it was held, and is served since it was accepted"),
+            (false, true) => say!("  policy       it only warned of this, and it was accepted"),
             (true, false) => {
                 say!("  policy       held: not served as upstream has it until this is accepted");
             }

@@ -20,8 +20,9 @@ pub struct Current<'a> {
     lists: BTreeMap<String, Option<Versions>>,
 }
 
-/// Finds the name of a repository's last list of upstream's files.
-type Latest<'a> = dyn Fn(&str) -> Result<Option<Sha256>, ExplainError> + 'a;
+/// Finds a repository's last snapshot: its place in the ledger, and the name of its list of upstream's
+/// files.
+type Latest<'a> = dyn Fn(&str) -> Result<Option<(u64, Sha256)>, ExplainError> + 'a;
 
 impl<'a> Current<'a> {
     /// As a ledger has it. Reads all of it.
@@ -31,10 +32,10 @@ impl<'a> Current<'a> {
     pub fn in_ledger(log: &LogReader, blobs: &'a Blobs) -> Result<Self, LogError> {
         let mut latest = BTreeMap::new();
         for entry in log.entries(0, log.size()?) {
-            if let (_, Entry::Snapshot(snapshot)) = entry?
+            if let (index, Entry::Snapshot(snapshot)) = entry?
                 && snapshot.past.is_none()
             {
-                latest.insert(snapshot.repository, snapshot.files);
+                latest.insert(snapshot.repository, (index, snapshot.files));
             }
         }
         let latest = move |name: &str| Ok(latest.get(name).copied());
@@ -45,7 +46,7 @@ impl<'a> Current<'a> {
     pub(super) fn in_store(store: &'a Store) -> Self {
         let latest = |name: &str| {
             let snapshot = store.lookup(|catalog| catalog.snapshot(name))?;
-            Ok(snapshot.map(|(_, snapshot)| snapshot.files))
+            Ok(snapshot.map(|(index, snapshot)| (index, snapshot.files)))
         };
         Self { blobs: store.blobs(), latest: Box::new(latest), lists: BTreeMap::new() }
     }
@@ -53,7 +54,18 @@ impl<'a> Current<'a> {
     /// Marks a divergence as outdated if upstream says something else by now.
     pub fn mark(&mut self, recorded: &mut Recorded) {
         // What can't be read, `verify` tells.
-        recorded.outdated = self.says(&recorded.divergence).is_ok_and(|says| !says);
+        recorded.outdated = self.is_outdated(recorded.id, &recorded.divergence).unwrap_or(false);
+    }
+
+    /// Whether upstream said something else since it said this; what came after the last snapshot, it
+    /// said last.
+    pub(super) fn is_outdated(
+        &mut self,
+        id: u64,
+        divergence: &Divergence,
+    ) -> Result<bool, ExplainError> {
+        let latest = (self.latest)(&divergence.repository)?;
+        Ok(latest.is_none_or(|(index, _)| index > id) && !self.says(divergence)?)
     }
 
     /// Whether upstream still says what a divergence of metadata tells of. Archives are rechecked
@@ -63,7 +75,7 @@ impl<'a> Current<'a> {
         let observed = divergence.observed.map(|observed| observed.sha256);
         if divergence.what != DivergenceKind::Edited {
             return match divergence.what.is_of_metadata() {
-                true => Ok((self.latest)(name)? == observed),
+                true => Ok((self.latest)(name)?.map(|(_, files)| files) == observed),
                 false => Ok(true),
             };
         }
@@ -78,7 +90,7 @@ impl<'a> Current<'a> {
             btree_map::Entry::Occupied(known) => known.into_mut(),
             btree_map::Entry::Vacant(unknown) => {
                 let latest = (self.latest)(repository)?;
-                let list = latest.map(|it| edited::read_list(self.blobs, &it)).transpose()?;
+                let list = latest.map(|(_, it)| edited::read_list(self.blobs, &it)).transpose()?;
                 unknown.insert(list.map(Versions::of))
             }
         };

@@ -18,6 +18,8 @@ pub(super) struct Departed {
     lists: BTreeMap<Package, Sha256>,
     /// Those of a list of all their files, as earlier versions of opam-keep wrote it.
     inline: BTreeMap<Package, FileList>,
+    /// Those that upstream had when they were left out because they can't be read back.
+    damaged: BTreeSet<Package>,
 }
 
 /// A version as it was served.
@@ -26,8 +28,6 @@ pub(super) struct Known {
     pub files: FileList,
     /// Its opam file with the checksums that pins had added.
     pub strengthened: Option<Sha256>,
-    /// Whether it is not served only because it can't be read back.
-    pub is_damaged: bool,
 }
 
 /// A list of departed versions, and those of the versions that it names.
@@ -46,12 +46,19 @@ impl Departed {
         let list = FileList::parse(&blobs.read(&name, FileList::MAX_SIZE)?)?;
         let (files, lists): (BTreeMap<_, _>, BTreeMap<_, _>) =
             list.0.into_iter().partition(|(path, _)| path.as_str().contains('/'));
+        let marks = lists.keys().filter_map(|path| path.as_str().strip_prefix(DAMAGED));
+        let damaged = marks.filter_map(|package| package.parse().ok()).collect();
         let lists =
             lists.into_iter().filter_map(|(path, name)| Some((path.as_str().parse().ok()?, name)));
         let files = FileList(files);
         let inline =
             versions(&files).into_iter().map(|(package, files)| (package, list_of(&files)));
-        Ok(Self { lists: lists.collect(), inline: inline.collect() })
+        Ok(Self { lists: lists.collect(), inline: inline.collect(), damaged })
+    }
+
+    /// Those that come back as they were once they can be read, unless upstream lets go of them.
+    pub(super) fn damaged(&self) -> &BTreeSet<Package> {
+        &self.damaged
     }
 
     /// Their names.
@@ -70,17 +77,15 @@ impl Departed {
     ) -> Result<Option<Known>, AdmitError> {
         let Some(name) = self.lists.get(package) else {
             let files = self.inline.get(package).cloned();
-            let known = |files| Known { files, strengthened: None, is_damaged: false };
-            return Ok(files.map(known));
+            return Ok(files.map(|files| Known { files, strengthened: None }));
         };
         let mut files = FileList::parse(&blobs.read(name, FileList::MAX_SIZE)?)?;
         let strengthened = files.0.remove(STRENGTHENED);
-        let is_damaged = files.0.remove(DAMAGED).is_some();
-        Ok(Some(Known { files, strengthened, is_damaged }))
+        Ok(Some(Known { files, strengthened }))
     }
 
-    /// The list of those that are gone once `admitted` is served in place of `before`; the `damaged`
-    /// ones come back as they were once they can be read.
+    /// The list of those that are gone once `admitted` is served in place of `before`, some because
+    /// they are `damaged`.
     pub(super) fn followed(
         &self,
         served: &FileList,
@@ -100,9 +105,6 @@ impl Departed {
             if let (Some(name), Ok(path)) = (stronger, STRENGTHENED.parse()) {
                 files.0.insert(path, *name);
             }
-            if let (true, Ok(path)) = (damaged.contains(package), DAMAGED.parse()) {
-                files.0.insert(path, Sha256::of(&[]));
-            }
             let list = files.to_bytes();
             lists.insert(package.clone(), Sha256::of(&list));
             versions.push(list);
@@ -111,7 +113,10 @@ impl Departed {
         // Its directory had that name, so it is a path.
         let line =
             |(package, name): (Package, Sha256)| Some((package.to_string().parse().ok()?, name));
-        Written { list: lines.filter_map(line).collect(), versions }
+        let marks = damaged.iter().filter(|package| is_gone(package)).filter_map(|package| {
+            Some((format!("{DAMAGED}{package}").parse().ok()?, Sha256::of(&[])))
+        });
+        Written { list: lines.filter_map(line).chain(marks).collect(), versions }
     }
 }
 
@@ -122,8 +127,8 @@ pub(super) fn list_of(files: &Files<'_>) -> FileList {
 
 /// Where a version's list names the opam file with more checksums; none of its own lies at the root.
 const STRENGTHENED: &str = "strengthened";
-/// Where it says that the version is to come back.
-const DAMAGED: &str = "damaged";
+/// What leads the line of one that is to come back; no name has a colon.
+const DAMAGED: &str = "damaged:";
 
 #[cfg(test)]
 mod tests {
@@ -163,11 +168,11 @@ mod tests {
         let written =
             departed.followed(&all, &stronger, &list(&[b]), &["a.1".parse().unwrap()].into());
         let names: Vec<&str> = written.list.0.keys().map(RepoPath::as_str).collect();
-        assert_eq!(names, ["a.1", "old.1"]);
+        assert_eq!(names, ["a.1", "damaged:a.1", "old.1"]);
         let departed = Departed::read(blobs, Some(kept(blobs, &written))).unwrap();
         let known = departed.version(&"a.1".parse().unwrap(), blobs).unwrap().unwrap();
         assert_eq!(known.files, list(&a));
-        assert!(known.is_damaged);
+        assert!(departed.damaged().contains(&"a.1".parse().unwrap()));
         assert_eq!(known.strengthened, Some(Sha256::of(b"stronger")));
         let old = departed.version(&"old.1".parse().unwrap(), blobs).unwrap().unwrap();
         assert_eq!(old.files, list(&[("packages/old/old.1/opam", "old")]));

@@ -243,7 +243,7 @@ fn find(
         return Err(DecideError::NothingToAccept { id, what: about.what });
     }
     // What can't be told is told by the next refresh.
-    if action == Action::Accept && !current.says(&about).unwrap_or(true) {
+    if action == Action::Accept && current.is_outdated(id, &about).unwrap_or(false) {
         return Err(DecideError::Outdated(id));
     }
     Ok(about)

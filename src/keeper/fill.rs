@@ -8,6 +8,7 @@ use super::progress::{Arrival, Progress};
 use super::sources::Asked;
 use super::{Keeper, sources};
 use crate::config::ChecksumPolicy;
+use crate::digest::Digests;
 use crate::digest::Sha256;
 use crate::ledger::entry::{self, Divergence, DivergenceKind, Entry, Observed, Pin};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
@@ -271,7 +272,36 @@ impl Fill {
         if let Some(edit) = edit {
             self.keeper.acknowledge_same(edit, entry).await;
         }
+        self.hold_against_others(archive, source, digests, entry).await?;
         Ok(Kept { sha256: digests.sha256, size: digests.size, entry })
+    }
+
+    /// Refuses what nothing vouches for where another of its URLs was pinned to other bytes meanwhile:
+    /// the first pin of all stands.
+    async fn hold_against_others(
+        &self,
+        archive: &DeclaredArchive,
+        source: &Url,
+        Digests { sha256, size, .. }: Digests,
+        entry: u64,
+    ) -> Result<(), Missing> {
+        let first = self.keeper.kept_archive(archive).filter(|_| archive.checksums.is_empty());
+        let Some(first) = first.filter(|it| it.entry < entry && it.sha256 != sha256) else {
+            return Ok(());
+        };
+        let detail = format!(
+            "ledger entry {} pinned another of its URLs to sha256={}, and the first pin stands",
+            first.entry, first.sha256
+        );
+        let observation = attempt::Observation {
+            what: DivergenceKind::Disagreement,
+            from: source.to_string(),
+            observed: Some(Observed { sha256, size }),
+            evidence: None,
+            detail: detail.clone(),
+        };
+        self.diverge(archive, source, observation).await?;
+        Err(Missing::Diverged(detail))
     }
 
     /// Tells of a first fetch that gives other bytes than the URL was first published with, unless

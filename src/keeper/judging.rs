@@ -4,16 +4,17 @@ use super::exceptions::Whole;
 use super::file_list::FileList;
 use super::previous::Previous;
 use super::refresh::RefreshError;
-use super::repository::{Repository, apart, blocking, read_list};
+use super::repository::{Repository, apart, blocking};
 use super::review::{self, Review, ReviewedEdit};
+use super::said::{self, LetThrough};
 use super::served_tree::Held;
 use super::state::{State, Verdict};
-use super::versions::Versions;
 use crate::clock::Clock;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
 use crate::opam::Package;
+use crate::store::catalog::About;
 use crate::store::{AppendError, Appended, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,11 +25,8 @@ pub(super) struct Judged {
     pub untold: Untold,
 }
 
-/// What upstream said when it was listened to last.
-struct Said<'a> {
-    previous: &'a Previous,
-    versions: Option<Versions>,
-}
+/// A divergence, and the lists of files that it names.
+type Question<'a> = (Divergence, Vec<&'a FileList>);
 
 /// Divergences for the ledger, and the lists of files that they name.
 #[derive(Default)]
@@ -105,11 +103,11 @@ impl Judge<'_> {
         let review =
             review::review(&previous.before, tree, files, self.store, self.policy, self.settings);
         let mut judged = Judged::default();
-        let mut said = Said { previous, versions: None };
         if let Some((what, detail)) = self.suspicion(state, previous, &review)? {
             let before = previous.last.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail);
-            if !judged.is_accepted(divergence, [&state.files], false, &mut said, self.store)? {
+            let question = (divergence, vec![&state.files]);
+            if judged.accepted(vec![question], false, previous, self.store)? != [true] {
                 let whole = match what {
                     DivergenceKind::RolledBack => Whole::RolledBack,
                     _ => Whole::Gutted,
@@ -120,17 +118,14 @@ impl Judge<'_> {
         let mut held = Vec::new();
         let (holding, warning): (Vec<ReviewedEdit>, Vec<ReviewedEdit>) =
             review.edits.into_iter().partition(|edit| edit.rule == Rule::Hold);
-        for edit in holding {
-            let (divergence, lists) = (self.edited(&edit), [&edit.before, &edit.after]);
-            if !judged.is_accepted(divergence, lists, false, &mut said, self.store)? {
+        let accepted = judged.accepted(self.questions(&holding), false, previous, self.store)?;
+        for (edit, is_accepted) in holding.into_iter().zip(accepted) {
+            if !is_accepted {
                 held.push(Held { package: edit.edit.package, served: edit.served });
             }
         }
         let waits = self.settings.mode == Mode::Verbatim && !held.is_empty();
-        for edit in warning {
-            let (divergence, lists) = (self.edited(&edit), [&edit.before, &edit.after]);
-            judged.is_accepted(divergence, lists, waits, &mut said, self.store)?;
-        }
+        judged.accepted(self.questions(&warning), waits, previous, self.store)?;
         judged.verdict = match self.settings.mode {
             // What is signed as a whole is served as a whole.
             Mode::Verbatim if waits => Verdict::Nothing(Whole::Verbatim),
@@ -187,6 +182,12 @@ impl Judge<'_> {
         Ok(review.removed.iter().filter(|package| !held.contains(package)).collect())
     }
 
+    fn questions<'e>(&self, edits: &'e [ReviewedEdit]) -> Vec<Question<'e>> {
+        let question =
+            |edit: &'e ReviewedEdit| (self.edited(edit), vec![&edit.before, &edit.after]);
+        edits.iter().map(question).collect()
+    }
+
     /// An edit as the ledger tells of it.
     fn edited(&self, edit: &ReviewedEdit) -> Divergence {
         let before = Some(&edit.before).filter(|list| !list.0.is_empty());
@@ -234,62 +235,50 @@ impl Judge<'_> {
 }
 
 impl Judged {
-    /// Whether someone has accepted a divergence; what is not in the ledger yet has to be told, with
-    /// the lists of files that it names. What `waits` for something else is not served now.
-    fn is_accepted<'a>(
+    /// Which of these divergences someone has accepted; what is not in the ledger yet has to be told,
+    /// with the lists of files that it names. What `waits` for something else is not served now.
+    fn accepted(
         &mut self,
-        mut divergence: Divergence,
-        lists: impl IntoIterator<Item = &'a FileList>,
+        questions: Vec<Question<'_>>,
         waits: bool,
-        said: &mut Said<'_>,
+        previous: &Previous,
         store: &Store,
-    ) -> Result<bool, RefreshError> {
-        let lists: Vec<&FileList> = lists.into_iter().collect();
-        self.untold.lists.extend(lists.iter().map(|list| list.to_bytes()));
-        if let Some(alike) = store.lookup(|catalog| catalog.newest_alike(&divergence))? {
-            let decided = store.lookup(|catalog| catalog.decided(alike.index))?;
-            let let_through = match decided {
-                Some((DivergenceState::Accepted, decision)) => Some(decision),
-                _ if alike.held || waits => None,
-                _ => Some(alike.index),
+    ) -> Result<Vec<bool>, RefreshError> {
+        let lists = questions.iter().flat_map(|(_, lists)| lists);
+        self.untold.lists.extend(lists.map(|list| list.to_bytes()));
+        let told = |(divergence, _): &Question<'_>| -> Result<_, RefreshError> {
+            let alike = store.lookup(|catalog| catalog.newest_alike(divergence))?;
+            let decided = |alike: About| store.lookup(|catalog| catalog.decided(alike.index));
+            let decided = alike.map(decided).transpose()?.flatten();
+            Ok((alike, decided))
+        };
+        let told = questions.iter().map(told).collect::<Result<Vec<_>, _>>()?;
+        let let_through = questions.iter().zip(&told).map(|((divergence, lists), told)| {
+            let since = match told {
+                (_, Some((DivergenceState::Accepted, decision))) => *decision,
+                (Some(alike), _) if !alike.held => alike.index,
+                _ => return None,
             };
-            let is_over = let_through
-                .map(|since| said.is_over(since, &divergence, &lists, store))
-                .transpose()?;
+            Some(LetThrough { since, divergence, after: lists.get(1).copied() })
+        });
+        let let_through: Vec<Option<LetThrough<'_>>> = let_through.collect();
+        let over = said::over(&let_through, waits, previous, store)?;
+        let mut accepted = Vec::with_capacity(questions.len());
+        for (((mut divergence, _), (alike, decided)), is_over) in
+            questions.into_iter().zip(told).zip(over)
+        {
             // What only was warned of is another matter once it is held.
-            let is_stricter = divergence.held && !alike.held;
-            if is_over != Some(true) && !is_stricter {
-                return Ok(decided.is_some_and(|(state, _)| state == DivergenceState::Accepted));
+            let is_stricter = |alike: &About| divergence.held && !alike.held;
+            if alike.is_some_and(|alike| !is_over && !is_stricter(&alike)) {
+                let state = decided.map(|(state, _)| state);
+                accepted.push(state == Some(DivergenceState::Accepted));
+                continue;
             }
-            divergence.again = Some(alike.index);
+            divergence.again = alike.map(|alike| alike.index);
+            self.untold.divergences.push(divergence);
+            accepted.push(false);
         }
-        self.untold.divergences.push(divergence);
-        Ok(false)
-    }
-}
-
-impl Said<'_> {
-    /// Whether upstream said something else since a divergence was let through at a ledger index: then
-    /// it comes anew.
-    fn is_over(
-        &mut self,
-        since: u64,
-        divergence: &Divergence,
-        lists: &[&FileList],
-        store: &Store,
-    ) -> Result<bool, RefreshError> {
-        if self.previous.last.entry < since {
-            return Ok(false);
-        }
-        let said = &self.previous.last.snapshot.files;
-        let ([_, after], Some(package)) = (lists, divergence.packages.first()) else {
-            return Ok(divergence.observed.is_none_or(|observed| observed.sha256 != *said));
-        };
-        let versions = match &mut self.versions {
-            Some(versions) => versions,
-            unread => unread.insert(Versions::of(read_list(store, said)?)),
-        };
-        Ok(!versions.has(package, after))
+        Ok(accepted)
     }
 }
 

@@ -47,6 +47,7 @@ mod refresh;
 pub mod repair;
 mod repository;
 mod review;
+mod said;
 mod schedule;
 pub mod selector;
 mod served;

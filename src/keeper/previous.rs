@@ -61,7 +61,7 @@ impl Previous {
         store: &Store,
         admitted: &FileList,
     ) -> Result<Option<Sha256>, RefreshError> {
-        let Written { list, versions } = self.before.gone(admitted, &BTreeSet::new());
+        let Written { list, versions } = self.before.gone(admitted, self.before.departed.damaged());
         let list = list.to_bytes();
         let lists = versions.iter().chain([&list]).filter(|list| !list.is_empty());
         store.blobs().put_all(lists.map(|list| (Sha256::of(list), &list[..])))?;
@@ -104,8 +104,7 @@ impl Before {
     ) -> Result<Option<Known>, AdmitError> {
         let Some(was) = was else { return self.departed.version(package, blobs) };
         let opam = was.get("opam").and_then(|(path, _)| self.strengthened.0.get(*path));
-        let strengthened = opam.copied();
-        Ok(Some(Known { files: list_of(was), strengthened, is_damaged: false }))
+        Ok(Some(Known { files: list_of(was), strengthened: opam.copied() }))
     }
 }
 

@@ -79,7 +79,9 @@ pub(super) fn review(
         Mode::Verbatim => EmptyFiles::Served,
     };
     let differing = Differing::between(&before.served, files);
-    let packages: Vec<&Package> = differing.packages().collect();
+    let is_lost = |package: &&Package| upstream.directory(package).is_none();
+    let lost = before.departed.damaged().iter().filter(is_lost);
+    let packages: Vec<&Package> = differing.packages().chain(lost).collect();
     let (removed, there): (Vec<&Package>, Vec<&Package>) =
         packages.iter().partition(|package| !differing.is.contains_key(**package));
     let added: HashSet<&Package> =
@@ -135,7 +137,14 @@ impl Reviewer<'_> {
     fn review(&self, package: &Package) -> Option<ReviewedEdit> {
         let was = self.differing.was.get(package);
         let known = self.before.known(package, was, self.store.blobs());
+        let comes_back = was.is_none() && self.before.departed.damaged().contains(package);
         let mut edit = match &known {
+            // Whatever it was: upstream has it no more.
+            _ if comes_back && self.upstream.directory(package).is_none() => {
+                let mut edit = Edit::without_changes(package);
+                edit.add(EditKind::VersionRemoved, "what was served of it can't be read back");
+                Some(edit)
+            }
             Ok(known) => self.changes(package, known.as_ref()),
             Err(error) => Some(unreadable(package, error)),
         };
@@ -146,11 +155,11 @@ impl Reviewer<'_> {
         let rule = self.rule(&edit)?;
         let files = |files: Option<&Files<'_>>| files.map(list_of).unwrap_or_default();
         let known = known.ok().flatten();
-        let comes_back = known.as_ref().filter(|known| was.is_none() && known.is_damaged);
+        let as_it_was = known.as_ref().filter(|_| comes_back);
         Some(ReviewedEdit {
             edit,
             rule,
-            served: comes_back.map_or_else(|| files(was), |known| known.files.clone()),
+            served: as_it_was.map_or_else(|| files(was), |known| known.files.clone()),
             before: in_place(known.map(|known| known.files).unwrap_or_default()),
             after: in_place(files(self.differing.is.get(package))),
         })

@@ -132,7 +132,8 @@ fn as_before(
     let index = previous.index(preparing.store.blobs())?;
     let tree = served_tree::as_served(&previous.before.served, preparing.store.blobs())?;
     let revision = previous.last.snapshot.revision.clone();
-    let admitted = Admitted::of(state, &tree, index, preparing)?;
+    let mut admitted = Admitted::of(state, &tree, index, preparing)?;
+    admitted.damaged = previous.before.departed.damaged().clone();
     let (admission, new) = admitted.keep(&tree, revision, preparing)?;
     Ok(Prepared { admission, tree: Some(tree), new, kept: Vec::new(), whole: Some(whole) })
 }

@@ -158,7 +158,8 @@ impl StaticFiles {
 /// What the ledger says is kept.
 struct Kept {
     by_checksum: HashMap<Checksum, Sha256>,
-    by_url: HashMap<String, Sha256>,
+    /// With the ledger index of the pin.
+    by_url: HashMap<String, (u64, Sha256)>,
     snapshots: HashMap<String, Snapshot>,
 }
 
@@ -168,14 +169,15 @@ impl Kept {
         let mut kept =
             Self { by_checksum: HashMap::new(), by_url: HashMap::new(), snapshots: HashMap::new() };
         for entry in log.entries(0, log.size()?) {
-            match entry?.1 {
+            let (index, entry) = entry?;
+            match entry {
                 Entry::Pin(Pin { url, md5, sha256, sha512, .. }) => {
                     for checksum in
                         [Checksum::Md5(md5), Checksum::Sha256(sha256), Checksum::Sha512(sha512)]
                     {
                         kept.by_checksum.entry(checksum).or_insert(sha256);
                     }
-                    kept.by_url.entry(url).or_insert(sha256);
+                    kept.by_url.entry(url).or_insert((index, sha256));
                 }
                 Entry::Snapshot(snapshot) if snapshot.past.is_none() => {
                     kept.snapshots.insert(snapshot.repository.clone(), snapshot);
@@ -192,7 +194,10 @@ impl Kept {
         let mut blobs = archive.checksums.iter().map(|checksum| self.by_checksum.get(checksum));
         match blobs.next() {
             Some(first) => blobs.all(|blob| blob == first).then_some(*first?),
-            None => archive.urls.iter().find_map(|url| self.by_url.get(url).copied()),
+            None => {
+                let pins = archive.urls.iter().filter_map(|url| self.by_url.get(url));
+                pins.min().map(|(_, sha256)| *sha256)
+            }
         }
     }
 }

@@ -232,6 +232,34 @@ fn a_version_that_cannot_be_read_back_is_held_and_the_rest_moves_on() {
 }
 
 #[test]
+fn a_version_that_cannot_be_read_back_is_let_go_like_any_other() {
+    for (rule, is_held) in [("hold", true), ("allow", false)] {
+        let (world, stays) = (World::start(), Package::new("stays", "1.0"));
+        let (new, newer) = (Package::new("new", "1.0"), Package::new("newer", "1.0"));
+        world.publish(&Repo::new([stays.clone(), new.clone()]));
+        let mirror = Mirror::of(&world).set("policy.version_removed", rule);
+        let mut keep = start(&mirror.set("policy.max_removed", "100%"));
+        keep.index();
+        keep.stop();
+        let before = stays.opam();
+        rot(&keep.blob(before.as_bytes()));
+        keep.restart();
+        let edited = stays.clone().bytes(b"other".to_vec(), &[Kind::Sha256]);
+        world.publish(&Repo::new([edited.clone(), new.clone(), newer.clone()]));
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), ["new.1.0", "newer.1.0"]);
+        let told = keep.divergences().len();
+        world.publish(&Repo::new([new.clone()]));
+        keep.refresh().ok();
+        assert_eq!(keep.divergences().len() > told, is_held, "{rule}");
+        fs::write(keep.blob(before.as_bytes()), &before).expect("it can be written");
+        world.publish(&Repo::new([edited.clone(), newer.clone()]));
+        keep.refresh().ok();
+        assert_eq!(keep.index().opam("stays.1.0"), is_held.then_some(&*before), "{rule}");
+    }
+}
+
+#[test]
 fn where_there_is_nothing_to_compare_with_nothing_new_is_served() {
     let (_world, mut keep, _) = held();
     let ledger = keep.ledger();

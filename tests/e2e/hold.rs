@@ -591,8 +591,8 @@ fn what_is_only_warned_of_in_a_state_that_waits_is_told_once() {
     assert_eq!(told(&mut keep, &after), 2);
     keep.run(&["divergences", "accept", &open_about(&keep, "hello.1.0")]).ok();
     assert!(keep.index_at("/index.tar.gz") == after.index());
-    assert_eq!(told(&mut keep, &Repo::new([second, gone])), 2);
-    assert_eq!(told(&mut keep, &after), 3);
+    assert_eq!(told(&mut keep, &Repo::new([second, gone])), 3, "with what was accepted");
+    assert_eq!(told(&mut keep, &after), 4);
 }
 
 #[test]
@@ -613,6 +613,51 @@ fn what_is_served_is_told_also_if_it_was_told_before_and_withdrawn() {
         assert_eq!(keep.ledger().of_kind("divergence").count(), told);
     }
     assert_eq!(keep.index().packages(), ["hello.1.0"]);
+}
+
+#[test]
+fn what_comes_again_is_told_anew_also_behind_what_holds_the_whole_state() {
+    let (first, second) = states();
+    let many = || (0..10).map(|number| Package::bare("many", &number.to_string()));
+    let repo = |hello: &Package, many: Vec<Package>| Repo::new(many).with(hello.clone());
+    let world = World::start();
+    world.publish(&repo(&first, many().collect()));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    let turn = |keep: &mut Keep, hello: &Package, accepts: bool| {
+        world.publish(&repo(hello, many().collect()));
+        keep.refresh().ok();
+        if accepts {
+            keep.run(&["divergences", "accept", &open_about(keep, "hello.1.0")]).ok();
+        }
+        assert_eq!(declares(keep, hello), accepts);
+    };
+    turn(&mut keep, &second, true);
+    turn(&mut keep, &first, true);
+    world.publish(&repo(&second, many().take(2).collect()));
+    keep.refresh().ok();
+    keep.run(&["divergences", "accept", &id_of(&keep, "gutted")]).ok();
+    assert_eq!(keep.index().packages().len(), 3, "it is accepted");
+    assert!(declares(&mut keep, &first), "it was not asked about that");
+    open_about(&keep, "hello.1.0");
+}
+
+#[test]
+fn what_is_warned_of_again_is_told_when_it_is_served_with_something_that_waited() {
+    let (first, second) = states();
+    let gone = Package::new("gone", "1.0");
+    let world = World::start();
+    let all = Repo::new([first.clone(), gone]);
+    world.publish(&all);
+    let mirror = Mirror::of(&world).of_repository("mode", "verbatim");
+    let mirror = mirror.set("policy.version_removed", "warn").set("policy.max_removed", "100%");
+    let mut keep = start(&mirror);
+    keep.index_at("/index.tar.gz");
+    for (state, told) in [(&Repo::new([first]), 1), (&all, 1), (&Repo::new([second]), 3)] {
+        world.publish(state);
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().of_kind("divergence").count(), told);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Archives that no checksum vouches for: the first bytes that came are what they are.
 
 use crate::start;
-use world::{Keep, Kind, Mirror, Package, Repo, World};
+use std::fs;
+use std::time::Duration;
+use world::{Keep, Kind, Lie, Mirror, Package, Repo, World};
 
 const GOOD: &[u8] = b"good";
 const EVIL: &[u8] = b"evil";
@@ -40,6 +42,52 @@ fn g2_they_stay_what_they_were_whatever_their_other_urls_give_later() {
         assert_eq!(archive(&mut keep), GOOD);
         assert_eq!(keep.divergences().len(), told);
     }
+}
+
+#[test]
+fn g2_the_first_pin_stands_also_where_another_url_is_pinned_while_one_is_fetched() {
+    let foo = Package::bare("foo", "1").archive(SRC, &[]).bytes(GOOD, &[]).mirror(MIRROR);
+    let evil = Package::bare("evil", "1").archive(SRC, &[]).bytes(EVIL, &[]);
+    let world = World::start();
+    world.publish(&Repo::new([evil, foo]));
+    let mirror = Mirror::of(&world);
+    world.take_down(SRC);
+    world.put(MIRROR, GOOD);
+    world.lie(MIRROR, Lie::Slow(2));
+    let mut keep = start(&mirror);
+    keep.index();
+    let curl = keep.curl();
+    let first = std::thread::spawn(move || curl.get("/archive/foo.1"));
+    let asked = || (world.count(MIRROR) > 0).then_some(());
+    world::within(Duration::from_secs(10), "the mirror is asked", asked);
+    world.put(SRC, EVIL);
+    assert_eq!(keep.curl().get("/archive/evil.1").body, EVIL);
+    let first = first.join().expect("curl ends");
+    assert!(!first.is_whole(), "whoever asks next gets other bytes: {first:?}");
+    assert_eq!(archive(&mut keep), EVIL);
+    let told = keep.divergences();
+    assert_eq!(told[0]["divergence"]["what"], "disagreement", "{told:?}");
+}
+
+#[test]
+fn g2_a_static_export_has_what_the_server_gives() {
+    let foo = Package::bare("foo", "1").archive(SRC, &[]).bytes(GOOD, &[]).mirror(MIRROR);
+    let world = World::start();
+    world.publish(&Repo::new([foo.clone()]));
+    let mirror = Mirror::of(&world).set("server.public_url", "https://keep.example");
+    world.take_down(SRC);
+    let mut keep = start(&mirror.of_repository("rewrite_sources", true));
+    keep.index();
+    assert_eq!(archive(&mut keep), GOOD);
+    let evil = Package::bare("evil", "1").archive(SRC, &[]).bytes(EVIL, &[]);
+    world.publish(&Repo::new([evil, foo]));
+    world.put(SRC, EVIL);
+    keep.refresh().ok();
+    assert_eq!(keep.curl().get("/archive/evil.1").body, EVIL);
+    let exported = keep.path("exported");
+    keep.run(&["export", "--static", &exported.display().to_string()]).ok();
+    let file = exported.join("archive/foo.1/foo.tgz");
+    assert_eq!(fs::read(file).expect("it is exported"), GOOD);
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl<C> Entries<C> {
         if !self.is_kept(&path) {
             return Ok(());
         }
-        Self::check_depth(&path)?;
+        self.check_depth(&path)?;
         self.files.push((path, content));
         Ok(())
     }
@@ -57,16 +57,17 @@ impl<C> Entries<C> {
     pub(super) fn add_directory(&mut self, path: RepoPath) -> Result<(), TreeError> {
         self.count_one()?;
         if self.is_kept(&path) {
-            Self::check_depth(&path)?;
+            self.check_depth(&path)?;
             self.directories.push(path);
         }
         Ok(())
     }
 
-    fn check_depth(path: &RepoPath) -> Result<(), TreeError> {
-        match path.components().nth(MAX_DEPTH) {
-            None => Ok(()),
-            Some(_) => Err(TreeError::TooDeep { name: path.to_string(), limit: MAX_DEPTH }),
+    fn check_depth(&self, path: &RepoPath) -> Result<(), TreeError> {
+        let limit = self.limits.depth;
+        match path.components().count() > limit {
+            false => Ok(()),
+            true => Err(TreeError::TooDeep { name: path.to_string(), limit }),
         }
     }
 
@@ -178,6 +179,3 @@ impl<C> Entries<C> {
         }
     }
 }
-
-/// Most directories that one file may lie in, and itself; real ones lie in up to five.
-const MAX_DEPTH: usize = 16;

@@ -31,17 +31,23 @@ pub struct TreeLimits {
     pub entries: usize,
     /// The bytes of one file.
     pub file_size: usize,
+    /// The directories that a file lies in, and itself; real ones lie in up to five.
+    pub depth: usize,
 }
 
 impl TreeLimits {
     /// For what was admitted before.
-    pub const NONE: Self =
-        Self { inflated_bytes: usize::MAX, entries: usize::MAX, file_size: usize::MAX };
+    pub const NONE: Self = Self {
+        inflated_bytes: usize::MAX,
+        entries: usize::MAX,
+        file_size: usize::MAX,
+        depth: usize::MAX,
+    };
 }
 
 impl Default for TreeLimits {
     fn default() -> Self {
-        Self { inflated_bytes: 400 << 20, entries: 400_000, file_size: 16 << 20 }
+        Self { inflated_bytes: 400 << 20, entries: 400_000, file_size: 16 << 20, depth: 16 }
     }
 }
 

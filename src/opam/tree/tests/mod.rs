@@ -333,7 +333,7 @@ fn long_names_are_read_in_every_form_and_checked() {
 
 #[test]
 fn everything_is_bounded() {
-    let limits = TreeLimits { inflated_bytes: 8 << 10, entries: 4, file_size: 1000 };
+    let limits = TreeLimits { inflated_bytes: 8 << 10, entries: 4, file_size: 1000, depth: 16 };
     let large = Tar::repository().file("packages/x", &[b'x'; 1001]);
     let error = large.read_within(&limits).unwrap_err().to_string();
     assert_eq!(error, "the file \"packages/x\" is larger than 1000 bytes");
