@@ -38,4 +38,5 @@ pub fn index(input: &[u8]) {
 }
 
 /// Small, so that what goes over them shows.
-const LIMITS: TreeLimits = TreeLimits { inflated_bytes: 1 << 18, entries: 60, file_size: 1 << 16 };
+const LIMITS: TreeLimits =
+    TreeLimits { inflated_bytes: 1 << 18, entries: 60, file_size: 1 << 16, depth: 16 };
