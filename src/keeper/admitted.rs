@@ -82,20 +82,21 @@ impl Admitted {
         let strengthened = Some(admission.strengthened.to_bytes()).filter(|list| !list.is_empty());
         let strengthened_name = strengthened.as_ref().map(|list| Sha256::of(list));
         let index_name = index.as_ref().map(|index| Sha256::of(index));
+        let gone = previous.map(|previous| previous.before.gone(&admission.admitted, &damaged));
+        let departed =
+            gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
+        let departed_name = departed.as_ref().map(|list| Sha256::of(list));
         let is_new = previous.is_none_or(|Previous { last, .. }| {
             last.served.is_none()
                 || last.snapshot.files != files_name
                 || last.snapshot.admitted != admitted_name
                 || last.snapshot.strengthened != strengthened_name
+                || last.snapshot.departed != departed_name
                 || last.snapshot.index != index_name
         });
         if !is_new {
             return Ok((admission, None));
         }
-        let gone = previous.map(|previous| previous.before.gone(&admission.admitted, &damaged));
-        let departed =
-            gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
-        let departed_name = departed.as_ref().map(|list| Sha256::of(list));
         let gone = gone.map(|gone| gone.versions).unwrap_or_default();
         let lists = [Some(&files), Some(&admitted), strengthened.as_ref(), departed.as_ref()];
         if lists.into_iter().flatten().any(|list| list.len() as u64 > FileList::MAX_SIZE) {

@@ -109,13 +109,15 @@ impl Departed {
             lists.insert(package.clone(), Sha256::of(&list));
             versions.push(list);
         }
+        let marks: Vec<(RepoPath, Sha256)> = damaged
+            .iter()
+            .filter(|package| is_gone(package))
+            .filter_map(|it| Some((format!("{DAMAGED}{it}").parse().ok()?, *lists.get(it)?)))
+            .collect();
         let lines = lists.into_iter().filter(|(package, _)| is_gone(package));
         // Its directory had that name, so it is a path.
         let line =
             |(package, name): (Package, Sha256)| Some((package.to_string().parse().ok()?, name));
-        let marks = damaged.iter().filter(|package| is_gone(package)).filter_map(|package| {
-            Some((format!("{DAMAGED}{package}").parse().ok()?, Sha256::of(&[])))
-        });
         Written { list: lines.filter_map(line).chain(marks).collect(), versions }
     }
 }

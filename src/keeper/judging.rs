@@ -6,7 +6,7 @@ use super::previous::Previous;
 use super::refresh::RefreshError;
 use super::repository::{Repository, apart, blocking};
 use super::review::{self, Review, ReviewedEdit};
-use super::said::{self, LetThrough};
+use super::said::{self, LetThrough, LookedAt};
 use super::served_tree::Held;
 use super::state::{State, Verdict};
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use crate::opam::Package;
 use crate::store::catalog::About;
 use crate::store::{AppendError, Appended, Store};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What the policy says of a state, and what of that nobody was told yet.
 pub(super) struct Judged {
@@ -48,6 +48,7 @@ struct Judge<'a> {
     policy: &'a Policy,
     store: &'a Store,
     clock: &'a Clock,
+    let_through: &'a Mutex<LookedAt>,
 }
 
 impl Repository {
@@ -63,9 +64,11 @@ impl Repository {
         let (state, previous) = (Arc::clone(state), Arc::clone(previous));
         let (settings, policy) = (self.settings.clone(), Arc::clone(policy));
         let (store, clock) = (store.clone(), clock.clone());
+        let let_through = Arc::clone(&self.let_through);
         let judge = move || {
             let (settings, policy, store, clock) = (&settings, &*policy, &store, &clock);
-            Judge { settings, policy, store, clock }.judge(&state, &previous)
+            let let_through = &*let_through;
+            Judge { settings, policy, store, clock, let_through }.judge(&state, &previous)
         };
         apart(judge).await?
     }
@@ -107,7 +110,7 @@ impl Judge<'_> {
             let before = previous.last.snapshot.admitted;
             let divergence = self.divergence(what, Some(before), &state.files, detail);
             let question = (divergence, vec![&state.files]);
-            if judged.accepted(vec![question], false, previous, self.store)? != [true] {
+            if judged.accepted(vec![question], false, previous, self)? != [true] {
                 let whole = match what {
                     DivergenceKind::RolledBack => Whole::RolledBack,
                     _ => Whole::Gutted,
@@ -118,14 +121,14 @@ impl Judge<'_> {
         let mut held = Vec::new();
         let (holding, warning): (Vec<ReviewedEdit>, Vec<ReviewedEdit>) =
             review.edits.into_iter().partition(|edit| edit.rule == Rule::Hold);
-        let accepted = judged.accepted(self.questions(&holding), false, previous, self.store)?;
+        let accepted = judged.accepted(self.questions(&holding), false, previous, self)?;
         for (edit, is_accepted) in holding.into_iter().zip(accepted) {
             if !is_accepted {
                 held.push(Held { package: edit.edit.package, served: edit.served });
             }
         }
         let waits = self.settings.mode == Mode::Verbatim && !held.is_empty();
-        judged.accepted(self.questions(&warning), waits, previous, self.store)?;
+        judged.accepted(self.questions(&warning), waits, previous, self)?;
         judged.verdict = match self.settings.mode {
             // What is signed as a whole is served as a whole.
             Mode::Verbatim if waits => Verdict::Nothing(Whole::Verbatim),
@@ -242,8 +245,9 @@ impl Judged {
         questions: Vec<Question<'_>>,
         waits: bool,
         previous: &Previous,
-        store: &Store,
+        judge: &Judge<'_>,
     ) -> Result<Vec<bool>, RefreshError> {
+        let store = judge.store;
         let lists = questions.iter().flat_map(|(_, lists)| lists);
         self.untold.lists.extend(lists.map(|list| list.to_bytes()));
         let told = |(divergence, _): &Question<'_>| -> Result<_, RefreshError> {
@@ -262,16 +266,20 @@ impl Judged {
             Some(LetThrough { since, divergence, after: lists.get(1).copied() })
         });
         let let_through: Vec<Option<LetThrough<'_>>> = let_through.collect();
-        let over = said::over(&let_through, waits, previous, store)?;
+        let over = {
+            let mut looked_at = judge.let_through.lock().unwrap_or_else(PoisonError::into_inner);
+            said::over(&let_through, waits, previous, &mut looked_at, store)?
+        };
         let mut accepted = Vec::with_capacity(questions.len());
         for (((mut divergence, _), (alike, decided)), is_over) in
             questions.into_iter().zip(told).zip(over)
         {
-            // What only was warned of is another matter once it is held.
-            let is_stricter = |alike: &About| divergence.held && !alike.held;
-            if alike.is_some_and(|alike| !is_over && !is_stricter(&alike)) {
-                let state = decided.map(|(state, _)| state);
-                accepted.push(state == Some(DivergenceState::Accepted));
+            let is_accepted = decided.is_some_and(|(state, _)| state == DivergenceState::Accepted);
+            // To be held is another matter than to be warned of, and the other way round.
+            let is_as_told =
+                |alike: About| divergence.held == alike.held || (is_accepted && alike.held);
+            if alike.is_some_and(|alike| !is_over && is_as_told(alike)) {
+                accepted.push(is_accepted);
                 continue;
             }
             divergence.again = alike.map(|alike| alike.index);

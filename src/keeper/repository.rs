@@ -5,6 +5,7 @@ use super::built_index::{self, Recipe};
 use super::exceptions::Exceptions;
 use super::file_list::FileList;
 use super::refresh::RefreshError;
+use super::said::LookedAt;
 use super::served::Served;
 use super::serving::{self, Indexes, Place};
 use super::sources;
@@ -38,6 +39,8 @@ pub struct Repository {
     /// The archives for which the last refresh looked at upstream's state again, because what is
     /// served of it would be made otherwise by now.
     pub(super) looked_at: Mutex<BTreeSet<String>>,
+    /// What was let through and is not served yet, as far as that was looked at.
+    pub(super) let_through: Arc<Mutex<LookedAt>>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     pub(super) refreshing: tokio::sync::Mutex<()>,
     /// Whether another keeper admits its states by now; looked at while nobody refreshes, or
@@ -88,6 +91,7 @@ impl Repository {
             served: ArcSwapOption::empty(),
             health: Mutex::default(),
             looked_at: Mutex::default(),
+            let_through: Arc::default(),
             refreshing: tokio::sync::Mutex::default(),
             is_retired: AtomicBool::new(false),
             declaring: tokio::sync::Mutex::default(),

@@ -81,7 +81,9 @@ pub(super) fn review(
     let differing = Differing::between(&before.served, files);
     let is_lost = |package: &&Package| upstream.directory(package).is_none();
     let lost = before.departed.damaged().iter().filter(is_lost);
-    let packages: Vec<&Package> = differing.packages().chain(lost).collect();
+    let mut packages: Vec<&Package> = differing.packages().chain(lost).collect();
+    packages.sort_unstable();
+    packages.dedup();
     let (removed, there): (Vec<&Package>, Vec<&Package>) =
         packages.iter().partition(|package| !differing.is.contains_key(**package));
     let added: HashSet<&Package> =
@@ -92,7 +94,10 @@ pub(super) fn review(
     };
     let later = upstream.versions().map(|(package, _)| (presence(package), package));
     let gone = removed.iter().map(|package| (Presence::Before, *package));
-    let once = before.departed.packages().filter(|package| !added.contains(package));
+    let is_known = |package: &&Package| {
+        added.contains(package) || before.departed.damaged().contains(*package)
+    };
+    let once = before.departed.packages().filter(|package| !is_known(package));
     let all = later.chain(gone).chain(once.map(|package| (Presence::Once, package)));
     let alike = &Alike::of(&packages, all.collect());
     let repository = settings.name.as_str();

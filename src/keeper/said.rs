@@ -9,6 +9,7 @@ use super::versions::Versions;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, Entry, Snapshot};
 use crate::store::Store;
+use std::collections::HashMap;
 
 /// A divergence that someone accepted, or that was only warned of.
 pub(super) struct LetThrough<'a> {
@@ -27,6 +28,10 @@ struct Lists<'a> {
     admitted: Option<&'a Versions>,
 }
 
+/// Up to which ledger entry what was let through was looked at and is so still, by the index since
+/// when, and whether it waits: the next look begins there.
+pub(super) type LookedAt = HashMap<(u64, bool), u64>;
+
 /// What was admitted last of what was looked at: while a state is held it stays the same.
 type LastAdmitted = Option<(Sha256, Versions)>;
 
@@ -36,34 +41,44 @@ pub(super) fn over(
     let_through: &[Option<LetThrough<'_>>],
     waits: bool,
     previous: &Previous,
+    looked_at: &mut LookedAt,
     store: &Store,
 ) -> Result<Vec<bool>, RefreshError> {
-    let name = &previous.last.snapshot.repository;
+    let (name, last) = (&previous.last.snapshot.repository, previous.last.entry);
     let mut over = vec![false; let_through.len()];
-    let mut at = let_through.iter().flatten().map(|it| it.since).min();
+    let from = |it: &LetThrough<'_>| {
+        looked_at.get(&(it.since, waits)).copied().unwrap_or_default().max(it.since)
+    };
+    let from: Vec<u64> = let_through.iter().map(|it| it.as_ref().map_or(u64::MAX, from)).collect();
+    let mut at = from.iter().copied().min().filter(|first| *first < last);
     let (mut seen, mut admitted): (_, LastAdmitted) = (0, None);
     while let Some(before) = at {
         at = store.lookup(|catalog| catalog.snapshot_after(name, Some(before)))?;
         let Some(entry) = at else { break };
-        let asked = let_through.iter().zip(&mut over);
-        let open = asked.filter_map(|(it, over)| Some((it.as_ref()?, over)));
-        let open: Vec<_> = open.filter(|(it, over)| !**over && it.since < entry).collect();
-        if open.is_empty() {
+        let asked = let_through.iter().zip(&from).zip(&mut over);
+        let open = asked.filter_map(|((it, from), over)| Some((it.as_ref()?, *from, over)));
+        let open: Vec<_> = open.filter(|(_, from, over)| !**over && *from < last).collect();
+        if !open.iter().any(|(_, from, _)| *from < entry) {
             continue;
         }
         seen += 1;
-        // Who can't tell tells once more.
         let lists = match seen > MOST {
             true => None,
             false => read(store, entry, &mut admitted),
         };
-        for (it, over) in open {
-            *over = lists.as_ref().map_or(!waits, |lists| lists.have_let_go(it, waits));
+        for (it, from, over) in open {
+            *over = match &lists {
+                Some(lists) => from < entry && lists.have_let_go(it, waits),
+                // Who can't tell tells once more.
+                None => !waits,
+            };
         }
-        if seen > MOST {
+        if lists.is_none() {
             break;
         }
     }
+    let still = let_through.iter().flatten().zip(&over).filter(|(_, over)| !**over);
+    looked_at.extend(still.map(|(it, _)| ((it.since, waits), last)));
     Ok(over)
 }
 
@@ -73,7 +88,9 @@ impl Lists<'_> {
             return it.divergence.observed.is_none_or(|observed| observed.sha256 != self.name);
         };
         let is_withdrawn = !self.files.has(package, after);
-        let is_served = self.admitted.unwrap_or(&self.files).has(package, after);
+        // That a version is not there may have other reasons; it comes back before it goes again.
+        let is_served =
+            !after.0.is_empty() && self.admitted.unwrap_or(&self.files).has(package, after);
         is_served || (is_withdrawn && !waits)
     }
 }
@@ -92,5 +109,5 @@ fn read<'a>(store: &Store, entry: u64, last: &'a mut LastAdmitted) -> Option<Lis
     Some(Lists { name, files, admitted: last.as_ref().map(|(_, versions)| versions) })
 }
 
-/// So many snapshots are looked at: a month of twenty a day.
-const MOST: usize = 600;
+/// So many snapshots are looked at.
+const MOST: usize = 256;

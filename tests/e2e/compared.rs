@@ -256,6 +256,7 @@ fn a_version_that_cannot_be_read_back_is_let_go_like_any_other() {
         world.publish(&Repo::new([edited.clone(), newer.clone()]));
         keep.refresh().ok();
         assert_eq!(keep.index().opam("stays.1.0"), is_held.then_some(&*before), "{rule}");
+        keep.run(&["verify"]).ok();
     }
 }
 

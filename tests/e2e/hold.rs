@@ -653,10 +653,42 @@ fn what_is_warned_of_again_is_told_when_it_is_served_with_something_that_waited(
     let mirror = mirror.set("policy.version_removed", "warn").set("policy.max_removed", "100%");
     let mut keep = start(&mirror);
     keep.index_at("/index.tar.gz");
-    for (state, told) in [(&Repo::new([first]), 1), (&all, 1), (&Repo::new([second]), 3)] {
+    for (state, told) in [(&Repo::new([first]), 1), (&all, 1), (&Repo::new([second]), 2)] {
         world.publish(state);
         keep.refresh().ok();
         assert_eq!(keep.ledger().of_kind("divergence").count(), told);
+    }
+    keep.run(&["divergences", "accept", &open_about(&keep, "hello.1.0")]).ok();
+    assert_eq!(keep.index().packages(), ["hello.1.0"]);
+    assert_eq!(keep.ledger().of_kind("divergence").count(), 3);
+}
+
+#[test]
+fn what_was_held_is_told_anew_when_it_is_only_warned_of_and_served() {
+    let (world, mut keep, first, second) = rewritten();
+    world.publish(&Repo::new([second.clone()]));
+    keep.refresh().ok();
+    assert!(declares(&mut keep, &first));
+    keep.stop();
+    let warns = Mirror::of(&world).set("policy.source_rewritten", "warn");
+    keep.configure(&warns.text(&keep.store()));
+    keep.restart();
+    keep.refresh().ok();
+    assert!(declares(&mut keep, &second));
+    let held = |told: &[serde_json::Value]| -> Vec<bool> {
+        told.iter().map(|it| it["divergence"]["held"] == true).collect()
+    };
+    let edited = |keep: &Keep| -> Vec<serde_json::Value> {
+        let told = keep.divergences().into_iter();
+        told.filter(|it| it["divergence"]["what"] == "edited").collect()
+    };
+    assert_eq!(held(&edited(&keep)), [true, false]);
+    // Back, and once more: each is told.
+    for (hello, told) in [(first, 3), (second, 4)] {
+        world.publish(&Repo::new([hello.clone()]));
+        keep.refresh().ok();
+        assert!(declares(&mut keep, &hello));
+        assert_eq!(edited(&keep).len(), told);
     }
 }
 
