@@ -285,7 +285,10 @@ impl Fill {
         Digests { sha256, size, .. }: Digests,
         entry: u64,
     ) -> Result<(), Missing> {
-        let first = self.keeper.kept_archive(archive).filter(|_| archive.checksums.is_empty());
+        if !archive.checksums.is_empty() {
+            return Ok(());
+        }
+        let first = self.keeper.kept_archive(archive);
         let Some(first) = first.filter(|it| it.entry < entry && it.sha256 != sha256) else {
             return Ok(());
         };
