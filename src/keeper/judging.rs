@@ -228,7 +228,7 @@ impl Judge<'_> {
             again: None,
             observed: Some(observed),
             evidence: Some(observed.sha256),
-            detail: super::fill::short(detail),
+            detail: super::pinning::short(detail),
         }
     }
 

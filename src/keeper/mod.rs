@@ -37,6 +37,7 @@ mod opam_files;
 mod overlaid;
 mod past;
 mod pinned;
+mod pinning;
 mod previous;
 mod progress;
 pub mod proof;

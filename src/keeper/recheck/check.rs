@@ -1,7 +1,7 @@
 //! One recheck: a subject's bytes fetched in full and held against what is pinned.
 
 use super::super::attempt::{self, Attempt, Observation, Question};
-use super::super::fill::short;
+use super::super::pinning::short;
 use super::super::{Keeper, divergences};
 use crate::ledger::entry::{DivergenceKind, Observed, Outcome, Pin};
 use crate::opam::Checksum;

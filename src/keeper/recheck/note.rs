@@ -3,7 +3,7 @@
 
 use super::super::Keeper;
 use super::super::attempt::Observation;
-use super::super::fill::short;
+use super::super::pinning::short;
 use super::check::{Asker, CheckError, Checked, Seen, failed};
 use crate::ledger::entry::{Divergence, Entry, Outcome, Pin, Recheck};
 use crate::store::catalog::{Catalog, Subject};
