@@ -64,7 +64,7 @@ pub enum TreeError {
         other: String,
     },
     /// A path of more components than allowed.
-    #[error("\"{name}\" lies in more than {limit} directories")]
+    #[error("the path \"{name}\" has more than {limit} components")]
     TooDeep {
         /// The path.
         name: String,

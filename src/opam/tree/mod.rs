@@ -31,7 +31,7 @@ pub struct TreeLimits {
     pub entries: usize,
     /// The bytes of one file.
     pub file_size: usize,
-    /// The directories that a file lies in, and itself; real ones lie in up to five.
+    /// The components of one path; real ones have up to six.
     pub depth: usize,
 }
 
@@ -66,7 +66,7 @@ impl Tree {
     /// Reads the `index.tar.gz` of an upstream repository.
     ///
     /// Refused as a whole: anything but regular files and directories, what readers of tar
-    /// understand differently, unsafe names, duplicates, a repository that is not at the root, one
+    /// understand differently, unsafe names, those that come twice, what is not at the root, one
     /// without `repo` or without any package. Other things at the root (`version`, `urls.txt`, …)
     /// are ignored. Empty files are left out, as opam up to 2.3 can't update them.
     ///
