@@ -3,6 +3,7 @@
 use crate::{BINARY, start};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -164,14 +165,26 @@ fn a_change_while_the_server_starts_is_taken() {
     let closed = mirror.set("access.read", "tokens").text(&keep.store());
     let (lock, config) = (keep.store().join("lock"), keep.config());
     std::thread::spawn(move || {
-        let mut closed = Some(closed);
-        while let Ok(mut writer) = std::fs::OpenOptions::new().write(true).open(&pipe) {
-            // The store is open, so mirror.toml was read; nobody watches it yet.
-            if let Some(closed) = closed.take_if(|_| lock.exists()) {
-                std::fs::write(&config, closed).expect("a file can be written");
+        let mut is_read = false;
+        while !is_read {
+            let mut writer =
+                std::fs::OpenOptions::new().write(true).open(&pipe).expect("a pipe can be opened");
+            for _ in 0..100 {
+                // Once the store is open, mirror.toml was read; nobody watches it yet.
+                if !is_read && lock.exists() {
+                    is_read = true;
+                    std::fs::write(&config, &closed).expect("a file can be written");
+                    let file = pipe.with_extension("new");
+                    std::fs::write(&file, &identity.cert).expect("a file can be written");
+                    // From now on nobody waits; who waited already has the pipe.
+                    std::fs::rename(&file, &pipe).expect("a file can be renamed");
+                }
+                // Who only looks whether it can be opened leaves nobody to write to.
+                if writer.write_all(identity.cert.as_bytes()).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
             }
-            // Who only looks whether it can be opened reads nothing.
-            let _ = std::io::Write::write_all(&mut writer, identity.cert.as_bytes());
             drop(writer);
             // Whoever reads comes to the end before there is more.
             std::thread::sleep(Duration::from_millis(50));
