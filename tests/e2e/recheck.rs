@@ -234,6 +234,81 @@ fn a_recheck_works_without_a_server_and_says_what_it_can_not_mean() {
     }
 }
 
+#[test]
+fn bytes_that_were_accepted_once_are_told_when_metadata_declares_others_again() {
+    let [first, second] = ["hello", "hallo"].map(|content| package(1, content));
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    let accept = |keep: &Keep, package: &Package| {
+        world.publish(&Repo::new([package.clone()]));
+        keep.refresh().ok();
+        keep.run(&["divergences", "accept", &open(keep)]).ok();
+    };
+    let gives = |package: &Package| world.put(package.url(), package.archive_bytes().to_vec());
+    accept(&keep, &second);
+    assert_eq!(keep.run(&["recheck", "p1"]).ok().trim(), "1 URL: 1 same");
+    gives(&first);
+    let says = |keep: &Keep, words: &str| {
+        let run = keep.run(&["recheck", "p1"]);
+        assert!(run.code == 1 && run.stdout.contains(words), "{}", run.said());
+    };
+    says(&keep, "1 changed");
+    let told = open(&keep);
+    let shown = keep.run(&["divergences", "show", &told]).ok();
+    let expected = Kind::Sha256.of(second.archive_bytes());
+    assert!(shown.contains("changed") && shown.contains(&expected), "{shown}");
+
+    // Once it is declared again, that it comes is no news any more, but that the other one does is.
+    world.publish(&Repo::new([first.clone()]));
+    keep.refresh().ok();
+    let edited = keep.divergences().iter().find(|it| it["id"].to_string() != told).cloned();
+    let said =
+        keep.run(&["divergences", "accept", &edited.expect("an edit")["id"].to_string()]).ok();
+    assert!(said.contains(&format!("Divergence {told} told of the same bytes")), "{said}");
+    assert!(keep.divergences().is_empty());
+    assert_eq!(keep.run(&["recheck", "p1"]).ok().trim(), "1 URL: 1 same");
+    gives(&second);
+    says(&keep, "1 changed");
+    open(&keep);
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).body == first.archive_bytes());
+}
+
+#[test]
+fn what_upstream_mended_and_broke_again_is_told_again_whoever_acknowledged_it() {
+    let (first, second) = (package(1, "hello"), archive("folder", "hallo, 1\n"));
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    let mut before = String::new();
+    for _ in 0..3 {
+        world.put(first.url(), second.clone());
+        for _ in 0..2 {
+            assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+            let told = open(&keep);
+            assert_ne!(told, before, "it was acknowledged before");
+        }
+        before = open(&keep);
+        keep.run(&["divergences", "ack", &before]).ok();
+        assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+        assert!(keep.divergences().is_empty(), "it goes on, and somebody knows");
+        world.put(first.url(), first.archive_bytes().to_vec());
+        assert_eq!(keep.run(&["recheck", "p1"]).ok().trim(), "1 URL: 1 same");
+    }
+    assert_eq!(keep.ledger().of_kind("divergence").count(), 3);
+}
+
+/// The id of the only divergence that is open.
+fn open(keep: &Keep) -> String {
+    let open = keep.divergences();
+    assert_eq!(open.len(), 1, "{open:#?}");
+    open[0]["id"].to_string()
+}
+
 /// A mirror that does not wait long for an upstream that says nothing.
 fn patient(world: &World) -> Mirror {
     Mirror::of(world).set("upstream.timeout", "1s")

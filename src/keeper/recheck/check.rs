@@ -3,6 +3,7 @@
 use super::super::attempt::{self, Attempt, Observation, Question};
 use super::super::pinning::short;
 use super::super::{Keeper, divergences};
+use crate::digest::Sha256;
 use crate::ledger::entry::{DivergenceKind, Observed, Outcome, Pin};
 use crate::opam::Checksum;
 use crate::store::Accepted;
@@ -82,11 +83,14 @@ pub(super) struct Seen {
 }
 
 /// The pins that say what has to come.
+#[derive(Clone)]
 struct Pinned {
     /// The URL's own first pin, if it ever was asked.
     own: Option<Kept>,
     /// That pin, or the one whose metadata declares the URL.
     pin: Pin,
+    /// Whether it gave the pinned bytes when it was asked before.
+    was_good: bool,
 }
 
 impl Keeper {
@@ -120,7 +124,8 @@ impl Keeper {
         let own = self.store.lookup(|catalog| catalog.pin(&subject.url));
         let own = own.map_err(|error| error.to_string())?;
         let index = own.map_or(last.pin, |own| own.entry);
-        Ok(Pinned { own, pin: self.pin_at(index).await? })
+        let was_good = last.outcome_before().is_good();
+        Ok(Pinned { own, pin: self.pin_at(index).await?, was_good })
     }
 
     /// Asks upstream once.
@@ -187,6 +192,10 @@ impl Keeper {
         let (store, sha256) = (&self.store, hashed.digests().sha256);
         let own = store.lookup(|catalog| catalog.pin_to(&subject.url, &sha256));
         if let Some(own) = own.map_err(|error| error.to_string())? {
+            if let Some(served) = self.served_instead(subject, &sha256).await? {
+                let pinned = Pinned { own: Some(served), ..pinned.clone() };
+                return self.diverged(subject, &pinned, hashed, from).await;
+            }
             let first_from = self.pin_at(own.entry).await?.from;
             let (outcome, detail) = match place(&first_from) == place(&from) {
                 true => (Outcome::Same, "it gives the pinned bytes".to_owned()),
@@ -240,6 +249,22 @@ impl Keeper {
             && self.accepted_bytes(pin, &[]).await.is_none()
     }
 
+    /// What is served to those who declare a subject now, where nobody means the bytes by it that
+    /// were pinned there once.
+    async fn served_instead(
+        &self,
+        subject: &Subject,
+        sha256: &Sha256,
+    ) -> Result<Option<Kept>, String> {
+        let Subject { repository, url } = subject;
+        let served = self.declaring().await.map_err(|error| error.to_string())?;
+        if !served.contains(repository) {
+            return Ok(None);
+        }
+        let instead = self.store.lookup(|catalog| catalog.kept_instead(repository, url, sha256));
+        instead.map_err(|error| error.to_string())
+    }
+
     /// Records other bytes, with themselves as evidence.
     async fn diverged(
         self: &Arc<Self>,
@@ -274,8 +299,9 @@ impl Keeper {
         });
         let packages = packages.map_err(|error| error.to_string())?;
         let pin = Pin { packages, ..pinned.pin.clone() };
-        let divergence = self.record(subject, &pin, expected, observation).await?;
-        let (store, expected) = (self.store.clone(), pinned.pin.sha256);
+        let divergence = self.record(subject, pinned.was_good, &pin, expected, observation).await?;
+        let expected = pinned.own.map_or(pinned.pin.sha256, |own| own.sha256);
+        let store = self.store.clone();
         let explained = tokio::task::spawn_blocking(move || {
             divergences::compare(store.blobs(), &expected, &observed.sha256)
         });
@@ -304,7 +330,8 @@ impl Keeper {
             _ => Outcome::Unreachable,
         };
         let expected = vec![format!("sha256={}", pinned.pin.sha256)];
-        let divergence = self.record(subject, &pinned.pin, expected, observation).await?;
+        let divergence =
+            self.record(subject, pinned.was_good, &pinned.pin, expected, observation).await?;
         Ok(Seen { outcome, detail, divergence: Some(divergence) })
     }
 }

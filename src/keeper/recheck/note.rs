@@ -6,7 +6,7 @@ use super::super::attempt::Observation;
 use super::super::pinning::short;
 use super::check::{Asker, CheckError, Checked, Seen, failed};
 use crate::ledger::entry::{Divergence, Entry, Outcome, Pin, Recheck};
-use crate::store::catalog::{Catalog, Subject};
+use crate::store::catalog::{Catalog, IndexError, Subject};
 use crate::store::{Accepted, Appended};
 
 impl Keeper {
@@ -41,10 +41,12 @@ impl Keeper {
         })
     }
 
-    /// Writes a divergence unless it is known, and says where it is.
+    /// Writes a divergence unless it is known, and says where it is. One that somebody decided about
+    /// is told anew where upstream `was_good` since.
     pub(super) async fn record(
         &self,
         subject: &Subject,
+        was_good: bool,
         pin: &Pin,
         expected: Vec<String>,
         observation: Observation,
@@ -65,9 +67,11 @@ impl Keeper {
             evidence: None,
             detail: short(observation.detail),
         };
-        let known = self.store.lookup(|catalog| catalog.divergence(&divergence));
-        if let Some(known) = known.map_err(|error| error.to_string())? {
-            return Ok(known);
+        while let Some((known, is_decided)) = self.known(&divergence)? {
+            if !(was_good && is_decided) {
+                return Ok(known);
+            }
+            divergence.again = Some(known);
         }
         if let Some(evidence) = observation.evidence {
             divergence.evidence = self.keep_evidence(evidence).await;
@@ -82,6 +86,15 @@ impl Keeper {
             Appended::Known(entry) => Ok(entry),
             Appended::PinnedOtherwise(kept) => Ok(kept.entry),
         }
+    }
+
+    /// Where a divergence is in the ledger, and whether somebody decided about it.
+    fn known(&self, divergence: &Divergence) -> Result<Option<(u64, bool)>, String> {
+        let known = self.store.lookup(|catalog| {
+            let Some(known) = catalog.divergence(divergence)? else { return Ok(None) };
+            Ok(Some((known, catalog.decided(known)?.is_some())))
+        });
+        known.map_err(|error: IndexError| error.to_string())
     }
 
     /// Writes an outcome to the ledger where it is another one than before.

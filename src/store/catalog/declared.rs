@@ -2,7 +2,7 @@
 
 use super::index::{Change, IndexError, Table};
 use super::pins::checksum_key;
-use super::{Catalog, put};
+use super::{Catalog, Kept, put};
 use crate::digest::{Digests, Sha256};
 use crate::opam::{Checksum, DeclaredChecksums, Strength};
 use serde::{Deserialize, Serialize};
@@ -65,11 +65,7 @@ impl Catalog {
         url: &str,
         bytes: &Digests,
     ) -> Result<Option<BTreeSet<String>>, IndexError> {
-        let archives = self.archives(repository, Table::DeclaredUrl, &url_key(url))?;
-        let is_known = self.declared_state(repository)?.is_some();
-        if !is_known || archives.len() >= MAX_SAME {
-            return Ok(None);
-        }
+        let Some(archives) = self.declared_at(repository, url)? else { return Ok(None) };
         let mut others = BTreeSet::new();
         for archive in archives {
             if !self.is_meant(&archive, bytes)? {
@@ -77,6 +73,38 @@ impl Catalog {
             }
         }
         Ok(Some(others))
+    }
+
+    /// The blob of an archive that `repository` declares at a URL, where none that it declares there
+    /// has this one.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn kept_instead(
+        &self,
+        repository: &str,
+        url: &str,
+        sha256: &Sha256,
+    ) -> Result<Option<Kept>, IndexError> {
+        let mut instead = None;
+        for archive in self.declared_at(repository, url)?.unwrap_or_default() {
+            match self.kept_of(&archive.checksums, &archive.urls)? {
+                Some(kept) if kept.sha256 == *sha256 => return Ok(None),
+                kept => instead = instead.or(kept),
+            }
+        }
+        Ok(instead)
+    }
+
+    /// The archives that `repository` declares at a URL; `None` where that can't be told.
+    fn declared_at(
+        &self,
+        repository: &str,
+        url: &str,
+    ) -> Result<Option<Vec<DeclaredArchive>>, IndexError> {
+        let archives = self.archives(repository, Table::DeclaredUrl, &url_key(url))?;
+        let is_known = self.declared_state(repository)?.is_some();
+        Ok((is_known && archives.len() < MAX_SAME).then_some(archives))
     }
 
     /// Some packages that use a URL, with those that [`Catalog::others_at`] knows beside them; at most
