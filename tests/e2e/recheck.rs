@@ -264,7 +264,8 @@ fn bytes_that_were_accepted_once_are_told_when_metadata_declares_others_again() 
     // Once it is declared again, that it comes is no news any more, but that the other one does is.
     world.publish(&Repo::new([first.clone()]));
     keep.refresh().ok();
-    let edited = keep.divergences().iter().find(|it| it["id"].to_string() != told).cloned();
+    let id: u64 = told.parse().expect("a number");
+    let edited = keep.divergences().into_iter().find(|it| it["id"] != id);
     let said =
         keep.run(&["divergences", "accept", &edited.expect("an edit")["id"].to_string()]).ok();
     assert!(said.contains(&format!("Divergence {told} told of the same bytes")), "{said}");
