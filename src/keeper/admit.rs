@@ -51,8 +51,6 @@ pub(super) struct Making<'a> {
     pub sources: &'a [VersionSources],
     /// Its files.
     pub files: FileList,
-    /// The directories of versions that lie in the way of another one's.
-    pub overlaid: HashMap<&'a str, &'a RepoPath>,
     /// What pins add to it.
     pub stronger: &'a Stronger,
     /// Whether versions that stay weak are left out.
@@ -93,7 +91,7 @@ impl Admission {
     ///
     /// `upstream` is the state as it came, of which `tree` may hold some versions back.
     pub(super) fn of(upstream: &State, tree: &Tree, making: Making<'_>) -> Self {
-        let Making { sources, overlaid, stronger, refuses_weak, rewrite, browse, .. } = making;
+        let Making { sources, stronger, refuses_weak, rewrite, browse, .. } = making;
         let mut admitted = making.files;
         let too_long = too_long(tree);
         let mut refused = Vec::new();
@@ -105,8 +103,6 @@ impl Admission {
                 NOT_REWRITTEN.to_owned()
             } else if let Some(path) = too_long.get(directory.as_str()) {
                 format!("the path \"{path}\" is too long for an index")
-            } else if let Some(other) = overlaid.get(directory.as_str()) {
-                format!("where case counts for nothing it lies inside or around {other}")
             } else if let VersionSources::Refused(reason) = sources {
                 reason.clone()
             } else {

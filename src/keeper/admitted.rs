@@ -6,7 +6,6 @@ use super::admit::{Admission, Making};
 use super::differing::Touched;
 use super::file_list::FileList;
 use super::opam_files::opam_files;
-use super::overlaid::overlaid;
 use super::previous::Previous;
 use super::refresh::RefreshError;
 use super::serving::Indexes;
@@ -53,11 +52,7 @@ impl Admitted {
         let stronger = Stronger::of(tree, &sources, store)?;
         let refuses_weak = refuses_weak(policy);
         let (sources, added) = (&sources[..], &stronger);
-        let overlaid = overlaid(tree, |opam| {
-            preparing.previous.is_some_and(|it| it.before.served.0.contains_key(opam))
-        });
-        let making =
-            Making { sources, files, overlaid, stronger: added, refuses_weak, rewrite, browse };
+        let making = Making { sources, files, stronger: added, refuses_weak, rewrite, browse };
         let admission = Admission::of(state, tree, making);
         Ok(Self { admission, damaged: BTreeSet::new(), stronger, index })
     }

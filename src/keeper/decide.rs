@@ -8,7 +8,7 @@ use super::refresh::RefreshError;
 use super::repository::{Repository, blocking, read_list};
 use super::versions::Versions;
 use super::{Answer, Keeper, Missing, Scope};
-use crate::ledger::entry::{Action, Decision, Divergence};
+use crate::ledger::entry::{Action, Decision, Divergence, Entry};
 use crate::store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -146,8 +146,28 @@ impl Keeper {
         }
     }
 
+    /// Acknowledges what was told of the same before it was found to be more.
+    async fn acknowledge_told_before(&self, decided: &mut Decided, about: &Divergence) {
+        let (store, about, entry) = (self.store.clone(), about.clone(), decided.entry);
+        let find = move || -> Result<_, ExplainError> {
+            let decision =
+                store.log().entries(entry, entry.saturating_add(1)).next().transpose()?;
+            let Some((_, Entry::Decision(decision))) = decision else { return Ok(None) };
+            let open = store.lookup(|catalog| catalog.open_before(&about, decision.divergence))?;
+            Ok(Some((decision, open)))
+        };
+        // What stays open can be acknowledged by hand.
+        let Ok(Ok(Some((decision, open)))) = blocking(find).await else { return };
+        let why = Some(format!("it was accepted with divergence {}", decision.divergence));
+        let (action, with) = (Action::Acknowledge, Some(decision.divergence));
+        let deciding = Deciding { action, by: decision.by, why, with };
+        let (noted, _) = divergences::decide(&self.store, &self.clock, open, &deciding).await;
+        decided.acknowledged.extend(noted.into_iter().map(|noted| noted.id));
+    }
+
     /// Pins the archives of what was accepted and is served.
     async fn pin(self: &Arc<Self>, decided: &mut Decided, about: &Divergence, since: u64) {
+        self.acknowledge_told_before(decided, about).await;
         for package in &about.packages {
             match self.named_archive(Scope::Repository(&about.repository), package).await {
                 Answer::Kept(kept) => decided.pinned.push(kept.entry),

@@ -2,7 +2,7 @@
 
 use super::exceptions::Whole;
 use super::file_list::FileList;
-use super::previous::Previous;
+use super::previous::{Before, Previous};
 use super::refresh::RefreshError;
 use super::repository::{Repository, apart, blocking};
 use super::review::{self, Review, ReviewedEdit};
@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
-use crate::opam::Package;
+use crate::opam::{EditKind, Package, RepoPath, Tree};
 use crate::store::catalog::About;
 use crate::store::{AppendError, Appended, Store};
 use std::collections::BTreeSet;
@@ -56,19 +56,23 @@ impl Repository {
     pub(super) async fn judge(
         &self,
         state: &Arc<State>,
-        previous: &Arc<Previous>,
+        previous: Option<&Arc<Previous>>,
         store: &Store,
         clock: &Clock,
         policy: &Arc<Policy>,
     ) -> Result<Judged, RefreshError> {
-        let (state, previous) = (Arc::clone(state), Arc::clone(previous));
+        let (state, previous) = (Arc::clone(state), previous.map(Arc::clone));
         let (settings, policy) = (self.settings.clone(), Arc::clone(policy));
         let (store, clock) = (store.clone(), clock.clone());
         let let_through = Arc::clone(&self.let_through);
         let judge = move || {
             let (settings, policy, store, clock) = (&settings, &*policy, &store, &clock);
             let let_through = &*let_through;
-            Judge { settings, policy, store, clock, let_through }.judge(&state, &previous)
+            let judge = Judge { settings, policy, store, clock, let_through };
+            match &previous {
+                Some(previous) => judge.judge(&state, previous),
+                None => judge.judge_first(&state),
+            }
         };
         apart(judge).await?
     }
@@ -105,22 +109,82 @@ impl Judge<'_> {
         let (tree, files) = (&state.tree, &state.files);
         let review =
             review::review(&previous.before, tree, files, self.store, self.policy, self.settings);
-        let mut judged = Judged::default();
-        if let Some((what, detail)) = self.suspicion(state, previous, &review)? {
-            let before = previous.last.snapshot.admitted;
-            let divergence = self.divergence(what, Some(before), &state.files, detail);
-            let question = (divergence, vec![&state.files]);
-            if judged.accepted(vec![question], false, previous, self)? != [true] {
-                let whole = match what {
-                    DivergenceKind::RolledBack => Whole::RolledBack,
-                    _ => Whole::Gutted,
-                };
-                return Ok(Judged { verdict: Verdict::Nothing(whole), ..judged });
-            }
+        if let Some(path) = self.turned(state, previous)? {
+            return Err(RefreshError::Refused(format!(
+                "\"{path}\" was a file and is a directory now, or the other way round, which opam \
+                 before 2.6 does not follow; the repository is served in managed mode, or once that \
+                 is mended"
+            )));
         }
+        let mut judged = Judged::default();
+        let suspicions = self.suspicions(state, previous, &review)?;
+        let (kinds, questions): (Vec<_>, Vec<_>) = suspicions
+            .into_iter()
+            .map(|(what, detail)| {
+                let before = previous.last.snapshot.admitted;
+                let divergence = self.divergence(what, Some(before), &state.files, detail);
+                (what, (divergence, vec![&state.files]))
+            })
+            .unzip();
+        let accepted = judged.accepted(questions, false, Some(previous), self)?;
+        let mut kinds = kinds.into_iter().zip(accepted);
+        if let Some((what, _)) = kinds.find(|(_, is_accepted)| !is_accepted) {
+            let whole = match what {
+                DivergenceKind::RolledBack => Whole::RolledBack,
+                _ => Whole::Gutted,
+            };
+            return Ok(Judged { verdict: Verdict::Nothing(whole), ..judged });
+        }
+        self.each(review.edits, Some(previous), judged)
+    }
+
+    /// A path that is a file only before or only after, and a directory otherwise, where clients see
+    /// upstream's own paths.
+    fn turned(&self, state: &State, previous: &Previous) -> Result<Option<RepoPath>, RefreshError> {
+        let Some(index) = &state.index else { return Ok(None) };
+        let paths = |index: &[u8]| {
+            Tree::paths_of_index(index).map_err(|error| RefreshError::Refused(error.to_string()))
+        };
+        let before = match previous.index(self.store.blobs())? {
+            Some(index) => paths(&index)?,
+            None => previous.before.served.0.keys().cloned().collect(),
+        };
+        let after = paths(index)?;
+        let turned = |one: &BTreeSet<RepoPath>, other: &BTreeSet<RepoPath>| {
+            let mut above = one.difference(other).flat_map(RepoPath::ancestors);
+            above.find_map(|directory| other.get(directory)).cloned()
+        };
+        Ok(turned(&before, &after).or_else(|| turned(&after, &before)))
+    }
+
+    /// The first state of all: nothing to compare it with, but what makes a client fail as a whole is
+    /// to be seen.
+    fn judge_first(&self, state: &State) -> Result<Judged, RefreshError> {
+        if self.settings.mode == Mode::Verbatim {
+            return Ok(Judged::default());
+        }
+        let (tree, files, before) = (&state.tree, &state.files, Before::default());
+        let review = review::review(&before, tree, files, self.store, self.policy, self.settings);
+        let unreadable = |mut edit: ReviewedEdit| {
+            edit.edit.kinds().find(|kind| *kind == EditKind::Unreadable)?;
+            let package = edit.edit.package.to_string();
+            edit.rule = self.policy.rule(self.name(), &package, &EditKind::Unreadable.to_string());
+            matches!(edit.rule, Rule::Warn | Rule::Hold).then_some(edit)
+        };
+        let edits = review.edits.into_iter().filter_map(unreadable).collect();
+        self.each(edits, None, Judged::default())
+    }
+
+    /// What becomes of the edits of a state one by one.
+    fn each(
+        &self,
+        edits: Vec<ReviewedEdit>,
+        previous: Option<&Previous>,
+        mut judged: Judged,
+    ) -> Result<Judged, RefreshError> {
         let mut held = Vec::new();
         let (holding, warning): (Vec<ReviewedEdit>, Vec<ReviewedEdit>) =
-            review.edits.into_iter().partition(|edit| edit.rule == Rule::Hold);
+            edits.into_iter().partition(|edit| edit.rule == Rule::Hold);
         let accepted = judged.accepted(self.questions(&holding), false, previous, self)?;
         for (edit, is_accepted) in holding.into_iter().zip(accepted) {
             if !is_accepted {
@@ -138,12 +202,13 @@ impl Judge<'_> {
     }
 
     /// Why a state as a whole looks wrong, if it does.
-    fn suspicion(
+    fn suspicions(
         &self,
         state: &State,
         previous: &Previous,
         review: &Review,
-    ) -> Result<Option<(DivergenceKind, String)>, RefreshError> {
+    ) -> Result<Vec<(DivergenceKind, String)>, RefreshError> {
+        let mut found = Vec::new();
         let Review { removed, edits, versions, .. } = review;
         let is_gutted = |removed: usize| self.policy.is_gutted(removed as u64, *versions);
         if is_gutted(removed.len()) {
@@ -152,7 +217,7 @@ impl Judge<'_> {
                 let heading =
                     format!("{} of {versions} versions are gone at once", vanishing.len());
                 let detail = itemised(heading, vanishing.into_iter().map(Package::to_string));
-                return Ok(Some((DivergenceKind::Gutted, detail)));
+                found.push((DivergenceKind::Gutted, detail));
             }
         }
         let is_git = self.settings.upstream.get_ref().expose().scheme().starts_with("git+");
@@ -162,13 +227,14 @@ impl Judge<'_> {
         let is_other = previous.last.snapshot.revision.as_deref() != Some(revision);
         let is_back =
             |first: &u64| is_git && is_other && review.differs && *first < previous.last.entry;
-        Ok(first.filter(is_back).map(|first| {
+        found.extend(first.filter(is_back).map(|first| {
             let heading = format!("commit {revision} was there before, in ledger entry {first}");
             let gone = removed.iter().map(|package| format!("{package} is gone"));
             let other = edits.iter().map(|edit| format!("{} is another", edit.edit.package));
             let items: Vec<String> = gone.chain(other).collect();
             (DivergenceKind::RolledBack, itemised(heading, items.into_iter()))
-        }))
+        }));
+        Ok(found)
     }
 
     /// The versions that vanish with a state: not those whose removals are held one by one since an
@@ -244,7 +310,7 @@ impl Judged {
         &mut self,
         questions: Vec<Question<'_>>,
         waits: bool,
-        previous: &Previous,
+        previous: Option<&Previous>,
         judge: &Judge<'_>,
     ) -> Result<Vec<bool>, RefreshError> {
         let store = judge.store;
@@ -266,9 +332,13 @@ impl Judged {
             Some(LetThrough { since, divergence, after: lists.get(1).copied() })
         });
         let let_through: Vec<Option<LetThrough<'_>>> = let_through.collect();
-        let over = {
-            let mut looked_at = judge.let_through.lock().unwrap_or_else(PoisonError::into_inner);
-            said::over(&let_through, waits, previous, &mut looked_at, store)?
+        let over = match previous {
+            Some(previous) => {
+                let looked_at = judge.let_through.lock();
+                let mut looked_at = looked_at.unwrap_or_else(PoisonError::into_inner);
+                said::over(&let_through, waits, previous, &mut looked_at, store)?
+            }
+            None => vec![false; let_through.len()],
         };
         let mut accepted = Vec::with_capacity(questions.len());
         for (((mut divergence, _), (alike, decided)), is_over) in
@@ -276,8 +346,10 @@ impl Judged {
         {
             let is_accepted = decided.is_some_and(|(state, _)| state == DivergenceState::Accepted);
             // To be held is another matter than to be warned of, and the other way round.
-            let is_as_told =
-                |alike: About| divergence.held == alike.held || (is_accepted && alike.held);
+            let is_as_told = |alike: About| {
+                alike.tells(&divergence.edits)
+                    && (divergence.held == alike.held || (is_accepted && alike.held))
+            };
             if alike.is_some_and(|alike| !is_over && is_as_told(alike)) {
                 accepted.push(is_accepted);
                 continue;

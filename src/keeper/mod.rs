@@ -34,7 +34,6 @@ mod measured;
 mod missing;
 pub mod offered;
 mod opam_files;
-mod overlaid;
 mod past;
 mod pinned;
 mod pinning;

@@ -31,7 +31,8 @@ pub(super) struct Previous {
     pub before: Before,
 }
 
-/// What a new state is compared with.
+/// What a new state is compared with; the first one, with nothing.
+#[derive(Default)]
 pub(super) struct Before {
     /// The files as they were admitted.
     pub served: FileList,

@@ -202,10 +202,7 @@ impl Repository {
         let (state, previous) = reading.await?;
         let Some(state) = state? else { return Ok((Refreshed::Unchanged, None)) };
         let (state, previous) = (Arc::new(state), previous?);
-        let judged = match &previous {
-            Some(previous) => self.judge(&state, previous, store, clock, policy).await?,
-            None => Judged::default(),
-        };
+        let judged = self.judge(&state, previous.as_ref(), store, clock, policy).await?;
         let Judged { verdict, untold } = judged;
         let preparing = {
             let (store, state, name) = (store.clone(), Arc::clone(&state), self.name().to_owned());

@@ -9,8 +9,7 @@ use super::file_list::FileList;
 use super::pinned;
 use super::previous::Before;
 use crate::config::{self, Mode, Policy, Rule};
-use crate::digest::Sha256;
-use crate::opam::{Alike, Edit, EditKind, Package, Presence, RepoPath, Tree, VersionFiles};
+use crate::opam::{Alike, Edit, EditKind, Package, Presence, Tree, VersionFiles};
 use crate::store::Store;
 use crate::store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
@@ -220,16 +219,13 @@ impl Reviewer<'_> {
     }
 }
 
-/// The files of one version as they would lie in a repository that opam's own tools write: where its
-/// directory lies is no edit.
-fn in_place(files: FileList) -> FileList {
+/// The files of one version where opam's own tools put them: where its directory lies is no edit.
+pub(super) fn in_place(files: FileList) -> FileList {
     let Some((package, found)) = versions(&files).pop_first() else { return files };
-    let name = &package.name;
-    let there = |(below, (_, blob)): (&str, (&RepoPath, Sha256))| {
-        Some((format!("packages/{name}/{package}/{below}").parse().ok()?, blob))
-    };
-    // A path may become too long.
-    found.into_iter().map(there).collect::<Option<FileList>>().unwrap_or(files)
+    match package.in_place(found.keys().copied()) {
+        Some(paths) => paths.into_iter().zip(found.into_values().map(|(_, blob)| blob)).collect(),
+        None => files,
+    }
 }
 
 /// What there is to say of a version of which nobody can tell what it was.

@@ -5,8 +5,9 @@ use super::admit::{AdmitError, WEAK};
 use super::differing::below;
 use super::file_list::FileList;
 use super::opam_files::{OPAM, opam_files};
+use super::review::in_place;
 use crate::digest::Sha256;
-use crate::opam::{Package, RepoPath, Tree, TreeLimits, ancestors};
+use crate::opam::{Package, RepoPath, Tree, TreeLimits};
 use crate::store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Upstream's tree with the held versions as they are served.
 pub(super) struct Merged {
     pub tree: Tree,
-    /// The versions of upstream's that it has no room for, each with the reason.
+    /// The versions that it lacks although they are held, each with the reason.
     pub left_out: Vec<(String, String)>,
     /// Those of the held ones that can't be read back.
     pub damaged: BTreeSet<Package>,
@@ -37,20 +38,15 @@ pub(super) fn with_held(
     blobs: &Blobs,
     limits: &TreeLimits,
 ) -> Result<Merged, AdmitError> {
-    let (mut files, mut left_out, mut directories) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let mut damaged = BTreeSet::new();
+    let (mut files, mut left_out, mut damaged) = (Vec::new(), Vec::new(), BTreeSet::new());
     for Held { package, served } in held {
         // Upstream may have the very bytes still.
         let theirs = |name: &Sha256| {
             let mut files = upstream.version_files(package);
             files.find(|(_, bytes)| Sha256::of(bytes) == *name).map(|(_, bytes)| bytes.clone())
         };
-        match read(served, blobs, theirs) {
-            Ok(read) => {
-                files.extend(read);
-                let opam = opam_files(served).next().map(|(_, path, _)| path.as_str());
-                directories.extend(opam.and_then(|path| path.strip_suffix(OPAM)));
-            }
+        match read(&in_place(served.clone()), blobs, theirs) {
+            Ok(read) => files.extend(read),
             Err(error) => {
                 let why = format!("it is held, and what was served can't be read back: {error}");
                 left_out.push((package.to_string(), why));
@@ -58,20 +54,10 @@ pub(super) fn with_held(
             }
         }
     }
-    let above: BTreeSet<&str> = directories.iter().copied().flat_map(ancestors).collect();
     let afters = held.iter().flat_map(|held| upstream.version_files(&held.package));
     let afters: BTreeSet<&RepoPath> = afters.map(|(path, _)| path).collect();
-    // Nothing of upstream's is in a held version, nor is one in what can't hold it or hides it.
-    let is_in_the_way = |path: &RepoPath| {
-        let is_directory = |it: &str| directories.contains(it) || above.contains(it);
-        let hides = path.as_str().strip_suffix(OPAM).is_some_and(|it| above.contains(it));
-        let is_inside = || path.ancestors().any(|it| directories.contains(it));
-        hides || is_directory(path.as_str()) || afters.contains(path) || is_inside()
-    };
-    let in_the_way = upstream.files().map(|(path, _)| path).filter(|path| is_in_the_way(path));
-    let tree = upstream
-        .changed(&in_the_way.collect(), files)
-        .map_err(|error| AdmitError::Held(error.to_string()))?;
+    let tree =
+        upstream.changed(&afters, files).map_err(|error| AdmitError::Held(error.to_string()))?;
     let TreeLimits { entries, inflated_bytes, .. } = *limits;
     let bytes: usize = tree.files().map(|(_, bytes)| bytes.len()).sum();
     let is_too_much = tree.files().len() > entries || bytes > inflated_bytes;
@@ -79,55 +65,11 @@ pub(super) fn with_held(
         let limits = format!("{entries} files or {} MiB", inflated_bytes >> 20);
         return Err(AdmitError::Held(format!("together they are more than {limits}")));
     }
-    let held: BTreeSet<&Package> = held.iter().map(|held| &held.package).collect();
-    let others = upstream.versions().filter(|(package, _)| !held.contains(package));
-    let lost = others.filter(|(package, at)| tree.directory(package) != Some(at));
-    let why = |at: &RepoPath| format!("it lies in {at}, inside or around a version that is held");
-    left_out.extend(lost.map(|(package, at)| (package.to_string(), why(at))));
     Ok(Merged { tree, left_out, damaged })
 }
 
-/// The versions that were served and now lie inside or around one that is held, or around or inside
-/// of such a one in turn: they stay where they were.
-pub(super) fn crowded_out<'s>(upstream: &Tree, served: &'s FileList, held: &[Held]) -> Vec<Held> {
-    let at: BTreeMap<&str, &Package> =
-        upstream.versions().map(|(package, directory)| (directory.as_str(), package)).collect();
-    let near = |directory: &str| -> Vec<&Package> {
-        let inside = format!("{directory}/");
-        let inside = at.range(inside.as_str()..).take_while(|(it, _)| it.starts_with(&inside));
-        let around = ancestors(directory).filter_map(|it| at.get(it));
-        inside.map(|(_, package)| *package).chain(around.copied()).collect()
-    };
-    let mut known: BTreeSet<Package> = held.iter().map(|held| held.package.clone()).collect();
-    let directory = |files: &FileList| {
-        let opam = opam_files(files).next().map(|(_, path, _)| path.clone());
-        opam.and_then(|path| path.as_str().strip_suffix(OPAM).map(str::to_owned))
-    };
-    let mut directories: Vec<String> = held.iter().filter_map(|it| directory(&it.served)).collect();
-    let mut was_at: Option<BTreeMap<Package, &'s str>> = None;
-    let mut crowded_out = Vec::new();
-    while let Some(directory) = directories.pop() {
-        for package in near(&directory) {
-            let was_at = was_at.get_or_insert_with(|| {
-                let served = opam_files(served);
-                let at = |(package, path, _): (Package, &'s RepoPath, &Sha256)| {
-                    Some((package, path.as_str().strip_suffix(OPAM)?))
-                };
-                served.filter_map(at).collect()
-            });
-            let Some(was) = was_at.get(package) else { continue };
-            if known.insert(package.clone()) {
-                let files = below(served, was).map(|(_, path, name)| (path.clone(), name));
-                crowded_out.push(Held { package: package.clone(), served: files.collect() });
-                directories.push((*was).to_owned());
-            }
-        }
-    }
-    crowded_out
-}
-
-/// Those of the `refused` versions that were served, and that upstream has otherwise or elsewhere by
-/// now, each with the reason: they stay as they were. What did not change is refused for a reason of
+/// Those of the `refused` versions that were served, and that upstream has otherwise by now, each with
+/// the reason: they stay as they were. What did not change is refused for a reason of
 /// ours.
 pub(super) fn lost(
     upstream: &Tree,
@@ -148,7 +90,7 @@ pub(super) fn lost(
         let was: FileList = was.collect();
         let is = upstream.version_files(&package);
         let is: FileList = is.map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
-        if was != is {
+        if in_place(was.clone()) != is {
             lost.push((Held { package, served: was }, String::clone(why)));
         }
     }

@@ -55,6 +55,10 @@ impl State {
                 (super::raw_files::tree(files).map_err(|error| refused(&error))?, None, revision)
             }
         };
+        let tree = match mode {
+            Mode::Managed => tree.in_place(),
+            Mode::Verbatim => tree,
+        };
         let files: Vec<_> = tree.files().collect();
         let named = files.into_par_iter().map(|(path, bytes)| (path.clone(), Sha256::of(bytes)));
         let files = FileList(named.collect());
@@ -112,14 +116,28 @@ pub(super) fn prepare(
                 as_before(state, previous, whole, preparing)
             }
             (Verdict::AllBut(held), Some(previous)) => beside(state, held, previous, preparing),
-            (Verdict::AllBut(_) | Verdict::Nothing(_), None) => {
-                let admitted = Admitted::of(state, &state.tree, state.index.clone(), preparing)?;
-                whole(state, None, admitted, preparing)
-            }
+            (Verdict::AllBut(held), None) => first(state, &held, preparing),
+            (Verdict::Nothing(_), None) => first(state, &[], preparing),
         };
         ended(keeping.join())?;
         prepared
     })
+}
+
+/// The first state that is served, without some of its versions.
+fn first(
+    state: &State,
+    held: &[Held],
+    preparing: &Preparing<'_>,
+) -> Result<Prepared, RefreshError> {
+    let (blobs, limits) = (preparing.store.blobs(), TreeLimits::default());
+    let tree = match held.is_empty() {
+        true => None,
+        false => Some(served_tree::with_held(&state.tree, held, blobs, &limits)?.tree),
+    };
+    let made_of = tree.as_ref().unwrap_or(&state.tree);
+    let admitted = Admitted::of(state, made_of, state.index.clone(), preparing)?;
+    whole(state, tree, admitted, preparing)
 }
 
 /// What is served stays, whatever upstream has.
@@ -162,10 +180,6 @@ fn beside(
     let (repository, blobs) = (preparing.repository, preparing.store.blobs());
     let (mut kept, limits) = (Vec::new(), TreeLimits::default());
     for _ in 0..ROUNDS {
-        for crowded_out in served_tree::crowded_out(&state.tree, &previous.before.served, &held) {
-            kept.push((crowded_out.package.to_string(), CROWDED_OUT.to_owned()));
-            held.push(crowded_out);
-        }
         let (tree, left_out, damaged) = match held.is_empty() {
             true => (None, Vec::new(), BTreeSet::new()),
             false => match served_tree::with_held(&state.tree, &held, blobs, &limits) {
@@ -216,6 +230,6 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// So often what is served as it was is put together with a new state.
-const ROUNDS: usize = 32;
-const CROWDED_OUT: &str = "by now it lies inside or around one that stays as it was";
+/// So often what is served as it was is put together with a new state: what can't be served of it is
+/// known after the first time, and the same after the second.
+const ROUNDS: usize = 2;

@@ -34,8 +34,8 @@ pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFi
 pub use findings::{Finding, FindingKind, findings};
 pub use index::{Blocks, IndexError, IndexFile, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};
+pub(crate) use path::ancestors;
 pub use path::{MAX_PATH_LEN, PathError, RepoPath};
-pub(crate) use path::{ancestors, folded};
 pub use repo_file::rewrite_repo_file;
 pub use source::{
     ArchiveSource, EXTRA_SOURCE, ExtraSources, Rewrite, Role, SourceError, Unreadable,

@@ -1,5 +1,6 @@
 //! Names, versions and packages, by opam's own rules (`opamPackage.ml`).
 
+use super::path::{RepoPath, folded};
 use super::version_order;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
@@ -103,6 +104,32 @@ impl Package {
         let name = self.name.as_str().to_ascii_lowercase();
         let version = self.version.as_str().to_ascii_lowercase();
         format!("{name} {}", version_order::normal(version.trim_end_matches('.')))
+    }
+}
+
+impl Package {
+    /// Where files of this version's, named by their path below its directory, lie in a repository
+    /// that opam's own tools write, or directly in `packages` where that makes a path too long; `None`
+    /// if these are no paths. A directory called `opam` would hide all others from opam before 2.6.
+    pub fn in_place<'a>(
+        &self,
+        below: impl Iterator<Item = &'a str> + Clone,
+    ) -> Option<Vec<RepoPath>> {
+        let directly = format!("packages/{self}");
+        let within = |directory: &str| {
+            let paths = below.clone().map(|below| format!("{directory}/{below}").parse().ok());
+            paths.collect::<Option<Vec<RepoPath>>>()
+        };
+        let place = self.directory();
+        within(&place).or_else(|| within(&directly))
+    }
+
+    /// The directory that opam's own tools have for it.
+    pub fn directory(&self) -> String {
+        match folded(self.name.as_str()) == "opam" {
+            true => format!("packages/{self}"),
+            false => format!("packages/{}/{self}", self.name),
+        }
     }
 }
 

@@ -376,6 +376,23 @@ fn a_repository_that_went_back_is_held_as_a_whole_until_it_is_accepted() {
 }
 
 #[test]
+fn a_repository_that_went_back_to_fewer_versions_is_told_as_both_and_both_are_accepted() {
+    let hello = |number: usize| Package::new("hello", &number.to_string());
+    let from_git = from_git(&Repo::new([hello(0)]));
+    let Some((_world, checkout, mut keep)) = from_git else { skip!("no git in PATH") };
+    checkout.publish(&Repo::new((0..5).map(hello)));
+    keep.refresh().ok();
+    checkout.git(&["reset", "--quiet", "--hard", "HEAD~1"]).ok();
+    keep.refresh().ok();
+    for (number, what) in [(5, "gutted"), (5, "rolled-back")] {
+        assert_eq!(keep.index().packages().len(), number);
+        keep.run(&["divergences", "accept", &id_of(&keep, what)]).ok();
+    }
+    assert_eq!(keep.index().packages(), ["hello.0"]);
+    assert!(keep.divergences().is_empty());
+}
+
+#[test]
 fn g4_what_was_accepted_once_is_told_anew_when_it_comes_again() {
     for rule in ["hold", "warn"] {
         let (first, second) = states();

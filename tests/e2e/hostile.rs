@@ -237,26 +237,92 @@ fn g5_an_index_in_which_some_file_systems_find_one_file_twice_is_not_passed_on()
 }
 
 #[test]
-fn g5_a_version_that_lies_over_another_one_where_case_counts_for_nothing_is_left_out() {
+fn g5_versions_are_served_where_opam_puts_them_wherever_upstream_has_them() {
+    let opam = |name: &str| Package::bare(name, "1").opam();
+    let [base, new, other, tools] = ["base", "new", "z", "opam"].map(opam);
     let world = World::start();
-    let inner = Package::bare("inner", "1").opam();
-    publish(&world, &[("packages/a/inner.1/opam", &inner)]);
+    let patch = ("packages/base/base.1/files/x", "x");
+    publish(
+        &world,
+        &[("packages/base/base.1/opam", &base), patch, ("packages/z/z.1/opam", &other)],
+    );
     let mut keep = start(&Mirror::of(&world));
     let before = keep.index();
-    let new = Package::bare("new", "1").opam();
-    for path in ["packages/Hello/HELLO.1.0/files/new.1/opam", "packages/A/Inner.1/new.1/opam"] {
-        publish(&world, &[("packages/a/inner.1/opam", &inner), (path, &new)]);
-        keep.refresh().ok();
-        assert!(keep.index() == before, "{path}");
-        let status = keep.run(&["status"]).ok();
-        assert!(status.contains("inside or around") && status.contains("new.1"), "{status}");
-    }
-    // One that goes there stays where it was.
-    publish(&world, &[("packages/Hello/HELLO.1.0/files/inner.1/opam", &inner)]);
+    let clients: Vec<Opam> = [Version::System, Version::V2_3, Version::V2_6]
+        .into_iter()
+        .filter_map(|version| Opam::fresh(version, keep.ca()))
+        .collect();
+    clients.iter().for_each(|opam| drop(opam.init(&keep.url()).ok()));
+    // opam before 2.6 does not follow where a file becomes a directory.
+    let elsewhere = [
+        ("packages/elsewhere/base.1/opam", &*base),
+        ("packages/elsewhere/base.1/files/x", "x"),
+        ("packages/base/base.1/files/x/z.1/opam", &other),
+    ];
+    publish(&world, &elsewhere);
     keep.refresh().ok();
     assert!(keep.index() == before);
+    let more = [
+        ("packages/Hello/HELLO.1.0/files/new.1/opam", &*new),
+        ("packages/other/tools/opam.1/opam", &tools),
+    ];
+    publish(&world, &[&elsewhere[..], &more].concat());
+    keep.refresh().ok();
+    let index = keep.index();
+    let paths: Vec<&str> = index.paths().collect();
+    let of_packages = |name: &str, version: &str| format!("packages/{name}/{name}.{version}/opam");
+    for path in [of_packages("new", "1"), of_packages("z", "1"), "packages/opam.1/opam".into()] {
+        assert!(paths.contains(&&*path), "{path} is not in {paths:?}");
+    }
+    for opam in clients {
+        opam.run(&["update"]).ok();
+        let listed = opam.run(&["list", "--all", "--short", "--columns=package"]).ok();
+        let all = ["base.1", "hello.1.0", "new.1", "opam.1", "other.1.0", "z.1"];
+        assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), all);
+    }
+    assert!(keep.run(&["divergences"]).ok().contains("no divergence is open"));
+}
+
+#[test]
+fn g5_an_index_in_which_a_file_becomes_a_directory_is_not_passed_on() {
+    let other = Package::bare("z", "1").opam();
+    let [one, below] = ["packages/readme", "packages/readme/z.1/opam"];
+    let world = World::start();
+    let good = publish(&world, &[(one, "x"), ("packages/z/z.1/opam", &other)]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    assert!(keep.index_at("/index.tar.gz") == good);
+    publish(&world, &[(below, &other)]);
+    let said = keep.refresh().said();
+    assert!(said.contains("was a file and is a directory now"), "{said}");
+    assert!(keep.index_at("/index.tar.gz") == good);
+    let next = publish(&world, &[("packages/z/z.1/opam", &other)]);
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == next);
+}
+
+#[test]
+fn g5_what_stops_a_client_as_a_whole_is_held_from_the_first_state_on() {
+    let new = |format: &str| format!("opam-version: \"{format}\"\nsynopsis: \"x\"\n");
+    let number = format!("{}x-a: 4611686018427387904\n", new("2.0"));
+    let (old, next, far) = (new("2.0"), new("2.1"), new("3.0"));
+    let world = World::start();
+    publish(&world, &[("packages/a/a.1/opam", &far), ("packages/b/b.1/opam", &number)]);
+    let mut keep = start(&Mirror::of(&world));
+    assert_eq!(keep.index().packages(), ["hello.1.0", "other.1.0"]);
+    assert_eq!(keep.divergences().len(), 2);
     let status = keep.run(&["status"]).ok();
-    assert!(status.contains("kept       1 version as admitted before"), "{status}");
+    assert!(status.contains("a.1") && status.contains("b.1"), "{status}");
+    publish(&world, &[("packages/c/c.1/opam", &next), ("packages/d/d.1/opam", &old)]);
+    keep.refresh().ok();
+    assert_eq!(keep.index().packages(), ["d.1", "hello.1.0", "other.1.0"]);
+    for version in [Version::System, Version::V2_3, Version::V2_6] {
+        let Some(opam) = Opam::fresh(version, keep.ca()) else { continue };
+        opam.init(&keep.url()).ok();
+    }
+    let open = keep.divergences();
+    let id = open.iter().find(|it| it["divergence"]["packages"][0] == "c.1").expect("it is held");
+    keep.run(&["divergences", "accept", &id["id"].to_string()]).ok();
+    assert!(keep.index().packages().contains(&"c.1"), "who accepts it has it");
 }
 
 #[test]

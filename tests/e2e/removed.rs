@@ -157,9 +157,9 @@ fn nothing_of_upstream_gets_into_a_held_version_or_hides_it() {
     let mut keep = held_removal(&world, &[]);
     publish(&world, &inner);
     keep.refresh().ok();
-    assert_eq!(keep.index().packages(), ["goes.1.0", "stays.1.0"]);
-    let status = keep.run(&["status"]).said();
-    assert!(status.contains("inside.1.0") && status.contains("around a version"), "{status}");
+    let index = keep.index();
+    assert_eq!(index.packages(), ["goes.1.0", "inside.1.0", "stays.1.0"]);
+    assert!(index.paths().any(|path| path == "packages/inside/inside.1.0/opam"));
 }
 
 #[test]
@@ -169,21 +169,20 @@ fn what_was_served_and_can_not_be_as_upstream_has_it_stays_as_it_was() {
     let [held, many, edited] = [&first, &second, &edited].map(Package::opam);
     let as_it_was =
         [("packages/held/held.1.0/opam", &*held), ("packages/many/many.1.0/opam", &many)];
-    let long = format!("packages/{}/many.1.0/opam", "x".repeat(170));
-    let inside = "packages/held/held.1.0/many.1.0/opam";
+    let long = too_long("many");
     let moved = ("packages/moved/held.1.0/opam", &*edited);
-    for state in [[as_it_was[0], (&*long, &*many)], [moved, (inside, &many)]] {
+    for held in [as_it_was[0], moved] {
         let world = World::start();
         publish(&world, &as_it_was);
-        let mut keep = start(&Mirror::of(&world));
+        let mut keep = start(&Mirror::of(&world).set("policy.files", "allow"));
         let index = keep.index();
-        publish(&world, &state);
+        publish(&world, &[held, as_it_was[1], (&long, "x")]);
         keep.refresh().ok();
         let status = keep.run(&["status"]).said();
         assert!(status.contains("kept") && status.contains("many.1.0"), "{status}");
         for _ in 0..2 {
             keep.refresh().ok();
-            assert!(keep.index() == index, "{state:?}");
+            assert!(keep.index() == index, "{held:?}");
             keep.stop();
             keep.restart();
         }
@@ -192,49 +191,15 @@ fn what_was_served_and_can_not_be_as_upstream_has_it_stays_as_it_was() {
 }
 
 #[test]
-fn what_is_crowded_out_by_what_stays_stays_too_and_the_rest_moves_on() {
-    let opam = |name: &str| Package::bare(name, "1").opam();
-    let names: Vec<String> = (0..7).map(|number| format!("p{number}")).collect();
-    let texts: Vec<String> = names.iter().map(|name| opam(name)).collect();
-    let at = |name: &String| format!("packages/{name}/{name}.1");
-    let paths: Vec<String> = names.iter().map(|name| format!("{}/opam", at(name))).collect();
-    let all = |paths: &[String]| -> Vec<(String, String)> {
-        paths.iter().cloned().zip(texts.iter().cloned()).collect()
-    };
-    let world = World::start();
-    let put = |files: &[(String, String)]| {
-        let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
-        publish(&world, &files);
-    };
-    put(&all(&paths));
-    let mut keep = start(&Mirror::of(&world));
-    let index = keep.index();
-    // Each goes where the one before it has to stay.
-    let mut moved = vec![format!("packages/{}/p0.1/opam", "x".repeat(170))];
-    moved.extend((1..7).map(|number| format!("{}/p{number}.1/opam", at(&names[number - 1]))));
-    let mut state = all(&moved);
-    state.push(("packages/new/new.1/opam".to_owned(), opam("new")));
-    put(&state);
-    keep.refresh().ok();
-    let status = keep.run(&["status"]).said();
-    assert!(status.contains("stays as it was") && status.contains("too long"), "{status}");
-    let paths = |index: &world::Index| index.paths().map(str::to_owned).collect::<Vec<_>>();
-    let mut expected = paths(&index);
-    expected.push("packages/new/new.1/opam".to_owned());
-    expected.sort_unstable();
-    assert_eq!(paths(&keep.index()), expected);
-}
-
-#[test]
 fn why_versions_are_served_otherwise_is_said_after_a_restart_without_upstream() {
-    let moves = Package::bare("moves", "1.0").opam();
+    let keeps = ("packages/keeps/keeps.1.0/opam", &*Package::bare("keeps", "1.0").opam());
     let world = World::start();
-    publish(&world, &[("packages/moves/moves.1.0/opam", &moves)]);
-    let mut keep = start(&Mirror::of(&world));
+    publish(&world, &[keeps]);
+    let mut keep = start(&Mirror::of(&world).set("policy.files", "allow"));
     keep.index();
-    let long = format!("packages/{}/moves.1.0/opam", "x".repeat(170));
     let evil = Package::new("stays", "1.00").opam();
-    publish(&world, &[(&long, &moves), ("packages/stays/stays.1.00/opam", &evil)]);
+    let long = too_long("keeps");
+    publish(&world, &[keeps, (&long, "x"), ("packages/stays/stays.1.00/opam", &evil)]);
     keep.refresh().ok();
     let said = |keep: &mut Keep| {
         let status = keep.run(&["status", "--json"]).stdout;
@@ -249,6 +214,11 @@ fn why_versions_are_served_otherwise_is_said_after_a_restart_without_upstream() 
     keep.stop();
     keep.restart();
     assert_eq!(said(&mut keep), before);
+}
+
+/// A file of a version's that no index can hold.
+fn too_long(name: &str) -> String {
+    format!("packages/{name}/{name}.1.0/files/{}", "x".repeat(120))
 }
 
 /// A mirror that holds the removal of goes.1.0, in whose place upstream has these files.

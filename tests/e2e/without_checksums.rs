@@ -70,6 +70,32 @@ fn g2_the_first_pin_stands_also_where_another_url_is_pinned_while_one_is_fetched
 }
 
 #[test]
+fn g4_an_edit_that_comes_to_contradict_a_pin_is_told_anew_and_not_accepted_with_what_it_was() {
+    let foo = Package::bare("foo", "1").archive(SRC, &[]).bytes(GOOD, &[]);
+    let world = World::start();
+    world.publish(&Repo::new([foo.clone()]));
+    let mut keep = start(&Mirror::of(&world).set("policy.checksum_added", "hold"));
+    keep.index();
+    world.publish(&Repo::new([foo.clone().bytes(EVIL, &[Kind::Sha256])]));
+    world.put(SRC, GOOD);
+    keep.refresh().ok();
+    let told = keep.divergences();
+    assert_eq!(told[0]["divergence"]["edits"], serde_json::json!(["checksum-added"]));
+    assert_eq!(archive(&mut keep), GOOD);
+    world.put(SRC, EVIL);
+    let said = keep.run(&["divergences", "accept", &told[0]["id"].to_string()]).said();
+    assert!(said.contains("not served"), "{said}");
+    let told = keep.divergences();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let edits = serde_json::json!(["checksum-added", "source-rewritten"]);
+    assert_eq!(told[0]["divergence"]["edits"], edits);
+    assert_eq!(archive(&mut keep), GOOD);
+    keep.run(&["divergences", "accept", &told[0]["id"].to_string()]).ok();
+    assert_eq!(archive(&mut keep), EVIL, "it is what was told of");
+    assert!(keep.divergences().is_empty());
+}
+
+#[test]
 fn g2_a_static_export_has_what_the_server_gives() {
     let foo = Package::bare("foo", "1").archive(SRC, &[]).bytes(GOOD, &[]).mirror(MIRROR);
     let world = World::start();

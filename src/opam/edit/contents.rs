@@ -194,5 +194,5 @@ fn is_own_name(package: &Package, field: &Field) -> bool {
         || (field.name == *"version" && *text == *package.version.as_str())
 }
 
-/// The versions of the format that opam 2.1 to 2.6 read.
-const READABLE_FORMATS: [&str; 6] = ["1", "1.0", "1.1", "1.2", "2.0", "2.1"];
+/// The versions of the format that opam 2.1 to 2.6 read: of any other one, 2.1 takes no update at all.
+const READABLE_FORMATS: [&str; 5] = ["1", "1.0", "1.1", "1.2", "2.0"];

@@ -123,18 +123,22 @@ impl<C> Entries<C> {
     }
 
     /// Refuses what lies in the directory of one of these versions, or in the way of it, only where
-    /// case counts for nothing.
+    /// case counts for nothing, and what is one file there although it is two.
     pub(super) fn check_spellings(
         &self,
         versions: &[(Package, RepoPath)],
     ) -> Result<(), TreeError> {
-        let by_folded: HashMap<String, &str> =
-            versions.iter().map(|(_, it)| (folded(it.as_str()), it.as_str())).collect();
-        let above: HashSet<&str> = by_folded.keys().flat_map(|it| ancestors(it)).collect();
         let refuse = |path: &str, over: &str| {
             let [one, other] = [path, over].map(str::to_owned);
             Err(TreeError::Spellings { one, other })
         };
+        let mut by_folded: HashMap<String, &str> = HashMap::new();
+        for directory in versions.iter().map(|(_, directory)| directory.as_str()) {
+            if let Some(other) = by_folded.insert(folded(directory), directory) {
+                return refuse(directory, other);
+            }
+        }
+        let above: HashSet<&str> = by_folded.keys().flat_map(|it| ancestors(it)).collect();
         for (folded, directory) in &by_folded {
             if let Some(outer) = ancestors(folded).find_map(|it| by_folded.get(it)) {
                 return refuse(directory, outer);
@@ -142,9 +146,20 @@ impl<C> Entries<C> {
         }
         let owned = directories(versions);
         let is_owned = |path: &str| ancestors(path).any(|it| owned.contains(it));
-        let files = self.files.iter().map(|(path, _)| (path.as_str(), true));
+        let files = || self.files.iter().map(|(path, _)| (path.as_str(), true));
         let directories = self.directories.iter().map(|path| (path.as_str(), false));
-        for (path, is_file) in files.chain(directories) {
+        let mut inside: HashMap<String, &str> = HashMap::new();
+        for (path, _) in files().filter(|(path, _)| is_owned(path)) {
+            if let Some(other) = inside.insert(folded(path), path) {
+                return refuse(path, other);
+            }
+        }
+        for (folded, path) in &inside {
+            if let Some(file) = ancestors(folded).find_map(|it| inside.get(it)) {
+                return refuse(path, file);
+            }
+        }
+        for (path, is_file) in files().chain(directories) {
             if is_owned(path) || owned.contains(path) {
                 continue;
             }

@@ -94,6 +94,16 @@ impl Tree {
         }
     }
 
+    /// The paths of all files of an index that is served as it came, also of those that opam does not
+    /// read.
+    ///
+    /// # Errors
+    /// As [`Tree::from_verbatim_index`].
+    pub fn paths_of_index(gz: &[u8]) -> Result<BTreeSet<RepoPath>, TreeError> {
+        let entries = read::read_index(gz, &TreeLimits::NONE)?;
+        Ok(entries.files.into_iter().map(|(path, _)| path).collect())
+    }
+
     /// A tree out of files that were collected elsewhere, from git or a directory, by the same
     /// rules; only `repo` may be missing, as it may in such a repository, and empty files are kept.
     pub fn from_files(
@@ -166,6 +176,36 @@ impl Tree {
         let directories = directories(&versions);
         files.retain(|path, _| is_read(path, &directories));
         if versions.is_empty() { Err(TreeError::Empty) } else { Ok(Self { files, versions }) }
+    }
+
+    /// The same with each version where opam's own tools put it. No version then lies inside another
+    /// one, and none where a file of another one's was: opam up to 2.5 does not follow where a file
+    /// becomes a directory.
+    pub fn in_place(self) -> Self {
+        let is_in_place = |(package, at): (&Package, &RepoPath)| at.as_str() == package.directory();
+        if self.versions().all(is_in_place) {
+            return self;
+        }
+        let mut files: BTreeMap<RepoPath, Bytes> = self
+            .files
+            .get_key_value(REPO)
+            .map(|(path, it)| (path.clone(), it.clone()))
+            .into_iter()
+            .collect();
+        let mut versions = Vec::with_capacity(self.versions.len());
+        for (package, directory) in &self.versions {
+            let start = directory.as_str().len() + "/".len();
+            let found = || below(&self.files, directory);
+            let names: Vec<&str> =
+                found().filter_map(|(path, _)| path.as_str().get(start..)).collect();
+            // Directly in `packages`, each path is as short as it was, or shorter.
+            let Some(paths) = package.in_place(names.iter().copied()) else { continue };
+            let opam = names.iter().zip(&paths).find(|(name, _)| **name == OPAM);
+            let at = opam.and_then(|(_, path)| path.parent());
+            versions.extend(at.map(|at| (package.clone(), at)));
+            files.extend(paths.into_iter().zip(found().map(|(_, bytes)| bytes.clone())));
+        }
+        Self { files, versions }
     }
 
     /// All files, sorted by path.

@@ -4,6 +4,7 @@ use super::index::{Change, Index, IndexError, Table};
 use super::{Catalog, number, number_at, put};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Decision, Divergence, DivergenceKind, DivergenceState};
+use crate::opam::EditKind;
 use std::collections::HashMap;
 
 impl Catalog {
@@ -54,10 +55,30 @@ impl Catalog {
     /// # Errors
     /// When the index fails.
     pub fn newest_alike(&self, divergence: &Divergence) -> Result<Option<About>, IndexError> {
+        Ok(self.alike(divergence)?.pop())
+    }
+
+    /// The ledger indices of those of the same, from the same to the same, that came before an index
+    /// and that nobody decided about.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn open_before(&self, divergence: &Divergence, end: u64) -> Result<Vec<u64>, IndexError> {
+        let mut open = Vec::new();
+        for told in self.alike(divergence)?.iter().filter(|it| it.index < end) {
+            if self.decided(told.index)?.is_none() {
+                open.push(told.index);
+            }
+        }
+        Ok(open)
+    }
+
+    fn alike(&self, divergence: &Divergence) -> Result<Vec<About>, IndexError> {
         let package = divergence.packages.first().map_or("", String::as_str);
         let content = content(divergence);
-        let about = self.divergences_about(&divergence.repository, package)?;
-        Ok(about.into_iter().rev().find(|it| it.content == content))
+        let mut about = self.divergences_about(&divergence.repository, package)?;
+        about.retain(|it| it.content == content);
+        Ok(about)
     }
 
     /// How many divergences nobody has decided about yet.
@@ -118,18 +139,27 @@ pub struct About {
     pub observed: Option<Sha256>,
     /// Whether the policy of then held it back.
     pub held: bool,
+    /// The kinds of edits that it told of, as [`kinds`] has them.
+    kinds: u16,
     /// Equal where two are of the same from the same to the same.
     content: Sha256,
 }
 
 impl About {
+    /// Whether it told of edits of all these kinds.
+    pub fn tells(&self, edits: &[String]) -> bool {
+        kinds(edits) & !self.kinds == 0
+    }
+
     fn read(key: &[u8], value: &[u8]) -> Option<Self> {
         let (content, rest) = value.split_first_chunk::<32>()?;
-        let (held, observed) = rest.split_first()?;
+        let (held, rest) = rest.split_first()?;
+        let (kinds, observed) = rest.split_first_chunk::<2>()?;
         Some(Self {
             index: number(key.last_chunk::<8>()?)?,
             observed: observed.try_into().ok().map(Sha256::from_bytes),
             held: *held != 0,
+            kinds: u16::from_be_bytes(*kinds),
             content: Sha256::from_bytes(*content),
         })
     }
@@ -139,9 +169,17 @@ impl About {
         let key = [&key[..], &number.to_be_bytes()].concat();
         let mut value = content(divergence).as_bytes().to_vec();
         value.push(u8::from(divergence.held));
+        value.extend(kinds(&divergence.edits).to_be_bytes());
         value.extend(divergence.observed.iter().flat_map(|it| *it.sha256.as_bytes()));
         put(Table::About, &key, value)
     }
+}
+
+/// A bit for each of the kinds that are named.
+fn kinds(edits: &[String]) -> u16 {
+    let named = |kind: &EditKind| edits.iter().any(|edit| *edit == kind.to_string());
+    let kinds = EditKind::ALL.iter().zip(0..).filter(|(kind, _)| named(kind));
+    kinds.fold(0, |kinds, (_, place)| kinds | (1 << place))
 }
 
 /// Neither a repository's name nor a version has a NUL.

@@ -4,6 +4,7 @@ mod readers;
 mod verbatim;
 
 use super::*;
+use crate::opam::path::MAX_PATH_LEN;
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use std::io::Write;
@@ -352,5 +353,35 @@ proptest! {
         tar.0.splice(at..end, bytes);
         let _ = tar.read();
         let _ = Tree::from_index(&tar.0, &TreeLimits::default());
+    }
+}
+
+#[test]
+fn each_version_is_put_where_opams_own_tools_have_it() {
+    let longest = format!("packages/a.1/{}", "x".repeat(MAX_PATH_LEN - "packages/a.1/".len()));
+    for (from, to) in [
+        ("repo", "repo"),
+        ("packages/a.1/opam", "packages/a/a.1/opam"),
+        ("packages/a.1/files/x", "packages/a/a.1/files/x"),
+        ("packages/a/a.1/files/b.1/b.1/opam", "packages/b/b.1/opam"),
+        ("packages/x/y/b.1/files/opam", "packages/b/b.1/files/opam"),
+        ("packages/x/opam.1/opam", "packages/opam.1/opam"),
+        ("packages/x/OPAM.1/opam", "packages/OPAM.1/opam"),
+        // There is no room for more.
+        (&longest, &longest),
+    ] {
+        let directory = from.strip_suffix("/opam").unwrap_or("packages/a.1");
+        let beside = match from.split_once("/files/") {
+            Some((version, _)) if !from.ends_with(".1/opam") => version,
+            _ => directory,
+        };
+        let files = [from.to_owned(), format!("{beside}/opam")];
+        let files: BTreeSet<RepoPath> = files.iter().map(|it| it.parse().unwrap()).collect();
+        let files = files.into_iter().map(|it| (it, Bytes::from_static(b"x: 1")));
+        let tree = Tree::from_files(files, &TreeLimits::default()).unwrap().in_place();
+        assert!(tree.file(to).is_some(), "{from}: {tree:?}");
+        let again = tree.files().map(|(path, bytes)| (path.clone(), bytes.clone()));
+        let again = Tree::from_files(again, &TreeLimits::default()).unwrap();
+        assert!(again.versions().eq(tree.versions()) && again.files().eq(tree.files()));
     }
 }
