@@ -13,9 +13,10 @@ use crate::clock::Clock;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
-use crate::opam::{EditKind, Package, RepoPath, Tree};
+use crate::opam::{EditKind, Package, RepoPath, Tree, stops_clients};
 use crate::store::catalog::About;
 use crate::store::{AppendError, Appended, Store};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -157,21 +158,24 @@ impl Judge<'_> {
         Ok(turned(&before, &after).or_else(|| turned(&after, &before)))
     }
 
-    /// The first state of all: nothing to compare it with, but what makes a client fail as a whole is
-    /// to be seen.
+    /// The first state of all: there is nothing to compare it with, but what stops some client from
+    /// reading any of it is to be seen.
     fn judge_first(&self, state: &State) -> Result<Judged, RefreshError> {
-        if self.settings.mode == Mode::Verbatim {
+        let (tree, files, before) = (&state.tree, &state.files, Before::default());
+        let stops = |package: &Package| tree.opam_file(package).is_some_and(|it| stops_clients(it));
+        let versions: Vec<&Package> = tree.versions().map(|(package, _)| package).collect();
+        let is_well = !versions.into_par_iter().any(stops);
+        if is_well || self.settings.mode == Mode::Verbatim {
             return Ok(Judged::default());
         }
-        let (tree, files, before) = (&state.tree, &state.files, Before::default());
         let review = review::review(&before, tree, files, self.store, self.policy, self.settings);
-        let unreadable = |mut edit: ReviewedEdit| {
-            edit.edit.kinds().find(|kind| *kind == EditKind::Unreadable)?;
-            let package = edit.edit.package.to_string();
-            edit.rule = self.policy.rule(self.name(), &package, &EditKind::Unreadable.to_string());
-            matches!(edit.rule, Rule::Warn | Rule::Hold).then_some(edit)
+        let stopping = |mut edit: ReviewedEdit| {
+            let package = &edit.edit.package;
+            let kind = EditKind::Unreadable.to_string();
+            edit.rule = self.policy.rule(self.name(), &package.to_string(), &kind);
+            (matches!(edit.rule, Rule::Warn | Rule::Hold) && stops(package)).then_some(edit)
         };
-        let edits = review.edits.into_iter().filter_map(unreadable).collect();
+        let edits = review.edits.into_iter().filter_map(stopping).collect();
         self.each(edits, None, Judged::default())
     }
 

@@ -30,7 +30,9 @@ mod wanted;
 pub use alike::{Alike, Presence};
 pub use checksum::{Checksum, ChecksumError, ChecksumKind, DeclaredChecksums, Strength};
 pub use dependency::{Dependency, MAX_DEPENDENCIES, dependencies, text_of};
-pub use edit::{Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits};
+pub use edit::{
+    Change, Edit, EditKind, MAX_CHANGE_TEXT, NotAnEditKind, VersionFiles, edits, stops_clients,
+};
 pub use findings::{Finding, FindingKind, findings};
 pub use index::{Blocks, IndexError, IndexFile, fits_index, write_index};
 pub use package::{Package, PackageError, PackageName, PackageVersion};

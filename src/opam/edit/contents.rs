@@ -160,11 +160,9 @@ impl Contents {
     }
 
     fn check_format(&mut self, file: &OpamFile) {
-        let version = file.field("opam-version").map(|field| Shape::Text.read(&field.value));
-        let readable = |version: &str| READABLE_FORMATS.contains(&version);
-        match version {
-            Some(Ok(Some(version))) if readable(version.trim_matches('"')) => {}
-            Some(_) => self.facts.problem("opam-version: it is none that opam reads".into()),
+        match is_of_a_readable_format(file) {
+            Some(true) => {}
+            Some(false) => self.facts.problem("opam-version: it is none that opam reads".into()),
             None => self.facts.problem("there is no 'opam-version'".into()),
         }
     }
@@ -185,6 +183,20 @@ impl Contents {
             }
         }
     }
+}
+
+/// Whether some opam may read nothing of a repository that has this opam file: it can't be parsed (2.6
+/// reads none with a number beyond 63 bits), or is of another format (2.1 reads none above 2.0).
+pub fn stops_clients(opam: &[u8]) -> bool {
+    let file = OpamFile::parse(opam);
+    file.map_or(true, |file| is_of_a_readable_format(&file) == Some(false))
+}
+
+/// `None` where the file does not say what it is of.
+fn is_of_a_readable_format(file: &OpamFile) -> Option<bool> {
+    let version = Shape::Text.read(&file.field("opam-version")?.value);
+    let is_readable = |version: &str| READABLE_FORMATS.contains(&version.trim_matches('"'));
+    Some(matches!(version, Ok(Some(version)) if is_readable(&version)))
 }
 
 /// Whether the field says nothing but what the directory is called, by which opam goes.

@@ -22,6 +22,7 @@ mod state;
 mod tests;
 mod version_files;
 
+pub use contents::stops_clients;
 pub use excerpt::MAX_CHANGE_TEXT;
 pub use kind::{EditKind, NotAnEditKind};
 pub use version_files::VersionFiles;
