@@ -53,7 +53,7 @@ pub use explanation::{
 pub use format::{Compression, Container, Format};
 pub use limits::Limits;
 pub use list::{Inflated, Listing, Remark, list};
-pub use name::{EntryName, NameFlag};
+pub use name::{EntryName, NameFlag, is_deceptive, printable};
 pub use problem::Problem;
 pub use text_diff::TextDiff;
 pub use unified::file_diff;

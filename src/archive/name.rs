@@ -77,7 +77,7 @@ impl fmt::Display for EntryName {
 /// Bytes from outside as text that is safe on a terminal and in a page of text: what isn't UTF-8,
 /// controls, and characters that reorder or hide others come as escapes, and so does the
 /// backslash, so that distinct bytes stay distinct. Ends with `…` after `longest` characters.
-pub(super) fn printable(bytes: &[u8], longest: usize) -> String {
+pub fn printable(bytes: &[u8], longest: usize) -> String {
     let mut text = String::with_capacity(bytes.len().min(longest));
     let mut written = 0;
     for chunk in bytes.utf8_chunks() {
@@ -111,7 +111,7 @@ fn push_printable(text: &mut String, character: char) {
 }
 
 /// Whether a terminal or page would do something else than show the character.
-pub(super) fn is_deceptive(character: char) -> bool {
+pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

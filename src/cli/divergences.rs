@@ -207,8 +207,10 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         Err(error) => say!("  explanation  none: {error}"),
     }
     for decision in decisions {
-        let why = decision.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-        say!("  {:<12} by {} at {}{why}", decision.action.state(), decision.by, decision.at);
+        let why = decision.why.as_deref().map(output::escaped);
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        let by = output::escaped(&decision.by);
+        say!("  {:<12} by {by} at {}{why}", decision.action.state(), decision.at);
     }
     if *state != DivergenceState::Accepted && divergence.held && !outdated {
         say!("\nTo serve what upstream says:  opam-keep divergences accept {id} --why \"…\"");
@@ -310,7 +312,7 @@ fn tell(context: &Context, id: u64, action: Action, decided: &Decided, is_runnin
         Some(before) => say!(
             "divergence {id} was {} before, by {} at {} (ledger entry {entry}): nothing was noted",
             before.action.state(),
-            before.by,
+            output::escaped(&before.by),
             before.at
         ),
     }

@@ -84,7 +84,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     entries.iter().for_each(|(index, entry)| print(*index, entry, context.json));
     if let (false, Some(about)) = (found, &arguments.about) {
         let kind = arguments.kind.map_or(String::new(), |kind| format!("{} ", kind.name()));
-        anstream::eprintln!("no {kind}entry is about {about}");
+        output::aside(&format!("no {kind}entry is about {about}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -163,14 +163,14 @@ fn print(index: u64, entry: &Entry, as_json: bool) {
             let (state, about) = (decision.action.state(), decision.divergence);
             say!(
                 "{index:>7}  {at}  {heading}decision{heading:#} divergence {about} {state} by {}",
-                decision.by
+                output::escaped(&decision.by)
             );
             if let Some(why) = &decision.why {
-                say!("         {why}");
+                say!("         {}", output::escaped(why));
             }
         }
         Entry::Import(import) => {
-            let name = import.key.split('+').next().unwrap_or_default();
+            let name = output::escaped(import.key.split('+').next().unwrap_or_default());
             let (from, size) = (import.from, import.size);
             say!("{index:>7}  {at}  {heading}import{heading:#} a bundle of ledger {name}");
             say!("         its entries from {from} up to {size}");

@@ -194,8 +194,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Ok(config) => config,
         Err(error) => match overrides.named_store(cli.global.config.as_deref()) {
             Some(store) if cli.command.reads_the_store_alone() => {
-                anstream::eprintln!("{error}");
-                anstream::eprintln!("going on, with the store {}", store.display());
+                output::aside(&error.to_string());
+                output::aside(&format!("going on, with the store {}", store.display()));
                 let mut config = Config::default();
                 config.store.path = Some(store);
                 config

@@ -1,10 +1,12 @@
 //! How commands print: JSON for machines, text for people that is wrapped to their terminal and
 //! coloured only there.
 
+use crate::archive::{is_deceptive, printable};
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressState};
 use serde::Serialize;
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -22,13 +24,23 @@ pub(super) use say;
 pub(super) fn line(text: fmt::Arguments<'_>) {
     let text = text.to_string();
     match width_of(&io::stdout()) {
-        Some(width) => verbatim(&wrapped(&text, width)),
+        Some(width) => verbatim(&wrapped(&harmless(&text), width)),
         None => verbatim(&text),
     }
 }
 
+/// Text that someone else wrote at will as part of one line, escaped as explanations are.
+pub(super) fn escaped(text: &str) -> String {
+    printable(text.as_bytes(), usize::MAX)
+}
+
 /// Prints a line as it is, however long: what is pasted elsewhere, or compared.
 pub(super) fn verbatim(text: &str) {
+    put(&harmless(text));
+}
+
+/// Writes a line to standard output, or ends the process in one sentence.
+fn put(text: &str) {
     if let Err(error) = writeln!(anstream::stdout().lock(), "{text}") {
         // Whoever reads no further, as `head` does, has what they wanted.
         if error.kind() == io::ErrorKind::BrokenPipe {
@@ -42,7 +54,7 @@ pub(super) fn verbatim(text: &str) {
 /// Prints a value as one line of JSON.
 pub(super) fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => verbatim(&text),
+        Ok(text) => put(&json_escaped(&text)),
         Err(error) => failure(&error.to_string(), false),
     }
 }
@@ -69,17 +81,65 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {noun}")
 }
 
+/// Prints to standard error what goes with a command's output without being it.
+pub(super) fn aside(text: &str) {
+    anstream::eprintln!("{}", harmless(text));
+}
+
 /// Prints why a command ended early.
 pub(super) fn failure(sentence: &str, as_json: bool) {
     if as_json {
-        anstream::eprintln!("{}", serde_json::json!({ "error": sentence }));
+        let text = serde_json::json!({ "error": sentence }).to_string();
+        anstream::eprintln!("{}", json_escaped(&text));
         return;
     }
-    let text = format!("{BAD}opam-keep:{BAD:#} {sentence}");
+    let text = format!("{BAD}opam-keep:{BAD:#} {}", harmless(sentence));
     match width_of(&io::stderr()) {
         Some(width) => anstream::eprintln!("{}", wrapped(&text, width)),
         None => anstream::eprintln!("{text}"),
     }
+}
+
+/// A text of ours in which nothing that others wrote moves a cursor or hides other text, whatever
+/// it came through: what would is escaped, but for line breaks, tabs and colours.
+fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_deceptive) {
+        return text.into();
+    }
+    let mut harmless = String::with_capacity(text.len());
+    for (at, character) in text.char_indices() {
+        match character {
+            '\n' | '\t' => harmless.push(character),
+            '\u{1b}' if is_colour(&text[at..]) => harmless.push(character),
+            _ if is_deceptive(character) => harmless.extend(character.escape_default()),
+            _ => harmless.push(character),
+        }
+    }
+    harmless.into()
+}
+
+/// Whether a text begins with an escape that does nothing but colour what follows.
+fn is_colour(text: &str) -> bool {
+    let parameters = text.strip_prefix("\u{1b}[").unwrap_or_default();
+    parameters.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+}
+
+/// The same JSON without anything that a terminal would do something else with than show it.
+fn json_escaped(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_deceptive) {
+        return json.into();
+    }
+    // Only strings have such characters in them.
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        match is_deceptive(character) {
+            true => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                write!(escaped, "\\u{unit:04x}").expect("a String takes everything");
+            }),
+            false => escaped.push(character),
+        }
+    }
+    escaped.into()
 }
 
 /// How many columns people see; none where nobody looks.
@@ -136,6 +196,26 @@ pub(super) const HEADING: Style = Style::new().bold();
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_a_text_came_through_it_moves_no_cursor() {
+        let coloured = format!("{BAD}bad{BAD:#}\tone\ntwo \\ é");
+        assert_eq!(harmless(&coloured), coloured);
+        assert_eq!(harmless("a\u{1b}[2J\u{9b}3\u{202e}\r"), "a\\u{1b}[2J\\u{9b}3\\u{202e}\\r");
+        for cut in ["\u{1b}", "\u{1b}[", "\u{1b}[31", "\u{1b}[3é", "\u{1b}]0;m"] {
+            assert!(!harmless(cut).contains('\u{1b}'), "{cut:?}");
+        }
+        assert_eq!(escaped("one\ntwo\u{1b}[31m"), "one\\ntwo\\u{1b}[31m");
+    }
+
+    #[test]
+    fn json_says_the_same_without_moving_a_cursor() {
+        let value = serde_json::json!(["\u{1b}\u{202e}\u{9b}\u{7f}\u{e0001}é\n"]);
+        let text = value.to_string();
+        let escaped = json_escaped(&text);
+        assert!(!escaped.contains(is_deceptive), "{escaped:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+    }
 
     #[test]
     fn what_fits_stays_as_it_is() {

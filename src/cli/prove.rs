@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         return Ok(ExitCode::SUCCESS);
     }
     // What a person reads goes beside the proof, so that the proof can go into a file.
-    anstream::eprintln!("entry {index}: {} pinned at {}", pin.url, pin.at);
+    output::aside(&format!("entry {index}: {} pinned at {}", pin.url, pin.at));
     std::io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! TLS: a certificate of the operator's, or one from a CA that opam-keep makes once for itself.
 
+use crate::archive::is_deceptive;
 use crate::config::{Config, TlsFiles};
 use crate::store::durable;
 use bytes::Bytes;
@@ -205,7 +206,7 @@ pub(super) fn client_name(chain: &[CertificateDer<'_>]) -> Option<Arc<str>> {
         })
     };
     let name = common.or_else(alternative).unwrap_or("a certificate without a name");
-    let printable = |c: char| if c.is_control() { '?' } else { c };
+    let printable = |c: char| if is_deceptive(c) { '?' } else { c };
     Some(name.chars().map(printable).take(MAX_NAME).collect::<String>().into())
 }
 

@@ -17,6 +17,7 @@ mod webhook;
 pub use alert::Alert;
 pub use secret::SecretError;
 
+use crate::archive::is_deceptive;
 use crate::config::{Config, SinkName};
 use crate::upstream::SetupError;
 use command::Command;
@@ -145,9 +146,9 @@ impl DeliveryError {
     }
 }
 
-/// Text from outside as one short line, without control characters.
+/// Text from outside as one short line, without characters that show otherwise than they are.
 fn one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words = text.split(|c: char| c.is_whitespace() || is_deceptive(c));
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").chars().take(MAX_LINE).collect()
 }

@@ -1,6 +1,7 @@
 //! What people read in a terminal of 80 columns, and what programs read in a pipe.
 
 use crate::{skip, start};
+use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
 use world::{Keep, Kind, Lie, Mirror, Package, Repo, World, run, tar_gz};
@@ -82,12 +83,27 @@ fn nothing_that_others_write_moves_a_cursor_or_begins_a_line() {
     keep.run(&["recheck", "--all"]);
     let ledger = keep.ledger();
     let divergences = (0..ledger.len()).filter(|it| ledger.at(*it)["kind"] == "divergence");
+    let divergences: Vec<usize> = divergences.collect();
+    // A reason may be anyone's text, such as that of a program with a token.
+    let token = keep.run(&["token", "add", "bot", "--admin"]).ok();
+    let bearer = format!("authorization: Bearer {}", token.trim());
+    let why = json!({ "action": "acknowledge", "why": format!("{evil}\nforged") }).to_string();
+    for id in &divergences {
+        let path = format!("/api/v1/divergences/{id}");
+        let decided = keep.curl().with(&["-d", &why, "-H", &bearer], &path);
+        assert_eq!(decided.status, 200, "{decided:?}");
+    }
     let mut commands = reading(&keep);
     for id in divergences {
         commands.push(vec!["divergences".into(), "diff".into(), id.to_string()]);
         commands.push(vec!["divergences".into(), "show".into(), id.to_string()]);
     }
     commands.push(vec!["log".into(), "hello.1.0".into()]);
+    commands.push(vec!["log".into(), "--kind".into(), "decision".into()]);
+    for mut arguments in commands.clone() {
+        arguments.push("--json".into());
+        commands.push(arguments);
+    }
     commands.push(vec!["snapshots".into(), "diff".into(), "0".into(), ledger.len().to_string()]);
     let mut shown = 0;
     for arguments in commands {

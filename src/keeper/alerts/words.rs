@@ -1,6 +1,7 @@
 //! Alerts in words: what each says to a person and to a program.
 
 use super::Condition;
+use crate::archive::is_deceptive;
 use crate::config;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Outcome, Recheck};
@@ -253,11 +254,13 @@ impl Words {
         kind: String,
         at: Timestamp,
         title: String,
-        lines: Vec<String>,
+        mut lines: Vec<String>,
         look: &str,
         mut data: Value,
     ) -> Alert {
         let hash = Sha256::of(format!("{}\n{subject}", self.ledger).as_bytes()).to_string();
+        let title = title.chars().filter(|c| !is_deceptive(*c)).collect();
+        lines.iter_mut().for_each(|line| line.retain(|c| is_harmless(&c)));
         let mut text = format!("{}\n\nlook at it   {look}\n", lines.join("\n"));
         if let Some(mirror) = &self.mirror {
             text.push_str(&format!("mirror       {mirror}\n"));
@@ -296,14 +299,19 @@ fn some(packages: &[String]) -> String {
     }
 }
 
-/// Text from outside, without control characters but line ends, and not too long to be read.
+/// Text from outside, harmless and not too long to be read.
 fn short(text: &str) -> String {
-    let printable = text.chars().filter(|c| !c.is_control() || *c == '\n');
-    let mut short: String = printable.take(MAX_DETAIL).collect();
+    let mut short: String = text.chars().filter(is_harmless).take(MAX_DETAIL).collect();
     if short.len() < text.len() && text.chars().count() > MAX_DETAIL {
         short.push_str("\n…");
     }
     short
+}
+
+/// Whether people see a character as what it is: not those that move a cursor, but for line ends,
+/// nor those that reorder or hide others.
+fn is_harmless(character: &char) -> bool {
+    *character == '\n' || !is_deceptive(*character)
 }
 
 /// A line end and the way to where values begin.
@@ -311,3 +319,21 @@ const INDENTED: &str = "\n             ";
 const MAX_DETAIL: usize = 4_000;
 const MAX_NAMED: usize = 8;
 const MAX_PACKAGES: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn nothing_that_others_write_moves_a_cursor_or_hides_what_follows() {
+        let words = Words::without_ledger(&Config::default().server);
+        let evil = "a\u{1b}[2J\u{9b}\u{202e}\rb";
+        let (title, lines) = (format!("{evil}\nc"), vec![format!("asked {evil}\nc")]);
+        let at = Timestamp::UNIX_EPOCH;
+        let alert = words.alert("", "test".to_owned(), at, title, lines, "", json!({}));
+        assert_eq!(alert.title, "a[2Jbc");
+        assert!(alert.text.starts_with("asked a[2Jb\nc\n"), "{:?}", alert.text);
+        assert_eq!(short(evil), "a[2Jb");
+    }
+}

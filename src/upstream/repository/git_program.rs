@@ -1,6 +1,7 @@
 //! Runs the git program: alone with what it is told, bounded, and gone when it is given up.
 
 use super::RepositoryError;
+use crate::archive::is_deceptive;
 use crate::safe_url::SafeUrl;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::future::Future;
@@ -239,7 +240,7 @@ pub(super) fn size_of(directory: &Path) -> u64 {
 /// The end of what git complained about, without control characters.
 pub(super) fn one_line(complaints: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaints);
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || is_deceptive(c)).collect();
     let line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let excess = line.chars().count().saturating_sub(MAX_REASON);
     line.chars().skip(excess).collect()
