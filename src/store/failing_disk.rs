@@ -168,6 +168,9 @@ impl Disk {
         if lost == Lost::Nothing {
             return;
         }
+        if lost == Lost::All {
+            self.created.iter().rev().for_each(|path| drop(fs::remove_dir_all(path)));
+        }
         for (number, (path, before)) in self.named.into_iter().enumerate().rev() {
             if lost == Lost::Some && number % 2 == 0 {
                 // A name that outlives bytes which were not durable is one of nothing.
@@ -184,14 +187,16 @@ impl Disk {
         for path in self.hollow.iter().filter(|path| self.dirty.contains(*path)) {
             refill(path, b"");
         }
-        if lost == Lost::All {
-            self.created.iter().rev().for_each(|path| drop(fs::remove_dir_all(path)));
-        }
     }
 }
 
-/// Gives a name other bytes, and leaves those that it had to whatever else is called so.
+/// Gives a name other bytes, and leaves those that it had to whatever else is called so; unless a
+/// directory that was not lost has the name, or a file that of its directory.
 fn refill(path: &Path, bytes: &[u8]) {
+    let directory = path.parent().unwrap_or(path);
+    if path.is_dir() || fs::create_dir_all(directory).is_err() {
+        return;
+    }
     drop(fs::remove_file(path));
     fs::write(path, bytes).unwrap();
 }

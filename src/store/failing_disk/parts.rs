@@ -215,12 +215,18 @@ const BEFORE: &[(&str, &[u8])] = &[
     ("cache/other-bytes", b"of before"),
     ("cache/only-before", b"that goes"),
     ("index.tar.gz", b"an index"),
+    ("packages/directory-then-file/a/one", b"deep"),
+    ("packages/directory-then-file/two", b"less so"),
+    ("packages/file-then-directory", b"a file"),
 ];
 const AFTER: &[(&str, &[u8])] = &[
     ("cache/both", b"an archive"),
     ("cache/other-bytes", b"of now"),
     ("cache/only-after", b"that comes"),
     ("index.tar.gz", b"the next index"),
+    ("packages/directory-then-file", b"a file"),
+    ("packages/file-then-directory/a/one", b"deep"),
+    ("packages/file-then-directory/two", b"less so"),
 ];
 const FAULTS: [Fault; 6] = [
     Fault::NotDone,

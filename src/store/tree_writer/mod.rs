@@ -5,6 +5,9 @@
 //! replaced or removed.
 
 mod last_run;
+#[cfg(test)]
+mod tests;
+mod way;
 
 use super::durable::{self, FileSystem};
 use super::regular;
@@ -35,6 +38,8 @@ pub struct TreeWriter {
     directories: HashSet<PathBuf>,
     /// Where the bytes of a blob were written, for other names of it.
     written: HashMap<Sha256, PathBuf>,
+    /// How many files were removed.
+    removed: u64,
 }
 
 /// What became of a file.
@@ -63,6 +68,9 @@ pub enum TreeError {
     /// Something that is no directory is where one has to be.
     #[error("{0} is no directory: remove it")]
     NoDirectory(PathBuf),
+    /// A directory that has more in it than earlier runs wrote is where a file has to be.
+    #[error("{0} has to be a file, and no export wrote all that is in this directory: remove it")]
+    NoFile(PathBuf),
     /// The list of what was written is damaged.
     #[error("{0} can't be read: remove the whole export and write it anew")]
     Sums(PathBuf),
@@ -111,6 +119,7 @@ impl TreeWriter {
             now: files,
             directories: HashSet::new(),
             written: HashMap::new(),
+            removed: 0,
         };
         // Whatever happens from here on, the next run knows that the directory is an export's.
         writer.put_synced(MARKER, MARKER_TEXT)?;
@@ -122,6 +131,8 @@ impl TreeWriter {
             all.insert(path.clone(), if is_to_change { UNKNOWN } else { *name });
         }
         writer.put_synced(SUMS, &sums_of(&all))?;
+        // A list that a power loss takes back would not tell what is made of a directory or file.
+        durable::sync_directory(root).map_err(failed(root))?;
         Ok(writer)
     }
 
@@ -159,6 +170,7 @@ impl TreeWriter {
     pub fn link(&mut self, path: &str, blob: &Path) -> Result<Written, TreeError> {
         let Some(name) = self.now.get(path).copied() else { return Ok(Written::Unchanged) };
         let target = self.root.join(path);
+        self.make_way_for(path)?;
         self.make_directory_of(&target)?;
         let written = self.written.get(&name).cloned();
         for source in [blob].into_iter().chain(written.iter().map(PathBuf::as_path)) {
@@ -215,33 +227,19 @@ impl TreeWriter {
     /// # Errors
     /// When the file system fails.
     pub fn end(mut self) -> Result<u64, TreeError> {
-        let mut removed = 0;
-        for path in self.before.keys().filter(|path| !self.now.contains_key(*path)) {
-            let target = self.root.join(path);
-            let mut above = target.ancestors().skip(1).take_while(|it| *it != self.root);
-            if !above.all(|it| is_directory(it).unwrap_or(false)) {
-                continue;
-            }
-            match durable::remove(&target) {
-                Ok(()) => removed += 1,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(&target)(error)),
-            }
-            // Those that others need are not empty.
-            for directory in target.ancestors().skip(1).take_while(|it| *it != self.root) {
-                if std::fs::remove_dir(directory).is_err() {
-                    break;
-                }
-            }
+        let listed: Vec<String> =
+            self.before.keys().filter(|path| !self.now.contains_key(*path)).cloned().collect();
+        for path in listed {
+            self.remove_listed(&path)?;
         }
         // What comes back with a power loss has to be known to the next run.
-        if removed > 0 {
+        if self.removed > 0 {
             self.sync()?;
         }
         let sums = sums_of(&self.now);
         self.put_synced(SUMS, &sums)?;
         self.sync()?;
-        Ok(removed)
+        Ok(self.removed)
     }
 
     fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), TreeError> {
@@ -260,6 +258,7 @@ impl TreeWriter {
         before_it_is_named: impl FnOnce(&tempfile::NamedTempFile) -> io::Result<()>,
     ) -> Result<(), TreeError> {
         let target = self.root.join(path);
+        self.make_way_for(path)?;
         self.make_directory_of(&target)?;
         let put = || -> io::Result<()> {
             let temporary = self.temporary()?;
