@@ -5,7 +5,9 @@ use super::fill::Fill;
 use super::missing::Missing;
 use super::progress::Progress;
 use super::sources::Asked;
+use crate::config::{Config, Upstream};
 use crate::digest::Sha256;
+use crate::safe_url::SafeUrl;
 use crate::store::catalog::DeclaredArchive;
 use crate::upstream::Awaited;
 use std::collections::HashMap;
@@ -15,10 +17,19 @@ use tokio::sync::watch;
 
 /// The fetches that are under way.
 ///
-/// Owned by the keeper. A fetch lives until it is done, whoever waits for it or hangs up.
-#[derive(Default)]
+/// Each keeper has its own view of them, and all of a process share what they are: a fetch lives
+/// until it is done, whoever waits for it or hangs up, and whatever keeper takes the place of the
+/// one that began it.
 pub(super) struct Fills {
-    running: Mutex<HashMap<Sha256, Running>>,
+    running: Arc<Mutex<HashMap<Sha256, Running>>>,
+    terms: Terms,
+}
+
+/// What mirror.toml says that a fetch goes by: one that began under other terms is another fetch.
+struct Terms {
+    of_all: String,
+    /// By repository, whose upstream names caches.
+    of_repositories: HashMap<String, String>,
 }
 
 /// A fetch that is under way.
@@ -44,6 +55,16 @@ impl Running {
 }
 
 impl Fills {
+    /// None yet.
+    pub(super) fn new(config: &Config) -> Self {
+        Self { running: Arc::default(), terms: Terms::of(config) }
+    }
+
+    /// The same, for a keeper of another configuration.
+    pub(super) fn under(&self, config: &Config) -> Self {
+        Self { running: Arc::clone(&self.running), terms: Terms::of(config) }
+    }
+
     /// Joins the fetch of an archive or begins it, for whoever waits by now; a client that joins one
     /// says so by asking how long, see [`Running::patience`].
     pub(super) fn join(
@@ -54,7 +75,7 @@ impl Fills {
         asked: Asked,
         awaited: Awaited,
     ) -> Result<Running, Missing> {
-        let id = id_of(repository, &archives, &asked);
+        let id = self.id_of(repository, &archives, &asked);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fill) = running.get(&id) {
             return Ok(Running { is_joined: true, ..fill.clone() });
@@ -84,7 +105,8 @@ impl Fills {
         keeper.tasks.spawn(async move {
             let outcome = task.run(&archives).await;
             if let Progress::Missing(missing) = &outcome {
-                task.keeper.negative.remember(id, missing.clone());
+                // Whoever asks next asks the keeper that is in charge by now.
+                task.keeper.in_charge().negative.remember(id, missing.clone());
             }
             drop(place);
             task.progress.send_replace(outcome);
@@ -100,7 +122,7 @@ impl Fills {
         archives: &[DeclaredArchive],
         asked: &Asked,
     ) {
-        keeper.negative.forget(&id_of(repository, archives, asked));
+        keeper.negative.forget(&self.id_of(repository, archives, asked));
     }
 
     /// Why these archives could not be had, if someone asked for them not long ago.
@@ -110,12 +132,58 @@ impl Fills {
         repository: &str,
         archives: &[DeclaredArchive],
     ) -> Option<Missing> {
-        keeper.negative.find(&id_of(repository, archives, &Asked::Sources))
+        keeper.negative.find(&self.id_of(repository, archives, &Asked::Sources))
+    }
+
+    /// What tells a fetch from others: who declares which archives, who is asked, and how.
+    fn id_of(&self, repository: &str, archives: &[DeclaredArchive], asked: &Asked) -> Sha256 {
+        let ids = archives.iter().map(|archive| archive.id().to_string());
+        let cache = match asked {
+            Asked::Sources => None,
+            Asked::Cache(cache) => Some(cache.to_string()),
+        };
+        let terms = self.terms.of_repositories.get(repository).cloned().unwrap_or_default();
+        let parts = [repository.to_owned(), terms, self.terms.of_all.clone()].into_iter();
+        let parts: Vec<String> = parts.chain(ids).chain(cache).collect();
+        Sha256::of(parts.join("\n").as_bytes())
     }
 
     /// How many fetches are under way.
     pub(super) fn count(&self) -> usize {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Terms {
+    fn of(config: &Config) -> Self {
+        // Not how long clients wait, nor when a failure is forgotten: that is no fetch's.
+        let Upstream {
+            timeout,
+            patience: _,
+            retry_after: _,
+            max_archive_size,
+            concurrency: _,
+            per_host: _,
+            proxy,
+            extra_ca,
+            caches,
+            allow_addresses,
+            offline,
+            resolve,
+        } = &config.upstream;
+        let proxy = proxy.as_ref().map(SafeUrl::expose);
+        let extra_ca = extra_ca.as_ref().map(toml::Spanned::get_ref);
+        let caches: Vec<_> = caches.iter().map(SafeUrl::expose).collect();
+        let policy = (config.policy.weak_checksum, config.policy.no_checksum);
+        let of_all = format!(
+            "{timeout:?} {max_archive_size:?} {proxy:?} {extra_ca:?} {caches:?} \
+             {allow_addresses:?} {offline} {resolve:?} {policy:?}"
+        );
+        let of_repositories = config.repository.iter().map(|it| {
+            let upstream = it.upstream.get_ref().expose().to_string();
+            (it.name.to_string(), format!("{upstream} {:?}", it.mode))
+        });
+        Self { of_all, of_repositories: of_repositories.collect() }
     }
 }
 
@@ -130,18 +198,6 @@ impl Drop for Place {
         let running = &self.keeper.fills.running;
         running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
-}
-
-/// What tells a fetch from others: who declares which archives, and who is asked.
-fn id_of(repository: &str, archives: &[DeclaredArchive], asked: &Asked) -> Sha256 {
-    let ids = archives.iter().map(|archive| archive.id().to_string());
-    let cache = match asked {
-        Asked::Sources => None,
-        Asked::Cache(cache) => Some(cache.to_string()),
-    };
-    let parts = std::iter::once(repository.to_owned()).chain(ids).chain(cache);
-    let parts: Vec<String> = parts.collect();
-    Sha256::of(parts.join("\n").as_bytes())
 }
 
 /// How long even a client of a hopeless fetch waits.

@@ -136,10 +136,10 @@ pub struct Keeper {
 }
 
 /// What goes on when another keeper takes one's place.
-#[derive(Default)]
 struct Lasting {
     tasks: TaskTracker,
     importing: Arc<tokio::sync::Mutex<()>>,
+    fills: Fills,
 }
 
 /// Why a keeper can't start.
@@ -169,7 +169,8 @@ impl Keeper {
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
         let rechecking = Rechecking::new(&config.recheck);
-        let (tally, lasting) = (Tally::default(), Lasting::default());
+        let (tasks, importing, fills) = (TaskTracker::new(), Arc::default(), Fills::new(config));
+        let (tally, lasting) = (Tally::default(), Lasting { tasks, importing, fills });
         Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }
 
@@ -183,7 +184,8 @@ impl Keeper {
         let client = self.client.in_place_of(&config.upstream)?;
         let rechecking = self.rechecking.by(&config.recheck);
         let (tasks, importing) = (self.tasks.clone(), Arc::clone(&self.importing));
-        let (tally, lasting) = (self.tally.clone(), Lasting { tasks, importing });
+        let fills = self.fills.under(config);
+        let (tally, lasting) = (self.tally.clone(), Lasting { tasks, importing, fills });
         Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }
 
@@ -210,7 +212,7 @@ impl Keeper {
         client: Client,
         rechecking: Rechecking,
         tally: Tally,
-        Lasting { tasks, importing }: Lasting,
+        Lasting { tasks, importing, fills }: Lasting,
     ) -> Result<Arc<Self>, OpenError> {
         let alerts = Alerts::open(config, &store, &clock)?;
         let mut repositories = Vec::new();
@@ -240,7 +242,7 @@ impl Keeper {
             patience: config.upstream.patience.get(),
             turns: Turns::new(&config.upstream).in_background(),
             is_offline: config.upstream.offline,
-            fills: Fills::default(),
+            fills,
             negative: NegativeCache::new(config.upstream.retry_after.get()),
             past_states: PastStates::default(),
             rechecking,

@@ -1,6 +1,7 @@
 //! Many clients, one cold archive, one fetch.
 
 use crate::start;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::io::Read as _;
 use std::sync::{Arc, Barrier};
@@ -74,14 +75,66 @@ fn clients_that_ask_by_different_kinds_share_one_fetch() {
     assert_eq!(world.count(package.url()), 1, "one fetch for all");
 }
 
+#[test]
+fn a_fetch_that_goes_on_over_reloads_is_the_one_that_clients_wait_for() {
+    let (world, mut keep, package) = cold(3 * MEBIBYTE);
+    world.lie(package.url(), Lie::Slow(MEBIBYTE as u64 / 2));
+    let expected = Kind::Sha256.of(package.archive_bytes());
+    let (client, path) = (keep.raw(), package.cache_path(Kind::Sha256));
+    let first = {
+        let (client, path) = (client.clone(), path.clone());
+        thread::spawn(move || downloaded(&client, &path))
+    };
+    within(PATIENCE, "the fetch begins", || (world.count(package.url()) == 1).then_some(()));
+    for reloads in 1..=2 {
+        let changed = mirror(&world).set("upstream.retry_after", format!("{reloads}h").as_str());
+        keep.configure(&changed.text(&keep.store()));
+        within(PATIENCE, "a reload", || (reloaded(&mut keep) == reloads).then_some(()));
+    }
+    let blob = keep.blob(package.archive_bytes());
+    assert!(!blob.exists(), "the fetch goes on");
+    assert_eq!(downloaded(&client, &path), expected);
+    assert_eq!(first.join().expect("a client does not panic"), expected);
+    assert_eq!(world.count(package.url()), 1, "one fetch for all");
+}
+
+#[test]
+fn a_fetch_under_other_settings_of_upstream_is_another_one() {
+    let (world, mut keep, package) = cold(MEBIBYTE);
+    world.lie(package.url(), Lie::StallMidBody);
+    let (client, path) = (keep.raw(), package.cache_path(Kind::Sha256));
+    let _waiting = {
+        let (client, path) = (client.clone(), path.clone());
+        thread::spawn(move || downloaded(&client, &path))
+    };
+    within(PATIENCE, "the fetch begins", || (world.count(package.url()) == 1).then_some(()));
+    let changed = mirror(&world).set("upstream.max_archive_size", "1KiB");
+    keep.configure(&changed.text(&keep.store()));
+    within(PATIENCE, "a reload", || (reloaded(&mut keep) == 1).then_some(()));
+    world.be_honest(package.url());
+    assert_eq!(downloaded(&client, &path), "status 404", "it is too large by now");
+    assert_eq!(world.count(package.url()), 2);
+}
+
 /// A mirror of one package that nobody asked for yet.
 fn cold(size: usize) -> (World, Keep, Package) {
     let package = Package::new("big", "1.0").bytes(incompressible(size), &Kind::ALL);
     let world = World::start();
     world.publish(&Repo::new([package.clone()]));
-    let mut keep = start(&Mirror::of(&world).set("upstream.patience", "60s"));
+    let mut keep = start(&mirror(&world));
     keep.index();
     (world, keep, package)
+}
+
+fn mirror(world: &World) -> Mirror {
+    Mirror::of(world).set("upstream.patience", "60s")
+}
+
+/// How often the configuration was read again.
+fn reloaded(keep: &mut Keep) -> usize {
+    let is_reload =
+        |line: &&Value| line["message"] == "reloaded" && line["what"] == "configuration";
+    keep.logged().iter().filter(is_reload).count()
 }
 
 /// The sha256 of what is at `path`, or a sentence that says what went wrong instead.
