@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, client};
 use crate::clock::Clock;
-use crate::config::{EXPECTED_ADDRESS, Purpose};
+use crate::config::{self, EXPECTED_ADDRESS, Purpose};
 use crate::keeper::Keeper;
 use crate::server::{self, Scheme};
 use crate::store::Store;
@@ -11,6 +11,7 @@ use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,7 +34,8 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
     if !listen.is_empty() {
         context.config.server.listen.clone_from(&listen);
     }
-    raise_file_limit();
+    let room = Room::beside(&context.config.upstream);
+    room.warn(&context.config.server);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Each fetch holds a thread while it writes and hashes; the others read what the page
@@ -41,14 +43,14 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
         .max_blocking_threads(context.config.upstream.concurrency.get() + READERS)
         .build()
         .map_err(Failure::failed)?;
-    runtime.block_on(serve(context, listen))?;
+    runtime.block_on(serve(context, listen, room))?;
     // What still blocks a thread is work for nobody; it must not hold up the end.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(mut context: Context, listen: Vec<SocketAddr>) -> Result<(), Failure> {
-    let source = source(&context, listen)?;
+async fn serve(mut context: Context, listen: Vec<SocketAddr>, room: Room) -> Result<(), Failure> {
+    let source = source(&context, listen, room)?;
     context.config.clone_from(source.config());
     let (config, clock) = (&context.config, Clock::system());
     let layout = context.layout()?;
@@ -71,7 +73,11 @@ async fn serve(mut context: Context, listen: Vec<SocketAddr>) -> Result<(), Fail
 }
 
 /// Reads the configuration once more, so that every later change of a file shows.
-fn source(context: &Context, listen: Vec<SocketAddr>) -> Result<server::Source, Failure> {
+fn source(
+    context: &Context,
+    listen: Vec<SocketAddr>,
+    room: Room,
+) -> Result<server::Source, Failure> {
     let (file, overrides) = (context.file.clone(), context.overrides.clone());
     let load = move |purpose: Purpose| {
         let loaded = overrides.load(file.as_deref(), purpose);
@@ -79,6 +85,7 @@ fn source(context: &Context, listen: Vec<SocketAddr>) -> Result<server::Source, 
         if !listen.is_empty() {
             config.server.listen.clone_from(&listen);
         }
+        room.bound(&mut config.server);
         Ok(config)
     };
     server::Source::read(context.file.clone(), Arc::new(load)).map_err(Failure::Usage)
@@ -91,12 +98,57 @@ fn given() -> Result<Vec<(TcpListener, Scheme)>, Failure> {
     Ok(sockets.into_iter().map(|(listener, name)| (listener, scheme(&name))).collect())
 }
 
-/// Every connection is a file: as many as the system lets this process have.
-fn raise_file_limit() {
+/// How many files this process may have open, and how many of them connections.
+///
+/// Each connection is one. Without any left, nothing could be fetched, kept or read.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Whatever there is, where the system sets no limit.
+    files: u64,
+    connections: NonZeroUsize,
+}
+
+impl Room {
+    /// As many files as the system lets this process have, but for those of the fetches and the
+    /// store.
+    fn beside(upstream: &config::Upstream) -> Self {
+        Self::of(raised_file_limit(), upstream.concurrency)
+    }
+
+    fn of(files: u64, concurrency: NonZeroUsize) -> Self {
+        let all = usize::try_from(files).unwrap_or(usize::MAX);
+        let reserve = concurrency.get().saturating_mul(FILES_BY_FETCH).saturating_add(OWN_FILES);
+        // Where there are very few, both get less.
+        let connections = all.saturating_sub(reserve).max(all / 4);
+        Self { files, connections: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN) }
+    }
+
+    fn bound(self, server: &mut config::Server) {
+        server.max_connections = server.max_connections.min(self.connections);
+    }
+
+    fn warn(self, server: &config::Server) {
+        if server.max_connections > self.connections {
+            tracing::warn!(
+                file_limit = self.files,
+                max_connections = self.connections,
+                configured = server.max_connections,
+                "fewer connections than server.max_connections: the limit of open files is too low"
+            );
+        }
+    }
+}
+
+/// The limit of open files, once it is as high as this process may set it.
+fn raised_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, current = limit.current, "the limit of open files stays");
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current.unwrap_or(u64::MAX),
+        Err(error) => {
+            tracing::warn!(%error, current = limit.current, "the limit of open files stays");
+            limit.current.unwrap_or(u64::MAX)
+        }
     }
 }
 
@@ -122,5 +174,31 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
     Ok(stop)
 }
 
+/// A connection, the file that comes, and what it is copied to or compared with.
+const FILES_BY_FETCH: usize = 4;
+/// Those of the store, the listeners and the runtime, with some to spare for what is served.
+const OWN_FILES: usize = 64;
 /// Threads for work that blocks, beside those of the fetches.
 const READERS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        let of = |files, concurrency| {
+            let room = Room::of(files, NonZeroUsize::new(concurrency).unwrap());
+            room.connections.get()
+        };
+        assert_eq!(of(1_024, 24), 1_024 - (4 * 24 + 64));
+        assert_eq!(of(u64::MAX, 24), usize::MAX - (4 * 24 + 64));
+        assert_eq!((of(100, 24), of(3, 1)), (25, 1), "however few there are");
+        let mut server = config::Server::default();
+        let configured = server.max_connections;
+        Room::of(1 << 20, NonZeroUsize::MIN).bound(&mut server);
+        assert_eq!(server.max_connections, configured);
+        Room::of(100, NonZeroUsize::MIN).bound(&mut server);
+        assert_eq!(server.max_connections.get(), 100 - 68);
+    }
+}

@@ -130,6 +130,7 @@ pub(super) async fn accept(
     stop: CancellationToken,
     connections: TaskTracker,
 ) {
+    let mut failed: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -141,7 +142,10 @@ pub(super) async fn accept(
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting lets some connections end.
-                tracing::warn!(%error, "a connection can't be accepted");
+                if failed.is_none_or(|last| last.elapsed() > ACCEPT_BOUT) {
+                    tracing::warn!(%error, "connections can't be accepted");
+                }
+                failed = Some(Instant::now());
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -297,6 +301,8 @@ async fn serve_http2(
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What fails again within this time is told of no more.
+const ACCEPT_BOUT: Duration = Duration::from_secs(60);
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long, at least, a request's head may take to come, counted from the answer before it.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);

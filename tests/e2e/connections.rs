@@ -4,9 +4,11 @@
 //! After the handshake, a silent, a dribbling or a deaf client is borne for half a minute and more:
 //! `slow` waits for that.
 
-use crate::start;
+use crate::{BINARY, start};
+use std::fs::Permissions;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 use world::http2::Frame;
@@ -67,6 +69,40 @@ fn connections_of_one_address_past_the_cap_are_closed_and_no_others() {
 fn connections_past_the_cap_are_closed_whoever_they_come_from() {
     let (_world, mut keep, package) = kept(|mirror| mirror.set("server.max_connections", 3));
     past_the_cap_connections_are_closed(&mut keep, &package, false);
+}
+
+#[test]
+fn connections_leave_files_for_what_is_fetched_and_kept() {
+    let (kept, missing) = (Package::new("kept", "1.0"), Package::new("missing", "1.0"));
+    let world = World::start();
+    world.publish(&Repo::new([kept.clone(), missing.clone()]));
+    // It may have so few files open.
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let limited = directory.path().join("limited");
+    let script = format!("#!/bin/sh\nulimit -n 100\nexec '{BINARY}' \"$@\"\n");
+    std::fs::write(&limited, script).expect("a file can be written");
+    let mode = Permissions::from_mode(0o755);
+    std::fs::set_permissions(&limited, mode).expect("a file has a mode");
+    let mut keep = Keep::start(limited.to_str().expect("a path is text"), &Mirror::of(&world));
+    keep.index();
+    assert!(keep.curl().get(&path(&kept)).is_whole());
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+    let before = keep.raw().connect().and_then(|it| it.send(&get("/livez")));
+    let (_, before) = before.and_then(raw::Answer::finish).expect("an answer");
+    let address = keep.address("https");
+    let idle: Vec<_> = (0..200).map(|_| TcpStream::connect(address)).collect();
+    thread::sleep(Duration::from_secs(1));
+    let answer = before.send(&get(&path(&missing))).expect("an answer");
+    assert_eq!((answer.status, answer.header("x-opam-keep-reason")), (200, None));
+    assert_eq!(answer.body().expect("a whole body"), missing.archive_bytes());
+    drop(idle);
+    let told = keep.logged();
+    let count = |text: &str| {
+        let lines = told.iter().filter_map(|line| line["message"].as_str());
+        lines.filter(|message| message.contains(text)).count()
+    };
+    assert_eq!(count("the limit of open files is too low"), 1, "{told:#?}");
+    assert!(count("can't be accepted") <= 1, "{told:#?}");
 }
 
 #[test]
