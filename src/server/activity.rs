@@ -18,7 +18,7 @@ pub(super) struct Activity(Arc<Counts>);
 struct Counts {
     /// Requests, chunks and progress in writing.
     ticks: AtomicU64,
-    /// Requests that are being answered.
+    /// Requests whose answers are awaited of this server.
     answering: AtomicU64,
 }
 
@@ -32,7 +32,7 @@ impl Activity {
     pub(super) fn answering(&self) -> Answering {
         self.tick();
         self.0.answering.fetch_add(1, Ordering::Relaxed);
-        Answering(self.clone())
+        Answering { activity: self.clone(), is_counted: true }
     }
 
     /// Resolves once no request was answered, and nothing happened, for between one and two times
@@ -47,7 +47,7 @@ impl Activity {
     }
 
     /// Resolves once nothing happened for between one and two times `patience`.
-    pub(super) async fn ceased(&self, patience: Duration) {
+    async fn ceased(&self, patience: Duration) {
         let mut before = self.0.ticks.load(Ordering::Relaxed);
         loop {
             tokio::time::sleep(patience).await;
@@ -61,19 +61,41 @@ impl Activity {
 }
 
 /// A request that is being answered, until this is dropped.
-pub(super) struct Answering(Activity);
+pub(super) struct Answering {
+    activity: Activity,
+    /// Whether it keeps the connection from idling.
+    is_counted: bool,
+}
 
 impl Answering {
     /// The same body, whose chunks count, and with whose end the answer is over.
     pub(super) fn until_sent<B>(self, body: B) -> Sent<B> {
-        Sent { body, answering: self }
+        Sent { body, answering: self, is_by_turns: false }
+    }
+
+    /// The same, of which only what this server has yet to make keeps the connection from idling,
+    /// and not what the peer does not take: the library asks for more once it has taken something.
+    pub(super) fn while_made<B>(mut self, body: B) -> Sent<B> {
+        self.activity.tick();
+        self.count(false);
+        Sent { body, answering: self, is_by_turns: true }
+    }
+
+    fn count(&mut self, is_counted: bool) {
+        let answering = &self.activity.0.answering;
+        match (self.is_counted, is_counted) {
+            (false, true) => drop(answering.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(answering.fetch_sub(1, Ordering::Relaxed)),
+            (true, true) | (false, false) => {}
+        }
+        self.is_counted = is_counted;
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.tick();
-        self.0.0.answering.fetch_sub(1, Ordering::Relaxed);
+        self.activity.tick();
+        self.count(false);
     }
 }
 
@@ -82,6 +104,7 @@ impl Drop for Answering {
 pub(super) struct Sent<B> {
     body: B,
     answering: Answering,
+    is_by_turns: bool,
 }
 
 impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Sent<B> {
@@ -92,8 +115,13 @@ impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Sent<B> 
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.answering.0.tick();
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = self.as_mut().get_mut();
+        this.answering.activity.tick();
+        let frame = Pin::new(&mut this.body).poll_frame(context);
+        if this.is_by_turns {
+            this.answering.count(frame.is_pending());
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -108,6 +136,8 @@ impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Sent<B> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::StreamExt as _;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
     use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
@@ -140,5 +170,40 @@ mod tests {
         activity.idled(patience).await;
         let after = begun.elapsed() - Duration::from_secs(500);
         assert!((patience..=2 * patience).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_by_turns_is_awaited_while_it_is_made_and_not_while_the_peer_takes_none() {
+        let patience = Duration::from_secs(60);
+        let activity = Activity::default();
+        // Made for long, and then not taken.
+        let answering = activity.answering();
+        let untaken = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(500)).await;
+            answering.while_made(
+                Full::new(Bytes::from_static(b"an answer")).map_err(|never| match never {}),
+            )
+        });
+        let begun = Instant::now();
+        activity.idled(patience).await;
+        let after = begun.elapsed() - Duration::from_secs(500);
+        assert!((patience..=2 * patience).contains(&after), "{after:?}");
+        let _untaken = untaken.await.unwrap();
+        // Begun, and its next part made for long.
+        let parts = futures_util::stream::unfold(0, |part| async move {
+            tokio::time::sleep(Duration::from_secs(500 * part)).await;
+            Some((Ok(Frame::data(Bytes::from_static(b"part"))), part + 1))
+        });
+        let mut body = activity.answering().while_made(StreamBody::new(parts.boxed()));
+        body.frame().await.unwrap().unwrap();
+        let begun = Instant::now();
+        let taken = tokio::spawn(async move {
+            body.frame().await.unwrap().unwrap();
+            body
+        });
+        activity.idled(patience).await;
+        let after = begun.elapsed() - Duration::from_secs(500);
+        assert!((patience..=2 * patience).contains(&after), "{after:?}");
+        let _untaken = taken.await.unwrap();
     }
 }

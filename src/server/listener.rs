@@ -273,7 +273,7 @@ async fn serve_http2(
         let sending = sending.clone();
         async move {
             let response = server.respond(request, &peer).await;
-            let response = response.map(|body| answering.until_sent(sending.send(body)));
+            let response = response.map(|body| answering.while_made(sending.send(body)));
             Ok::<_, std::convert::Infallible>(response)
         }
     });
@@ -289,14 +289,14 @@ async fn serve_http2(
         ended = connection.as_mut() => return Ok(ended?),
         () = streams.stuck(STREAM_PATIENCE) => return Err(STUCK.into()),
         () = stop.cancelled() => {}
-        () = activity.ceased(IDLE_PATIENCE) => {}
+        () = activity.idled(IDLE_PATIENCE) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         ended = connection.as_mut() => Ok(ended?),
         () = streams.stuck(STREAM_PATIENCE) => Err(STUCK.into()),
         // A peer that answers pings and takes no data is let go of as well.
-        () = activity.ceased(IDLE_PATIENCE) => Err("no progress".into()),
+        () = activity.idled(IDLE_PATIENCE) => Err("no progress".into()),
     }
 }
 
@@ -311,7 +311,8 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 64;
 const MAX_HEADER_LIST: u32 = 16 * 1024;
-/// An HTTP/2 connection without a request or a byte for so long is closed.
+/// An HTTP/2 connection without a request or a byte for so long is closed, unless what it asked for
+/// is being made.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// An HTTP/2 connection whose peer takes nothing of an answer for so long is closed.
 const STREAM_PATIENCE: Duration = Duration::from_secs(60);
