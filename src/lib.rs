@@ -11,7 +11,7 @@
 //! | 3 | [`upstream`], [`sink`] | everything that dials out; everything that carries alerts out |
 //! | 2 | [`store`] | blobs, ledger files, catalog, the one writer |
 //! | 1 | [`archive`], [`bundle`], [`ledger`], [`opam`] | pure functions over bytes |
-//! | 0 | [`config`], [`clock`], [`digest`], [`package_pattern`], [`safe_url`], [`supervisor`], [`VERSION`] | small shared things |
+//! | 0 | [`config`], [`clock`], [`digest`], [`package_pattern`], [`places`], [`safe_url`], [`supervisor`], [`VERSION`] | small shared things |
 
 pub mod archive;
 pub mod bundle;
@@ -23,6 +23,7 @@ pub mod keeper;
 pub mod ledger;
 pub mod opam;
 pub mod package_pattern;
+pub mod places;
 pub mod safe_url;
 pub mod server;
 pub mod sink;

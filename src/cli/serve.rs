@@ -178,8 +178,9 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
 const FILES_BY_FETCH: usize = 4;
 /// Those of the store, the listeners and the runtime, with some to spare for what is served.
 const OWN_FILES: usize = 64;
-/// Threads for work that blocks, beside those of the fetches.
-const READERS: usize = 16;
+/// Threads for work that blocks, beside those of the fetches: what [`Places`](crate::places::Places)
+/// let in at once, sixteen pieces of files among it.
+const READERS: usize = 32;
 
 #[cfg(test)]
 mod tests {

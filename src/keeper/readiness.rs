@@ -3,6 +3,7 @@
 use super::Keeper;
 use super::alerts::stale_index;
 use super::verified::Verified;
+use crate::places::Places;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ impl Keeper {
     /// Looks at every part that it is made of.
     pub async fn readiness(self: &Arc<Self>) -> Vec<Part> {
         let keeper = Arc::clone(self);
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = LOOKING.work(move || {
             let mut parts = vec![Part::new("store", keeper.store_problem())];
             for repository in &keeper.repositories {
                 let name = repository.name();
@@ -86,6 +87,8 @@ fn clock_problem(now: Timestamp, newest: Option<Timestamp>) -> Option<String> {
         )
     })
 }
+
+static LOOKING: Places = Places::new(1);
 
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 

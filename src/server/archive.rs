@@ -7,6 +7,7 @@ use super::hot::Hot;
 use crate::digest::Sha256;
 use crate::keeper::{Answer, Arrival, Missing, Progress, Scope, When};
 use crate::opam::Checksum;
+use crate::places::Places;
 use crate::store::blobs::CheckedBlob;
 use crate::store::catalog::Kept;
 use bytes::Bytes;
@@ -130,7 +131,7 @@ async fn from_store(
                 keeper.note_blob(&kept.sha256, &opened);
                 opened
             };
-            match tokio::task::spawn_blocking(open).await {
+            match OPENING.work(open).await {
                 Ok(opened) => opened.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
             }
@@ -262,6 +263,9 @@ impl Follower {
 fn given_up() -> io::Error {
     io::Error::other("the source of this archive failed, so its end is not sent")
 }
+
+/// Each may hash a large archive.
+static OPENING: Places = Places::new(4);
 
 const ARCHIVE: &str = "application/octet-stream";
 /// Says why an archive can't be had.

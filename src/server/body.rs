@@ -1,6 +1,7 @@
 //! Response bodies: nothing, bytes at hand, a file, or a stream of an archive still arriving.
 
 use super::refusal::Refusal;
+use crate::places::Places;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http::StatusCode;
@@ -15,7 +16,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// The body of a response.
 pub(super) enum Body {
@@ -53,6 +53,9 @@ pub(super) async fn let_pass(body: Incoming) {
     }
 }
 
+/// A chunk that is on its way.
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+
 pub(super) type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// Part of a file that is read as the client takes it.
@@ -62,7 +65,7 @@ pub(super) struct FilePart {
     remaining: u64,
     /// Bytes read at a time.
     chunk: usize,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<Reading>,
 }
 
 impl FilePart {
@@ -82,17 +85,17 @@ impl FilePart {
         }
         let chunk = match &mut self.reading {
             Some(reading) => {
-                let chunk = ready!(Pin::new(reading).poll(context));
+                let chunk = ready!(reading.as_mut().poll(context));
                 self.reading = None;
-                chunk.unwrap_or_else(|error| Err(io::Error::other(error)))
+                chunk
             }
             None => {
                 match read_cached(&self.file, self.position, buffer(self.remaining, self.chunk)) {
                     Ok(chunk) => chunk,
                     Err(buffer) => {
-                        let (file, position) = (Arc::clone(&self.file), self.position);
-                        let read = move || read_at(&file, position, buffer);
-                        self.reading = Some(tokio::task::spawn_blocking(read));
+                        let file = Arc::clone(&self.file);
+                        let reading = read_from_disk(file, self.position, buffer);
+                        self.reading = Some(Box::pin(reading));
                         return self.poll_chunk(context);
                     }
                 }
@@ -151,12 +154,7 @@ impl HttpBody for Body {
 pub(super) async fn read_chunk(file: &Arc<File>, position: u64, length: u64) -> io::Result<Bytes> {
     match read_cached(file, position, buffer(length, CHUNK)) {
         Ok(chunk) => chunk,
-        Err(buffer) => {
-            let file = Arc::clone(file);
-            tokio::task::spawn_blocking(move || read_at(&file, position, buffer))
-                .await
-                .unwrap_or_else(|error| Err(io::Error::other(error)))
-        }
+        Err(buffer) => read_from_disk(Arc::clone(file), position, buffer).await,
     }
 }
 
@@ -182,11 +180,17 @@ fn read_cached(
     }
 }
 
-fn read_at(file: &File, position: u64, mut buffer: BytesMut) -> io::Result<Bytes> {
-    let read = file.read_at(&mut buffer, position)?;
-    buffer.truncate(read);
-    Ok(buffer.freeze())
+async fn read_from_disk(file: Arc<File>, position: u64, mut buffer: BytesMut) -> io::Result<Bytes> {
+    let read = READING.work(move || {
+        let read = file.read_at(&mut buffer, position)?;
+        buffer.truncate(read);
+        Ok(buffer.freeze())
+    });
+    read.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
+
+/// For what the page cache does not have.
+static READING: Places = Places::new(16);
 
 const SENDING_PATIENCE: Duration = Duration::from_secs(30);
 const LET_PASS: usize = 64 * 1024;

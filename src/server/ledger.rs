@@ -4,6 +4,7 @@ use super::Server;
 use super::answer::{self, TEXT};
 use super::body::Body;
 use crate::ledger::tile::TilePath;
+use crate::places::Places;
 use crate::store::log::LogError;
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -43,10 +44,13 @@ fn failed(error: &LogError) -> Response<Body> {
 async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {
-    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+    READING.work(read).await.unwrap_or_else(|error| {
         let source = std::io::Error::other(error);
         Err(LogError::Io { path: "ledger".to_owned(), source })
     })
 }
+
+/// For all that is read of the ledger for one answer.
+pub(super) static READING: Places = Places::new(4);
 
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";

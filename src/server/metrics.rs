@@ -9,6 +9,7 @@ use super::route::Route;
 use crate::VERSION;
 use crate::keeper::Keeper;
 use crate::ledger::entry::{DivergenceKind, DivergenceState};
+use crate::places::Places;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -162,7 +163,7 @@ async fn scrape(server: &Server) -> Result<Bytes, String> {
     gauges.certificate_expiry.set(expires);
     gauges.take(&server.keeper, &status);
     let keeper = Arc::clone(&server.keeper);
-    let counts = tokio::task::spawn_blocking(move || keeper.divergence_counts()).await;
+    let counts = COUNTING.work(move || keeper.divergence_counts()).await;
     let counts = counts.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     for kind in DivergenceKind::ALL {
         for state in DIVERGENCE_STATES {
@@ -174,6 +175,8 @@ async fn scrape(server: &Server) -> Result<Bytes, String> {
     let text = TextEncoder::new().encode_to_string(&server.metrics.registry.gather());
     text.map(Bytes::from).map_err(|error| error.to_string())
 }
+
+static COUNTING: Places = Places::new(1);
 
 /// The statuses that are told apart; the last one stands for all others.
 const STATUSES: [&str; 18] = [

@@ -4,6 +4,7 @@
 //!
 //! A test that can't run on this machine says so with [`skip!`] and is counted by `tests/run`.
 
+mod abandoned;
 mod access;
 mod admin;
 mod alerts;

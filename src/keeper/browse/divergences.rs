@@ -1,6 +1,6 @@
 //! Divergences as they are listed and shown, found through the catalog.
 
-use super::{BrowseError, PAGE, off_the_reactor};
+use super::{BrowseError, PAGE, off_the_reactor, to_its_end};
 use crate::keeper::current::Current;
 use crate::keeper::divergences::{self, Recorded};
 use crate::keeper::{Keeper, edited};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Which divergences are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,9 +82,17 @@ pub struct Explained {
 /// What was explained before: the ledger's entries and blobs never change, so that holds.
 #[derive(Default)]
 pub(super) struct Explanations {
-    known: Mutex<BTreeMap<u64, Arc<Why>>>,
-    /// Comparing archives takes a core for seconds, so one is compared at a time.
-    comparing: tokio::sync::Mutex<()>,
+    known: Mutex<BTreeMap<u64, Given>>,
+    /// Comparing archives takes a core for seconds, so one is compared at a time. Held by what
+    /// compares, whoever still waits for that.
+    comparing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// An explanation that someone asked for.
+struct Given {
+    why: Arc<Why>,
+    /// When it was begun; no value if it holds for ever.
+    begun: Option<Instant>,
 }
 
 /// How two states differ.
@@ -92,6 +101,23 @@ struct Why {
     files_diff: Option<String>,
     archives_diff: Option<String>,
     problem: Option<String>,
+}
+
+impl Explanations {
+    /// What is as good as an explanation that is begun now, for one who has asked since `asked`.
+    fn of(&self, id: u64, asked: Instant) -> Option<Arc<Why>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = known.get(&id).filter(|it| it.begun.is_none_or(|begun| begun >= asked))?;
+        Some(Arc::clone(&given.why))
+    }
+
+    fn keep(&self, id: u64, given: Given) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN && !known.contains_key(&id) {
+            known.pop_first();
+        }
+        known.insert(id, given);
+    }
 }
 
 impl Keeper {
@@ -149,30 +175,31 @@ impl Keeper {
         })
     }
 
-    async fn why(&self, id: u64, divergence: &Divergence) -> Result<Arc<Why>, BrowseError> {
+    async fn why(
+        self: &Arc<Self>,
+        id: u64,
+        divergence: &Divergence,
+    ) -> Result<Arc<Why>, BrowseError> {
         let explanations = &self.browsed.explanations;
-        let known = |id| {
-            let known = explanations.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.get(&id).cloned()
-        };
-        if let Some(why) = known(id) {
+        let asked = Instant::now();
+        if let Some(why) = explanations.of(id, asked) {
             return Ok(why);
         }
-        let _alone = explanations.comparing.lock().await;
-        if let Some(why) = known(id) {
+        let alone = Arc::clone(&explanations.comparing).lock_owned().await;
+        if let Some(why) = explanations.of(id, asked) {
             return Ok(why);
         }
-        let (store, divergence) = (self.store.clone(), divergence.clone());
-        let (why, is_final) = off_the_reactor(move || Ok(explain(&store, &divergence))).await?;
-        let why = Arc::new(why);
-        if is_final {
-            let mut known = explanations.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if known.len() >= MAX_KNOWN {
-                known.pop_first();
-            }
-            known.insert(id, Arc::clone(&why));
-        }
-        Ok(why)
+        let (keeper, divergence) = (Arc::clone(self), divergence.clone());
+        to_its_end(async move {
+            let _alone = alone;
+            let (store, begun) = (keeper.store.clone(), Instant::now());
+            let (why, is_final) = off_the_reactor(move || Ok(explain(&store, &divergence))).await?;
+            let why = Arc::new(why);
+            let begun = (!is_final).then_some(begun);
+            keeper.browsed.explanations.keep(id, Given { why: Arc::clone(&why), begun });
+            Ok(why)
+        })
+        .await
     }
 
     /// How many divergences there are of each kind in each state. Blocks.

@@ -16,6 +16,7 @@ pub use version::{ArchiveDetails, Dependent, EditDetails, PinDetails, VersionDet
 
 use super::{Keeper, Repository};
 use crate::ledger::entry::{DivergenceKind, Entry};
+use crate::places::Places;
 use crate::store::blobs::BlobError;
 use crate::store::catalog::IndexError;
 use crate::store::log::LogError;
@@ -24,7 +25,6 @@ use packages::Known;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
 /// What was looked up before.
 #[derive(Default)]
@@ -83,9 +83,16 @@ impl Keeper {
 async fn off_the_reactor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BrowseError> + Send + 'static,
 ) -> Result<T, BrowseError> {
-    let _place = PLACES.acquire().await;
-    let worked = tokio::task::spawn_blocking(work).await;
+    let worked = PLACES.work(work).await;
     worked.unwrap_or_else(|error| Err(BrowseError::Store(error.to_string())))
 }
 
-static PLACES: Semaphore = Semaphore::const_new(4);
+/// Does what others may want as well when the one who asked for it has gone.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, BrowseError>> + Send + 'static,
+) -> Result<T, BrowseError> {
+    let worked = tokio::spawn(work).await;
+    worked.unwrap_or_else(|error| Err(BrowseError::Store(error.to_string())))
+}
+
+static PLACES: Places = Places::new(4);

@@ -1,6 +1,6 @@
 //! All packages of a repository as it is served, to be searched and listed.
 
-use super::{BrowseError, PAGE, off_the_reactor};
+use super::{BrowseError, PAGE, off_the_reactor, to_its_end};
 use crate::digest::Sha256;
 use crate::keeper::file_list::FileList;
 use crate::keeper::opam_files::opam_files;
@@ -77,7 +77,8 @@ pub struct VersionRow {
 #[derive(Default)]
 pub(super) struct Known {
     by_repository: Mutex<HashMap<String, Arc<Packages>>>,
-    reading: tokio::sync::Mutex<()>,
+    /// Held by what reads, whoever still waits for that.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Known {
@@ -85,14 +86,23 @@ impl Known {
         let known = self.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(repository).filter(|it| it.state == state).cloned()
     }
+
+    fn keep(&self, repository: String, packages: &Arc<Packages>) {
+        let mut known = self.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(repository, Arc::clone(packages));
+    }
 }
 
 impl Keeper {
-    /// The packages of a repository as it is served now.
+    /// The packages of a repository as it is served now. What has begun to read them goes on, for
+    /// the next one who asks, when nobody waits for it.
     ///
     /// # Errors
     /// When there is no such repository or nothing is served of it yet, and when it can't be read.
-    pub async fn packages(&self, repository: &str) -> Result<Arc<Packages>, BrowseError> {
+    pub async fn packages(
+        self: &Arc<Self>,
+        repository: &str,
+    ) -> Result<Arc<Packages>, BrowseError> {
         let Some(served) = self.named_repository(repository)?.served() else {
             let sentence = format!("nothing of {repository} is served yet");
             return Err(BrowseError::NotFound(sentence));
@@ -102,16 +112,20 @@ impl Keeper {
         if let Some(packages) = known.of(repository, state) {
             return Ok(packages);
         }
-        let _alone = known.reading.lock().await;
+        let alone = Arc::clone(&known.reading).lock_owned().await;
         if let Some(packages) = known.of(repository, state) {
             return Ok(packages);
         }
-        let store = self.store.clone();
-        let read = off_the_reactor(move || Packages::read(store.blobs(), state)).await?;
-        let packages = Arc::new(read);
-        let mut by_repository = known.by_repository.lock().unwrap_or_else(PoisonError::into_inner);
-        by_repository.insert(repository.to_owned(), Arc::clone(&packages));
-        Ok(packages)
+        let (keeper, repository) = (Arc::clone(self), repository.to_owned());
+        to_its_end(async move {
+            let _alone = alone;
+            let store = keeper.store.clone();
+            let read = off_the_reactor(move || Packages::read(store.blobs(), state)).await?;
+            let packages = Arc::new(read);
+            keeper.browsed.packages.keep(repository, &packages);
+            Ok(packages)
+        })
+        .await
     }
 
     /// Searches one repository, or all of them.
@@ -119,7 +133,7 @@ impl Keeper {
     /// # Errors
     /// As [`Keeper::packages`]; of all repositories those that serve nothing are passed over.
     pub async fn search(
-        &self,
+        self: &Arc<Self>,
         repository: Option<&str>,
         query: &str,
         page: usize,
@@ -149,7 +163,7 @@ impl Keeper {
     /// # Errors
     /// When there is no such package.
     pub async fn package(
-        &self,
+        self: &Arc<Self>,
         repository: &str,
         name: &PackageName,
     ) -> Result<PackageDetails, BrowseError> {

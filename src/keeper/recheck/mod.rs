@@ -17,6 +17,7 @@ pub use selection::{Selection, SelectionError};
 use super::Keeper;
 use crate::config;
 use crate::ledger::entry::Outcome;
+use crate::places::Places;
 use crate::store::catalog::{IndexError, Last, Rechecks, Subject};
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
@@ -90,7 +91,7 @@ impl Keeper {
     /// # Errors
     /// When the catalog fails and can't be rebuilt.
     pub async fn rechecks(&self) -> Result<RecheckStatus, IndexError> {
-        let Rechecks { all_due, due_since, outcomes, .. } = self.round(0).await?;
+        let Rechecks { all_due, due_since, outcomes, .. } = self.rechecks_now().await?;
         let at = |seconds| Timestamp::from_second(seconds).ok();
         let now = self.clock.now().as_second();
         let done = Outcome::ALL.into_iter().zip(&self.rechecking.counts.done);
@@ -131,13 +132,24 @@ impl Keeper {
 
     /// Whose turn it is; at most `most` of them are named.
     async fn round(&self, most: usize) -> Result<Rechecks, IndexError> {
+        let round = tokio::task::spawn_blocking(self.looking_at_rechecks(most));
+        round.await.unwrap_or_else(|error| Err(IndexError::new(error.to_string())))
+    }
+
+    /// How all of them stand, for whoever asks.
+    async fn rechecks_now(&self) -> Result<Rechecks, IndexError> {
+        let stand = LOOKING.work(self.looking_at_rechecks(0)).await;
+        stand.unwrap_or_else(|error| Err(IndexError::new(error.to_string())))
+    }
+
+    /// Reads the whole table.
+    fn looking_at_rechecks(
+        &self,
+        most: usize,
+    ) -> impl FnOnce() -> Result<Rechecks, IndexError> + Send + use<> {
         let (store, every) = (self.store.clone(), self.rechecking.every);
         let now = self.clock.now().as_second();
-        // It reads the whole table.
-        let round = tokio::task::spawn_blocking(move || {
-            store.lookup(|catalog| catalog.rechecks(now, every, most))
-        });
-        round.await.unwrap_or_else(|error| Err(IndexError::new(error.to_string())))
+        move || store.lookup(|catalog| catalog.rechecks(now, every, most))
     }
 }
 
@@ -145,6 +157,8 @@ fn host(url: &str) -> String {
     let url = Url::parse(url).ok();
     url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }
+
+static LOOKING: Places = Places::new(1);
 
 /// Hosts that are asked at one time.
 const HOSTS_AT_A_TIME: usize = 4;

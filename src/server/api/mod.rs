@@ -17,6 +17,7 @@ use super::Server;
 use super::answer;
 use super::body::Body;
 use super::gate::Visitor;
+use super::ledger::READING;
 use crate::keeper::browse::BrowseError;
 use crate::keeper::proof::{ProveError, prove};
 use base64::Engine as _;
@@ -115,7 +116,7 @@ pub(super) async fn answer(
 async fn ledger(server: &Server) -> Result<Response<Body>, BrowseError> {
     let log = server.keeper.store().log().clone();
     let key = log.verifier().to_string();
-    let head = tokio::task::spawn_blocking(move || log.checkpoint()).await;
+    let head = READING.work(move || log.checkpoint()).await;
     let head = head.map_err(|error| BrowseError::Store(error.to_string()))??;
     let (size, checkpoint) = match head {
         Some((checkpoint, note)) => {
@@ -128,14 +129,14 @@ async fn ledger(server: &Server) -> Result<Response<Body>, BrowseError> {
 
 async fn entry(server: &Server, index: u64) -> Result<Response<Body>, BrowseError> {
     let keeper = Arc::clone(&server.keeper);
-    let found = tokio::task::spawn_blocking(move || keeper.entry(index)).await;
+    let found = READING.work(move || keeper.entry(index)).await;
     let entry = found.unwrap_or_else(|error| Err(BrowseError::Store(error.to_string())))?;
     Ok(json(&LedgerEntry { index, entry: entry.to_json() }))
 }
 
 async fn proof(server: &Server, index: u64) -> Result<Response<Body>, BrowseError> {
     let log = server.keeper.store().log().clone();
-    let proved = tokio::task::spawn_blocking(move || prove(&log, index)).await;
+    let proved = READING.work(move || prove(&log, index)).await;
     match proved.map_err(|error| BrowseError::Store(error.to_string()))? {
         Ok(proved) => Ok(json(&EntryProof {
             index,

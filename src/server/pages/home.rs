@@ -5,6 +5,7 @@ use super::shown::{Moment, bytes, grouped};
 use super::{Frame, written};
 use crate::keeper::browse::BrowseError;
 use crate::keeper::verified::Verified;
+use crate::places::Places;
 use crate::server::Server;
 use crate::server::body::Body;
 use crate::server::status::{RepositoryStatus, Status};
@@ -50,7 +51,7 @@ pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>
     let root = keeper.store().layout().root().to_owned();
     let layout = keeper.store().layout().clone();
     let look = move || (rustix::fs::statvfs(&root).ok(), Verified::last(&layout));
-    let (free, verified) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+    let (free, verified) = LOOKING.work(look).await.unwrap_or_default();
     let hours = server.traffic.hours(now, HOURS);
     written(&Home {
         frame,
@@ -77,3 +78,5 @@ fn row(status: RepositoryStatus, now: Timestamp) -> Row {
         status,
     }
 }
+
+static LOOKING: Places = Places::new(1);

@@ -8,6 +8,7 @@ use crate::ledger::entry::Entry;
 use crate::server::Server;
 use crate::server::answer;
 use crate::server::body::Body;
+use crate::server::ledger::READING;
 use askama::Template;
 use http::header::CONTENT_DISPOSITION;
 use http::{Response, StatusCode};
@@ -60,7 +61,8 @@ pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>
         newest.reverse();
         Ok((checkpoint.size, String::from_utf8_lossy(&note).into_owned(), newest))
     };
-    let (size, checkpoint, newest) = tokio::task::spawn_blocking(read)
+    let (size, checkpoint, newest) = READING
+        .work(read)
         .await
         .unwrap_or_else(|error| Err(BrowseError::Store(error.to_string())))?;
     let url = server.public_url.clone();
@@ -73,7 +75,7 @@ pub(super) async fn entry(
     index: u64,
 ) -> Result<Response<Body>, BrowseError> {
     let keeper = std::sync::Arc::clone(&server.keeper);
-    let found = tokio::task::spawn_blocking(move || keeper.entry(index)).await;
+    let found = READING.work(move || keeper.entry(index)).await;
     let entry = found.unwrap_or_else(|error| Err(BrowseError::Store(error.to_string())))?;
     let json = serde_json::to_string_pretty(&entry.to_json()).unwrap_or_default();
     let at = Moment::new(entry.at(), server.clock.now());
@@ -110,7 +112,7 @@ fn about(entry: &Entry) -> String {
 /// The proof as one text (C2SP tlog-proof), to be downloaded.
 pub(super) async fn proof(server: &Server, index: u64) -> Response<Body> {
     let log = server.keeper.store().log().clone();
-    let proved = tokio::task::spawn_blocking(move || prove(&log, index)).await;
+    let proved = READING.work(move || prove(&log, index)).await;
     match proved {
         Ok(Ok(proved)) => {
             let bytes = proved.proof.to_bytes().into();
