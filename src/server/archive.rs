@@ -4,6 +4,7 @@ use super::Server;
 use super::answer::{self, Content, Freshness};
 use super::body::{Body, ByteStream, read_chunk};
 use super::hot::Hot;
+use super::room::Room;
 use crate::digest::Sha256;
 use crate::keeper::{Answer, Arrival, Missing, Progress, Scope, When};
 use crate::opam::Checksum;
@@ -23,6 +24,7 @@ pub(super) struct Asking<'a> {
     pub headers: &'a HeaderMap,
     pub version: Version,
     pub client: IpAddr,
+    pub room: &'a Room,
 }
 
 /// Answers a request for an archive by checksum, as declared now or at a point in the past.
@@ -50,7 +52,7 @@ async fn not_in_memory(
 ) -> Response<Body> {
     if let Ok(Some(kept)) = server.keeper.kept(&checksum) {
         server.keeper.tally().hits.inc();
-        return from_store(server, Some(checksum), kept, asking.headers).await;
+        return from_store(server, Some(checksum), kept, asking).await;
     }
     if !server.misses.take(asking.client) {
         server.keeper.tally().unasked.inc();
@@ -61,7 +63,7 @@ async fn not_in_memory(
         Some(when) => server.keeper.past_archive(when, scope, &checksum).await,
     };
     match answer {
-        Answer::Kept(kept) => from_store(server, Some(checksum), kept, asking.headers).await,
+        Answer::Kept(kept) => from_store(server, Some(checksum), kept, asking).await,
         answer => arriving_or_missing(server, answer, asking).await,
     }
 }
@@ -78,7 +80,7 @@ pub(super) async fn by_name(
         && let Some(kept) = server.keeper.kept_by_name(scope, name).await
     {
         server.keeper.tally().hits.inc();
-        return from_store(server, None, kept, asking.headers).await;
+        return from_store(server, None, kept, asking).await;
     }
     if !server.misses.take(asking.client) {
         server.keeper.tally().unasked.inc();
@@ -89,7 +91,7 @@ pub(super) async fn by_name(
         Some(when) => server.keeper.past_named_archive(when, scope, name).await,
     };
     match answer {
-        Answer::Kept(kept) => from_store(server, None, kept, asking.headers).await,
+        Answer::Kept(kept) => from_store(server, None, kept, asking).await,
         answer => arriving_or_missing(server, answer, asking).await,
     }
 }
@@ -100,7 +102,7 @@ async fn arriving_or_missing(
     asking: &Asking<'_>,
 ) -> Response<Body> {
     match answer {
-        Answer::Kept(kept) => from_store(server, None, kept, asking.headers).await,
+        Answer::Kept(kept) => from_store(server, None, kept, asking).await,
         // That is only known once all of it is verified.
         Answer::Arriving(..) if answer::depends_on_all(asking.headers) => {
             missing(&Missing::StillFetching)
@@ -120,8 +122,9 @@ async fn from_store(
     server: &Server,
     checksum: Option<Checksum>,
     kept: Kept,
-    request: &HeaderMap,
+    asking: &Asking<'_>,
 ) -> Response<Body> {
+    let request = asking.headers;
     let checked = match server.keeper.store().blobs().open_if_checked(&kept.sha256) {
         Some(blob) => Ok(blob),
         None => {
@@ -145,16 +148,19 @@ async fn from_store(
         }
     };
     match checksum.filter(|_| Hot::takes(kept.size)) {
-        Some(checksum) => match read_whole(&kept.sha256, &blob).await {
-            Ok(bytes) => {
-                server.hot.keep(checksum, kept, bytes.clone());
-                found(request, &kept, Content::Memory(bytes))
+        Some(checksum) => {
+            let place = asking.room.for_one().await;
+            match read_whole(&kept.sha256, &blob).await {
+                Ok(bytes) => {
+                    server.hot.keep(checksum, kept, bytes.clone());
+                    place.hold(found(request, &kept, Content::Memory(bytes)))
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a pinned archive can't be read");
+                    missing(&Missing::Store(error.to_string()))
+                }
             }
-            Err(error) => {
-                tracing::error!(%error, "a pinned archive can't be read");
-                missing(&Missing::Store(error.to_string()))
-            }
-        },
+        }
         None => found(request, &kept, Content::File(blob)),
     }
 }

@@ -1,6 +1,7 @@
 //! Response bodies: nothing, bytes at hand, a file, or a stream of an archive still arriving.
 
 use super::refusal::Refusal;
+use super::room::Held;
 use crate::places::Places;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -23,6 +24,8 @@ pub(super) enum Body {
     Empty,
     /// Bytes that are all at hand.
     Full(Bytes),
+    /// Bytes at hand that have a place in their connection's room.
+    Held(Held),
     /// A part of a checked file.
     File(FilePart),
     /// Bytes as they come; an error cuts the connection short.
@@ -124,6 +127,7 @@ impl HttpBody for Body {
             Self::Empty => None,
             Self::Full(bytes) if bytes.is_empty() => None,
             Self::Full(bytes) => Some(Ok(std::mem::take(bytes))),
+            Self::Held(held) => held.piece().map(Ok),
             Self::File(part) => ready!(part.poll_chunk(context)),
             Self::Stream { stream, .. } => ready!(stream.as_mut().poll_next(context)),
         };
@@ -134,6 +138,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
+            Self::Held(held) => held.left() == 0,
             Self::File(part) => part.remaining == 0,
             Self::Stream { .. } => false,
         }
@@ -143,6 +148,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Held(held) => SizeHint::with_exact(held.left() as u64),
             Self::File(part) => SizeHint::with_exact(part.remaining),
             Self::Stream { length: Some(length), .. } => SizeHint::with_exact(*length),
             Self::Stream { length: None, .. } => SizeHint::default(),

@@ -3,6 +3,7 @@
 use super::activity::Activity;
 use super::progress_io::ProgressIo;
 use super::rate::whole;
+use super::room::Room;
 use super::streams::Streams;
 use super::{Current, Scheme, plain_request, tls};
 use crate::config;
@@ -41,6 +42,8 @@ struct Open {
 pub(super) struct Peer {
     pub address: IpAddr,
     pub speaks: Speaks,
+    /// Where answers that are made for it have to find room.
+    pub room: Room,
 }
 
 /// What a peer speaks.
@@ -185,7 +188,7 @@ async fn connection(
     let address = peer.ip();
     let Some(tls) = tls else {
         let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
-        let peer = Peer { address, speaks: Speaks::Http };
+        let peer = Peer { address, speaks: Speaks::Http, room: Room::unbounded() };
         return serve_http1(current, stream, peer, activity, stop).await;
     };
     let patience = Instant::now() + HANDSHAKE_PATIENCE;
@@ -196,7 +199,7 @@ async fn connection(
     };
     let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     if is_plain {
-        let peer = Peer { address, speaks: Speaks::HttpForHttps };
+        let peer = Peer { address, speaks: Speaks::HttpForHttps, room: Room::unbounded() };
         return serve_http1(current, stream, peer, activity, stop).await;
     }
     let accepted = tokio::select! {
@@ -206,8 +209,9 @@ async fn connection(
     let stream = accepted.inspect_err(|error| tell_refused(address, error))?;
     let session = stream.get_ref().1;
     let certificate = session.peer_certificates().and_then(tls::client_name);
-    let peer = Peer { address, speaks: Speaks::Https { certificate } };
     let http2 = session.alpn_protocol() == Some(b"h2");
+    let room = if http2 { Room::bounded() } else { Room::unbounded() };
+    let peer = Peer { address, speaks: Speaks::Https { certificate }, room };
     if http2 {
         Box::pin(serve_http2(current, stream, peer, stop)).await
     } else {

@@ -29,6 +29,7 @@ mod rate;
 mod refusal;
 mod reload;
 mod repository;
+mod room;
 mod route;
 mod same_origin;
 mod sessions;
@@ -63,9 +64,9 @@ use metrics::Metrics;
 use pages::Page;
 use rate::Rate;
 use reload::Configuration;
+use room::Place;
 use route::Route;
 use status::Status;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -222,8 +223,9 @@ impl Server {
                 if let Some(page) = self.page_of_repository(request)
                     && let Ok(visitor) = self.gate.admit(&Target::Page(page.clone()), request, peer)
                 {
+                    let place = Box::pin(peer.room.for_one()).await;
                     let response = Box::pin(pages::show(self, page, &visitor, request)).await;
-                    return (response, visitor, Route::Page);
+                    return (place.hold(response), visitor, Route::Page);
                 }
                 let response = match api::is_below(uri.path()) {
                     true => api::refused(refusal, uri.path()),
@@ -235,7 +237,7 @@ impl Server {
         let route = Route::from(&target);
         match self.gate.admit(&target, request, peer) {
             Ok(visitor) => {
-                let response = self.route(target, request, body, &visitor, peer.address).await;
+                let response = self.route(target, request, body, &visitor, peer).await;
                 (response, visitor, route)
             }
             Err(refusal) => {
@@ -264,17 +266,21 @@ impl Server {
         request: &Parts,
         body: Incoming,
         visitor: &Visitor,
-        client: IpAddr,
+        peer: &Peer,
     ) -> Response<Body> {
-        match target {
+        let place = match target.is_made_for_one() {
+            true => Box::pin(peer.room.for_one()).await,
+            false => Place::none(),
+        };
+        let response = match target {
             Target::Of { name: Some(name), .. } if self.keeper.repository(name).is_none() => {
                 repository::unknown()
             }
-            Target::Of { when, name, part } => self.part(when, name, part, request, client).await,
+            Target::Of { when, name, part } => self.part(when, name, part, request, peer).await,
             // A connection has room for the answer that takes most, so others have their own.
             Target::Page(page) => Box::pin(pages::show(self, page, visitor, request)).await,
             Target::Form(form) => {
-                Box::pin(pages::submit(self, form, visitor, request, body, client)).await
+                Box::pin(pages::submit(self, form, visitor, request, body, peer.address)).await
             }
             Target::Api(call) => Box::pin(api::answer(self, call, visitor, request, body)).await,
             Target::Style => pages::style(),
@@ -286,7 +292,8 @@ impl Server {
                 Box::pin(health::answer(self, health, &request.headers)).await
             }
             Target::Metrics => Box::pin(metrics::answer(self)).await,
-        }
+        };
+        place.hold(response)
     }
 
     /// The certificate of the CA that opam-keep made for itself, if it did.
@@ -306,15 +313,15 @@ impl Server {
         name: Option<&str>,
         part: Part,
         request: &Parts,
-        client: IpAddr,
+        peer: &Peer,
     ) -> Response<Body> {
         let (headers, version) = (&request.headers, request.version);
-        let asking = Asking { headers, version, client };
+        let asking = Asking { headers, version, client: peer.address, room: &peer.room };
         match (part, when) {
             (Part::Index, None) => repository::index(self, name, headers),
-            (Part::Index, Some(when)) => Box::pin(past::index(self, when, name, headers)).await,
+            (Part::Index, Some(when)) => Box::pin(past::index(self, when, name, &asking)).await,
             (Part::Repo, None) => repository::repo(self, name, headers),
-            (Part::Repo, Some(when)) => Box::pin(past::repo(self, when, name, headers)).await,
+            (Part::Repo, Some(when)) => Box::pin(past::repo(self, when, name, &asking)).await,
             (Part::Archive(checksum), when) => {
                 archive::by_checksum(self, when, scope(name), checksum, &asking).await
             }

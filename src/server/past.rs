@@ -4,19 +4,18 @@
 
 use super::Server;
 use super::answer::{self, Content, Freshness};
-use super::archive::missing;
+use super::archive::{Asking, missing};
 use super::body::Body;
 use super::repository::{index_of, named, unknown};
 use crate::keeper::{PastState, When};
 use http::Response;
-use http::header::HeaderMap;
 
 /// `index.tar.gz` as it was served then.
 pub(super) async fn index(
     server: &Server,
     when: When,
     name: Option<&str>,
-    request: &HeaderMap,
+    asking: &Asking<'_>,
 ) -> Response<Body> {
     let respond = |state: &PastState| {
         // Where sources point is configured, so that may change.
@@ -24,9 +23,9 @@ pub(super) async fn index(
             Some(_) => Freshness::Revalidate,
             None => Freshness::Immutable,
         };
-        index_of(&state.served, request, freshness)
+        index_of(&state.served, asking.headers, freshness)
     };
-    with_state(server, when, name, respond).await
+    with_state(server, when, name, asking, respond).await
 }
 
 /// The `repo` file as it was served then.
@@ -34,12 +33,12 @@ pub(super) async fn repo(
     server: &Server,
     when: When,
     name: Option<&str>,
-    request: &HeaderMap,
+    asking: &Asking<'_>,
 ) -> Response<Body> {
-    with_state(server, when, name, |state| {
+    with_state(server, when, name, asking, |state| {
         let content = Content::Memory(state.served.repo.clone());
         let name = &state.served.repo_name;
-        answer::content(request, name, content, answer::TEXT, Freshness::Immutable)
+        answer::content(asking.headers, name, content, answer::TEXT, Freshness::Immutable)
     })
     .await
 }
@@ -48,11 +47,14 @@ async fn with_state(
     server: &Server,
     when: When,
     name: Option<&str>,
+    asking: &Asking<'_>,
     respond: impl FnOnce(&PastState) -> Response<Body>,
 ) -> Response<Body> {
     let Some(repository) = named(server, name) else { return unknown() };
+    // An answer keeps what it is of, which may be at hand for nobody else any more.
+    let place = asking.room.for_a_large_one().await;
     match server.keeper.past(repository, when).await {
-        Ok(state) => respond(&state),
+        Ok(state) => place.hold(respond(&state)),
         Err(reason) => missing(&reason),
     }
 }

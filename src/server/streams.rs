@@ -39,9 +39,13 @@ impl Streams {
         self.send_body(body.in_small_chunks(), is_file)
     }
 
-    fn send_body<B>(&self, body: B, is_file: bool) -> Stream<B> {
+    fn send_body<B: HttpBody>(&self, body: B, is_file: bool) -> Stream<B> {
         let files = is_file.then(|| PollSemaphore::new(Arc::clone(&self.0.files)));
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
+        if !body.is_end_stream() {
+            // The library asks for nothing at all while the peer has no room.
+            self.waiting(|waiting| waiting.insert(number, Instant::now()));
+        }
         Stream { body, streams: self.clone(), number, files, place: None }
     }
 
@@ -143,6 +147,18 @@ mod tests {
         drop(first.pop());
         let rest = next.collect().await.unwrap().to_bytes();
         assert_eq!(rest.len(), 100_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_nobody_takes_even_the_first_byte_is_noticed() {
+        let (streams, patience) = (Streams::new(), Duration::from_secs(60));
+        let empty = streams.send_body(Body::Empty, false);
+        let stuck = tokio::time::timeout(patience * 10, streams.stuck(patience)).await;
+        assert!(stuck.is_err(), "there is nothing to take");
+        let unasked = streams.send_body(Body::Full(Bytes::from_static(b"at hand")), false);
+        let stuck = tokio::time::timeout(patience * 2, streams.stuck(patience)).await;
+        assert!(stuck.is_ok(), "it is let go of");
+        drop((empty, unasked));
     }
 
     #[tokio::test(start_paused = true)]

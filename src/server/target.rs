@@ -60,6 +60,16 @@ pub(super) enum Part {
 }
 
 impl Target<'_> {
+    /// Whether the answer is made for each request, and may be large.
+    pub(super) fn is_made_for_one(&self) -> bool {
+        match self {
+            Self::Page(_) | Self::Form(_) | Self::Api(_) => true,
+            Self::Checkpoint | Self::Tile(_) | Self::Metrics => true,
+            // Archives and past states see to that themselves.
+            Self::Of { .. } | Self::Style | Self::Ca | Self::LedgerKey | Self::Health(_) => false,
+        }
+    }
+
     /// Whether it is for those who have not said who they are yet.
     pub(super) fn is_for_everyone(&self) -> bool {
         matches!(

@@ -73,7 +73,7 @@ fn settle(pid: i32) {
 }
 
 /// A mirror, and a divergence of two archives with texts of which no line is where it was.
-fn hard_to_compare() -> (World, Keep, String) {
+pub(crate) fn hard_to_compare() -> (World, Keep, String) {
     let text = |mut seed: u32| {
         let mut text = String::new();
         for _ in 0..LINES {

@@ -4,6 +4,7 @@
 //! After the handshake, a silent, a dribbling or a deaf client is borne for half a minute and more:
 //! `slow` waits for that.
 
+use crate::abandoned::hard_to_compare;
 use crate::{BINARY, start};
 use std::fs::Permissions;
 use std::io::{self, Read as _, Write as _};
@@ -205,6 +206,44 @@ fn files_over_http2_that_nobody_takes_cost_little() {
     assert!(memory.grown() < 48 << 20, "memory grew by {}", memory.grown());
     others_are_served(&keep.curl(), &path(&large), &large);
     drop(connections);
+}
+
+#[test]
+fn answers_over_http2_that_are_made_for_one_and_not_taken_cost_little() {
+    let (_world, mut keep, id) = hard_to_compare();
+    let (client, path) = (keep.raw(), format!("/api/v1/divergences/{id}"));
+    let whole = client.get(&path).expect("an answer").body().expect("a whole body").len();
+    assert!(whole > 200_000, "{whole} bytes are few");
+    let memory = Memory::of(keep.pid());
+    let asked: Vec<u8> = (0..60).flat_map(|n| http2::get(2 * n + 1, &path)).collect();
+    let asked = [http2::initial_window(0), asked].concat();
+    let mut connections: Vec<_> = (0..20)
+        .map(|_| {
+            let mut connection = client.http2().expect("it listens");
+            connection.write(&asked).expect("it reads");
+            connection.stay(Duration::from_millis(200)).expect("it goes on");
+            connection
+        })
+        .collect();
+    // A few of them by connection, and not all that were asked for: those are over 200 MB.
+    assert!(memory.grown() < 64 << 20, "memory grew by {}", memory.grown());
+    assert_eq!(client.get("/divergences").expect("an answer").status, 200);
+
+    let mut connection = connections.pop().expect("there are twenty");
+    let room = [http2::initial_window(1 << 20), http2::window_update(0, 1 << 30)].concat();
+    connection.write(&room).expect("it reads");
+    let (mut left, mut taken) = (60, 0);
+    while left > 0 {
+        match connection.frame().expect("it goes on") {
+            Frame::Data(bytes, is_last) => {
+                taken += bytes.len();
+                left -= usize::from(is_last);
+            }
+            Frame::Head(..) | Frame::Other(_) => {}
+            over => panic!("{over:?}, with {left} answers left"),
+        }
+    }
+    assert_eq!(taken, 60 * whole, "whoever takes them gets all of them");
 }
 
 #[test]

@@ -16,7 +16,7 @@ type Slow = (&'static str, fn(&raw::Client, &str) -> io::Result<Duration>);
 fn a_client_that_never_gets_done_is_let_go_of_within_a_minute_or_so() {
     let (_world, mut keep, large) = mirror();
     let path = large.cache_path(Kind::Sha256);
-    let clients: [Slow; 10] = [
+    let clients: [Slow; 11] = [
         ("says nothing", |client, _| dribble(client, b"", b"")),
         ("a head, byte by byte", |client, _| dribble(client, b"GET / HTTP/1.1\r\nX: ", b"x")),
         ("a head, line by line", |client, _| dribble(client, b"GET / HTTP/1.1\r\n", b"X: y\r\n")),
@@ -38,7 +38,12 @@ fn a_client_that_never_gets_done_is_let_go_of_within_a_minute_or_so() {
             let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             deaf(&client, head.as_bytes())
         }),
-        ("takes nothing of one answer over HTTP/2, and others", one_unread),
+        ("takes nothing more of one answer over HTTP/2, and others", |client, path| {
+            one_unread(client, path, 1)
+        }),
+        ("takes nothing of one answer over HTTP/2, and others", |client, path| {
+            one_unread(client, path, 0)
+        }),
         ("headers of HTTP/2 that do not end", |client, _| {
             // So few frames may follow that they can't be sent one a second.
             dribble_http2(client, &http2::get_and_more_headers(1, "/"), b"")
@@ -141,10 +146,10 @@ fn dribble_http2(client: &raw::Client, first: &[u8], again: &[u8]) -> io::Result
 }
 
 /// Asks for a large file without room for it, and then for small ones, which it takes.
-fn one_unread(client: &raw::Client, path: &str) -> io::Result<Duration> {
+fn one_unread(client: &raw::Client, path: &str, room: u32) -> io::Result<Duration> {
     let mut connection = client.http2()?;
     let begun = Instant::now();
-    connection.write(&[http2::initial_window(1), http2::get(1, path)].concat())?;
+    connection.write(&[http2::initial_window(room), http2::get(1, path)].concat())?;
     for stream in (3..).step_by(2) {
         let small = [http2::get(stream, "/livez"), http2::window_update(stream, 1_000)].concat();
         if connection.write(&small).is_err() || connection.stay(EVERY).is_err() {
