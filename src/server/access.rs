@@ -50,7 +50,7 @@ impl Asked {
         tracing::enabled!(target: "access", Level::INFO).then(|| Self {
             id,
             client: peer.address,
-            certificate: peer.certificate().cloned(),
+            certificate: peer.certificate().map(|it| Arc::clone(&it.name)),
             method: request.method.clone(),
             path: request.uri.path().to_owned(),
             by: None,

@@ -11,8 +11,10 @@ use super::refusal::Refusal;
 use super::same_origin::{comes_from_here, comes_from_nowhere_else};
 use super::sessions::{Session, Sessions};
 use super::target::Target;
+use super::tls::Shown;
 use crate::clock::Clock;
 use crate::config::{Access, Reading};
+use crate::digest::Sha256;
 use crate::store::layout::Layout;
 use crate::store::tokens::{Role, Token, TokenName, Tokens};
 use base64::Engine as _;
@@ -31,6 +33,8 @@ pub(super) struct Gate {
     layout: Layout,
     clock: Clock,
     public_url: String,
+    /// Whose certificates are as good as a token, see [`Tls`](super::tls::Tls).
+    authorities: Option<Sha256>,
     known: Arc<Mutex<Known>>,
     failures: Arc<Rate>,
     sessions: Arc<Sessions>,
@@ -67,12 +71,19 @@ impl Visitor {
 
 impl Gate {
     /// `public_url` is where browsers find this server.
-    pub(super) fn new(access: &Access, layout: Layout, clock: Clock, public_url: &str) -> Self {
+    pub(super) fn new(
+        access: &Access,
+        authorities: Option<Sha256>,
+        layout: Layout,
+        clock: Clock,
+        public_url: &str,
+    ) -> Self {
         Self {
             reading: access.read,
             layout,
             clock,
             public_url: public_url.to_owned(),
+            authorities,
             known: Arc::default(),
             failures: Arc::new(Rate::new(access.failed_logins_per_minute)),
             sessions: Arc::default(),
@@ -80,12 +91,18 @@ impl Gate {
     }
 
     /// The same by another configuration; who is logged in stays so.
-    pub(super) fn by(&self, access: &Access, public_url: &str) -> Self {
+    pub(super) fn by(
+        &self,
+        access: &Access,
+        authorities: Option<Sha256>,
+        public_url: &str,
+    ) -> Self {
         Self {
             reading: access.read,
             layout: self.layout.clone(),
             clock: self.clock.clone(),
             public_url: public_url.to_owned(),
+            authorities,
             known: Arc::clone(&self.known),
             failures: Rate::by(&self.failures, access.failed_logins_per_minute),
             sessions: Arc::clone(&self.sessions),
@@ -95,6 +112,19 @@ impl Gate {
     /// Whether only those who have a token get anything.
     pub(super) fn is_closed(&self) -> bool {
         self.reading == Reading::Tokens
+    }
+
+    /// By whom clients' certificates are judged now.
+    pub(super) fn authorities(&self) -> Option<Sha256> {
+        self.authorities
+    }
+
+    /// Whether a certificate is still good: a connection, or a session that is resumed, may be
+    /// older than its end, or than other authorities.
+    fn knows(&self, certificate: Option<&Shown>) -> bool {
+        certificate.is_some_and(|it| {
+            it.until >= self.clock.now() && self.authorities == Some(it.authorities)
+        })
     }
 
     /// Lets a request in and says as whom, or says why not.
@@ -125,7 +155,7 @@ impl Gate {
         let is_free = !self.is_closed() || target.is_for_everyone();
         match visitor {
             Some(visitor) => Ok(visitor),
-            None if is_free || peer.certificate().is_some() => Ok(Visitor::default()),
+            None if is_free || self.knows(peer.certificate()) => Ok(Visitor::default()),
             None => {
                 Err(unauthorized("this mirror is read with a token: ask whoever runs it for one"))
             }
@@ -273,6 +303,27 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
+
+    #[test]
+    fn a_certificate_is_good_until_its_end_and_for_the_authorities_that_judged_it() {
+        let (ours, others) = (Sha256::of(b"ours"), Sha256::of(b"others"));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let shown = Shown { name: "alice".into(), until: at(1_000), authorities: ours };
+        for (now, authorities, expected) in [
+            (0, Some(ours), true),
+            (1_000, Some(ours), true),
+            (1_001, Some(ours), false),
+            (0, Some(others), false),
+            (0, None, false),
+        ] {
+            let clock = Clock::from_fn(move || at(now));
+            let layout = Layout::new("/nowhere");
+            let gate = Gate::new(&Access::default(), authorities, layout, clock, "");
+            assert_eq!(gate.knows(Some(&shown)), expected, "{now} {authorities:?}");
+            assert!(!gate.knows(None));
+        }
+    }
 
     #[test]
     fn a_token_is_found_in_either_scheme_and_nowhere_else() {

@@ -5,8 +5,10 @@ use super::progress_io::ProgressIo;
 use super::rate::whole;
 use super::room::Room;
 use super::streams::Streams;
-use super::{Current, Scheme, plain_request, tls};
+use super::tls::{self, Shown};
+use super::{Current, Scheme, plain_request};
 use crate::config;
+use crate::digest::Sha256;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -53,14 +55,14 @@ pub(super) enum Speaks {
     /// Plain HTTP, to a port that speaks HTTPS.
     HttpForHttps,
     Https {
-        /// The name in the certificate that it showed, if that is one of `access.client_ca`.
-        certificate: Option<Arc<str>>,
+        /// The certificate that it showed, if that is one of `access.client_ca`.
+        certificate: Option<Shown>,
     },
 }
 
 impl Peer {
-    /// The name in the certificate that it showed.
-    pub(super) fn certificate(&self) -> Option<&Arc<str>> {
+    /// The certificate that it showed, which may be good no longer.
+    pub(super) fn certificate(&self) -> Option<&Shown> {
         match &self.speaks {
             Speaks::Https { certificate } => certificate.as_ref(),
             Speaks::Http | Speaks::HttpForHttps => None,
@@ -158,8 +160,9 @@ pub(super) async fn accept(
             tracing::debug!(client = %peer.ip(), "too many connections");
             continue;
         };
-        // Who is connected stays so under another certificate.
+        // Who is connected stays so under another certificate of the server.
         let tls = server.tls.clone().filter(|_| scheme == Scheme::Https);
+        let authorities = server.gate.authorities();
         if tls.is_none() && scheme == Scheme::Https {
             continue;
         }
@@ -167,7 +170,9 @@ pub(super) async fn accept(
         let (current, stop) = (Arc::clone(&current), stop.child_token());
         connections.spawn(async move {
             let _place = place;
-            if let Err(error) = connection(current, stream, peer, tls, stop).await {
+            if let Err(error) =
+                connection(current, stream, peer, tls.zip(Some(authorities)), stop).await
+            {
                 tracing::debug!(client = %peer.ip(), %error, "connection ended");
             }
         });
@@ -180,13 +185,13 @@ async fn connection(
     current: Arc<Current>,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<(TlsAcceptor, Option<Sha256>)>,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     stream.set_nodelay(true)?;
     let activity = Activity::default();
     let address = peer.ip();
-    let Some(tls) = tls else {
+    let Some((tls, authorities)) = tls else {
         let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
         let peer = Peer { address, speaks: Speaks::Http, room: Room::unbounded() };
         return serve_http1(current, stream, peer, activity, stop).await;
@@ -208,7 +213,8 @@ async fn connection(
     };
     let stream = accepted.inspect_err(|error| tell_refused(address, error))?;
     let session = stream.get_ref().1;
-    let certificate = session.peer_certificates().and_then(tls::client_name);
+    let certificate = session.peer_certificates().zip(authorities);
+    let certificate = certificate.and_then(|(chain, authorities)| tls::shown(chain, authorities));
     let http2 = session.alpn_protocol() == Some(b"h2");
     let room = if http2 { Room::bounded() } else { Room::unbounded() };
     let peer = Peer { address, speaks: Speaks::Https { certificate }, room };

@@ -110,7 +110,13 @@ impl Server {
         let (settings, layout) = (&config.server, keeper.store().layout().clone());
         let (public_url, ca, tls) = face;
         Self {
-            gate: Gate::new(&config.access, layout.clone(), clock.clone(), &public_url),
+            gate: Gate::new(
+                &config.access,
+                tls.as_ref().and_then(|tls| tls.authorities),
+                layout.clone(),
+                clock.clone(),
+                &public_url,
+            ),
             misses: Arc::new(Rate::new(config.access.misses_per_minute)),
             metrics: Arc::new(Metrics::new(&keeper)),
             traffic: Arc::new(Traffic::read(&layout)),
@@ -133,7 +139,7 @@ impl Server {
         let access = &config.access;
         self.limits.change(&config.server);
         Self {
-            gate: self.gate.by(access, &public_url),
+            gate: self.gate.by(access, tls.as_ref().and_then(|tls| tls.authorities), &public_url),
             misses: Rate::by(&self.misses, access.misses_per_minute),
             metrics: Arc::clone(&self.metrics),
             traffic: Arc::clone(&self.traffic),

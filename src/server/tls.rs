@@ -2,6 +2,7 @@
 
 use crate::archive::is_deceptive;
 use crate::config::{Config, TlsFiles};
+use crate::digest::Sha256;
 use crate::store::durable;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -63,6 +64,19 @@ pub struct Tls {
     pub config: Arc<ServerConfig>,
     /// Until when clients trust the certificate, where that can be read.
     pub expires: Option<Timestamp>,
+    /// What tells the authorities in `access.client_ca` from others, where that is set.
+    pub authorities: Option<Sha256>,
+}
+
+/// A certificate that a client showed, and that was good when its connection began.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    /// The subject's common name, else the first alternative one.
+    pub name: Arc<str>,
+    /// Its last second.
+    pub until: Timestamp,
+    /// The authorities by which it was judged.
+    pub authorities: Sha256,
 }
 
 /// The TLS configuration that a mirror.toml asks for; `directory` holds what is self-made.
@@ -98,15 +112,18 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(refused)?;
-    let builder = match &config.access.client_ca {
-        Some(path) => builder.with_client_cert_verifier(verifier(path.get_ref(), provider)?),
-        None => builder.with_no_client_auth(),
+    let (builder, authorities) = match &config.access.client_ca {
+        Some(path) => {
+            let (verifier, authorities) = verifier(path.get_ref(), provider)?;
+            (builder.with_client_cert_verifier(verifier), Some(authorities))
+        }
+        None => (builder.with_no_client_auth(), None),
     };
     let mut config = builder.with_single_cert(chain, private).map_err(refused)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // With another configuration come other tickets, so none outlives what it was given for.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(refused)?;
-    Ok(Tls { config: Arc::new(config), expires })
+    Ok(Tls { config: Arc::new(config), expires, authorities })
 }
 
 /// Whether clients can be known by `access.client_ca`, where that is set.
@@ -144,18 +161,21 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
 fn verifier(
     path: &Path,
     provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+) -> Result<(Arc<dyn ClientCertVerifier>, Sha256), TlsError> {
     let expected = "certificates of authorities";
     let refused =
         |problem: String| TlsError::Unreadable { path: path.to_owned(), problem, expected };
     let mut roots = RootCertStore::empty();
+    let mut bytes = Vec::new();
     for certificate in certificates(path, expected)? {
+        bytes.extend_from_slice(&certificate);
         roots.add(certificate).map_err(|error| refused(error.to_string()))?;
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .allow_unauthenticated()
         .build()
-        .map_err(|error| refused(error.to_string()))
+        .map_err(|error| refused(error.to_string()))?;
+    Ok((verifier, Sha256::of(&bytes)))
 }
 
 fn certificates(
@@ -192,9 +212,14 @@ pub(super) fn own_ca(config: &Config, directory: &Path) -> Option<Bytes> {
     is_own.then(|| std::fs::read(ca_path(directory)).ok().map(Bytes::from)).flatten()
 }
 
-/// The name in a client's certificate: the subject's common name, else the first alternative one.
-pub(super) fn client_name(chain: &[CertificateDer<'_>]) -> Option<Arc<str>> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+/// What a client's certificate says, which was judged by these authorities.
+pub(super) fn shown(chain: &[CertificateDer<'_>], authorities: Sha256) -> Option<Shown> {
+    let own = chain.first()?;
+    Some(Shown { name: client_name(own)?, until: expiry(own)?, authorities })
+}
+
+fn client_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let common = certificate.subject().iter_common_name().find_map(|it| it.as_str().ok());
     let alternative = || {
         let names = certificate.subject_alternative_name().ok()??;

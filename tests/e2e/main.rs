@@ -12,6 +12,7 @@ mod api;
 mod at;
 mod audit;
 mod bundle;
+mod certificates;
 mod ci;
 mod ci_tokens;
 mod clients;

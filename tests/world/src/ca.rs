@@ -1,6 +1,7 @@
 //! A certificate authority for opam-keep's own certificates, and its clients'.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use std::time::SystemTime;
 
 /// An authority that signs whatever a test wants.
 #[derive(Debug)]
@@ -54,6 +55,14 @@ impl Ca {
     pub fn client(&self, name: &str) -> Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
+        self.sign(params)
+    }
+
+    /// The same, good until then.
+    pub fn client_until(&self, name: &str, end: SystemTime) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = end.into();
         self.sign(params)
     }
 

@@ -1,10 +1,14 @@
 //! A client that sends exactly the bytes it is given, over TLS, and reads HTTP/1.1 answers.
 
+use crate::ca::Identity;
 use crate::http2;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -81,6 +85,23 @@ impl Client {
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth();
         config.resumption = rustls::client::Resumption::disabled();
+        Self { config: Arc::new(config), ..self }
+    }
+
+    /// The same, showing a certificate, with that version of TLS alone. Later connections resume
+    /// the session of the first one.
+    pub fn showing(self, identity: &Identity, version: &'static SupportedProtocolVersion) -> Self {
+        let chain = CertificateDer::from_pem_slice(identity.cert.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("the provider knows TLS 1.2 and 1.3")
+            .with_root_certificates(self.roots.clone())
+            .with_client_auth_cert(
+                vec![chain.expect("a certificate in PEM form")],
+                key.expect("a key in PEM form"),
+            )
+            .expect("they belong together");
         Self { config: Arc::new(config), ..self }
     }
 
@@ -169,6 +190,11 @@ impl Connection {
         let stream = self.stream.get_mut();
         stream.write_all(bytes)?;
         stream.flush()
+    }
+
+    /// Whether it goes on with the session of one before.
+    pub fn is_resumed(&self) -> bool {
+        self.stream.get_ref().conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Whether the other side is still there, after so long of waiting for a word of it at most.
