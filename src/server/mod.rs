@@ -56,7 +56,7 @@ use gate::{Gate, Visitor};
 use hot::Hot;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use listener::{Limits, Peer, Speaks};
@@ -226,7 +226,8 @@ impl Server {
             Err(refusal) => {
                 Box::pin(body::let_pass(body)).await;
                 // Who may not read does not learn what there is.
-                if let Some(page) = self.page_of_repository(request)
+                if refusal.status == StatusCode::NOT_FOUND
+                    && let Some(page) = self.page_of_repository(request)
                     && let Ok(visitor) = self.gate.admit(&Target::Page(page.clone()), request, peer)
                 {
                     let place = Box::pin(peer.room.for_one()).await;
@@ -307,7 +308,7 @@ impl Server {
         match &self.ca {
             Some(ca) => answer::plain(ca.clone(), "application/x-pem-file", "no-cache"),
             None => answer::message(
-                http::StatusCode::NOT_FOUND,
+                StatusCode::NOT_FOUND,
                 "this server's certificate was not made by opam-keep",
             ),
         }

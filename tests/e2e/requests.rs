@@ -101,6 +101,28 @@ fn g6_a_request_that_is_no_request_for_us_is_refused() {
 }
 
 #[test]
+fn a_repositorys_url_in_a_browser_is_a_page_and_no_answer_to_a_request_that_is_refused() {
+    let (_world, mut keep, _) = kept();
+    let client = keep.raw();
+    let ask = |target: &str, headers: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nAccept: text/html\r\n{headers}\r\n");
+        client.send(request.as_bytes()).expect("an answer").status
+    };
+    let (host, long) = ("Host: localhost\r\n", "x".repeat(2_000));
+    assert_eq!(ask("/default/", host), 200);
+    for (what, target, headers) in [
+        ("two hosts", "/default/", "Host: localhost\r\nHost: evil.org\r\n"),
+        ("no host", "/default/", ""),
+        ("a host that is none", "/default/", "Host: a b\r\n"),
+        ("a long query", &format!("/default/?{long}"), host),
+        ("long headers", "/default/", &format!("{host}A: {}\r\n", "x".repeat(20_000))),
+    ] {
+        let status = ask(target, headers);
+        assert!((400..500).contains(&status) && status != 404, "{what}: {status}");
+    }
+}
+
+#[test]
 fn a_checksum_that_no_package_declares_is_404_without_asking_anyone() {
     let (world, mut keep, _) = kept();
     for kind in Kind::ALL {
