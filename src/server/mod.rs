@@ -192,7 +192,9 @@ impl Server {
         if request.method == http::Method::HEAD {
             let bytes = http_body::Body::size_hint(response.body()).exact();
             *response.body_mut() = Body::Empty;
-            if let Some(bytes) = bytes {
+            // These have no body by themselves, so a length would be that of another answer.
+            let is_without = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+            if let Some(bytes) = bytes.filter(|_| !is_without.contains(&response.status())) {
                 response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
             }
         }

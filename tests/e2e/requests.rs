@@ -171,6 +171,12 @@ fn head_conditions_and_ranges_are_answered_as_rfc_9110_says() {
         let said = ["etag", "cache-control", "repr-digest", "accept-ranges", "content-type"];
         let said = said.map(|name| same.header(name).is_some());
         assert_eq!(said, [true, true, false, false, false], "{path}");
+        for version in ["--http1.1", "--http2"] {
+            let same = format!("If-None-Match: {tag}");
+            let head = curl.with(&["--head", version, "-H", &same], path);
+            assert_eq!((head.exit, head.status), (0, 304), "{path}");
+            assert_eq!(head.header("content-length"), None, "a GET would be told none: {path}");
+        }
         let listed = curl.with(&["-H", &format!("If-None-Match: \"x\", W/{tag}")], path);
         assert_eq!(listed.status, 304, "{path}");
         let other = curl.with(&["-H", "If-None-Match: \"other\""], path);
