@@ -2,6 +2,7 @@
 //! watchdog and socket activation. Without one, nothing happens.
 
 use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
 use sd_notify::NotifyState;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -51,7 +52,15 @@ pub fn sockets() -> Result<Vec<(TcpListener, String)>, String> {
     for place in 0..given.len() {
         let name = names.next().unwrap_or_default();
         match given.take_tcp_listener(place) {
-            Ok(Some(listener)) => sockets.push((listener, name)),
+            Ok(Some(listener)) if socket_acceptconn(&listener).unwrap_or(true) => {
+                sockets.push((listener, name));
+            }
+            Ok(Some(_)) => {
+                return Err(format!(
+                    "socket {place} of the supervisor does not listen: leave Accept= at no, and use \
+                     ListenStream= with an address and a port"
+                ));
+            }
             Ok(None) => {}
             Err(error) => {
                 return Err(format!(

@@ -110,22 +110,34 @@ pub fn bind(
         tls = Some(tls::server_config(config, tls_directory)?);
         ca = tls::own_ca(config, tls_directory);
     }
-    let public_url = public_url(settings, listeners.first().map(|(_, _, address)| *address));
+    let public_url = public_url(settings, face(&listeners));
     Ok(Bound { listeners, tls, public_url, ca })
 }
 
-/// The URL under which clients reach the server.
-pub fn public_url(settings: &config::Server, bound: Option<SocketAddr>) -> String {
+/// The listener that clients are told of: the first that speaks HTTPS, if any does.
+fn face(listeners: &[(TcpListener, Scheme, SocketAddr)]) -> Option<(Scheme, SocketAddr)> {
+    let secure = listeners.iter().find(|(_, scheme, _)| *scheme == Scheme::Https);
+    secure.or(listeners.first()).map(|(_, scheme, address)| (*scheme, *address))
+}
+
+/// The URL under which clients reach the server, of which that listener is `bound`; before that, as
+/// the settings would have it.
+pub fn public_url(settings: &config::Server, bound: Option<(Scheme, SocketAddr)>) -> String {
     if let Some(url) = &settings.public_url {
         return url.to_string().trim_end_matches('/').to_owned();
     }
-    let scheme = if settings.listen.is_empty() { "http" } else { "https" };
+    let secure = settings.listen.iter().map(|address| (Scheme::Https, *address));
+    let plain = settings.plain_http.iter().map(|address| (Scheme::Http, *address));
+    let listener = bound.or(secure.chain(plain).next());
+    let scheme = listener.map_or(Scheme::Http, |(scheme, _)| scheme);
     let host = settings.hostnames.first().map_or("localhost", String::as_str);
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let first = settings.listen.iter().chain(&settings.plain_http).next().copied();
-    match (scheme, bound.or(first).map(|address| address.port())) {
-        ("https", Some(443)) | ("http", Some(80)) | (_, None) => format!("{scheme}://{host}"),
-        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+    let (port, name) = (listener.map(|(_, address)| address.port()), scheme.as_str());
+    match (scheme, port) {
+        (Scheme::Https, Some(443)) | (Scheme::Http, Some(80)) | (_, None) => {
+            format!("{name}://{host}")
+        }
+        (_, Some(port)) => format!("{name}://{host}:{port}"),
     }
 }
 
@@ -153,7 +165,7 @@ impl Bound {
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let socket = keeper.store().layout().admin_socket();
-        let addresses = self.listeners.iter().map(|(_, _, address)| *address).collect();
+        let face = face(&self.listeners);
         let current = Arc::new(Current::from_pointee(Server::first(
             keeper,
             clock,
@@ -175,7 +187,7 @@ impl Bound {
         current.load().warn_of_certificate();
         current.load().keeper.start();
         // Whoever hears that it is ready may ask for a reload.
-        let reload = Reload::new(Arc::clone(&current), source, addresses);
+        let reload = Reload::new(Arc::clone(&current), source, face);
         supervisor::ready();
         let counting = tokio::spawn(traffic::follow(Arc::clone(&current), stop.clone()));
         let reloading = tokio::spawn(reload.follow(stop.clone()));

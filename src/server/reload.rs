@@ -7,7 +7,7 @@
 
 use super::source::{Due, Source};
 use super::status::ConfigurationStatus;
-use super::{Current, Face, Server, public_url, tls};
+use super::{Current, Face, Scheme, Server, public_url, tls};
 use crate::config::Config;
 use crate::keeper::Keeper;
 use crate::supervisor;
@@ -42,7 +42,8 @@ struct State {
 pub(super) struct Reload {
     current: Arc<Current>,
     source: Source,
-    addresses: Vec<SocketAddr>,
+    /// The listener that clients are told of.
+    bound: Option<(Scheme, SocketAddr)>,
     hangup: Option<Hangup>,
 }
 
@@ -88,10 +89,14 @@ impl Configuration {
 }
 
 impl Reload {
-    /// `addresses` are those that are listened on. From now on SIGHUP ends no process.
-    pub(super) fn new(current: Arc<Current>, source: Source, addresses: Vec<SocketAddr>) -> Self {
+    /// `bound` is the listener that clients are told of. From now on SIGHUP ends no process.
+    pub(super) fn new(
+        current: Arc<Current>,
+        source: Source,
+        bound: Option<(Scheme, SocketAddr)>,
+    ) -> Self {
         let hangup = signal(SignalKind::hangup()).ok();
-        Self { current, source, addresses, hangup }
+        Self { current, source, bound, hangup }
     }
 
     /// Goes on until `stop`; says how long running downloads may take then.
@@ -227,7 +232,7 @@ impl Reload {
             tls = Some(tls::server_config(config, &directory).map_err(|error| error.to_string())?);
             ca = tls::own_ca(config, &directory);
         }
-        Ok((public_url(&config.server, self.addresses.first().copied()), ca, tls))
+        Ok((public_url(&config.server, self.bound), ca, tls))
     }
 
     /// Watches the files' directories: editors, certificate managers and Kubernetes put another

@@ -2,7 +2,8 @@
 
 use crate::{BINARY, skip};
 use rustix::process::{Pid, Signal, kill_process};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -160,6 +161,50 @@ fn sockets_that_systemd_binds_are_served_in_place_of_the_configured_ones() {
 }
 
 #[test]
+fn a_socket_for_plain_http_alone_is_told_to_clients_as_that_also_after_a_reload() {
+    let world = World::start();
+    world.publish(&Repo::new([hello()]));
+    let keep = Keep::stopped(BINARY);
+    let mirror = Mirror::of(&world);
+    keep.configure(&mirror.text(&keep.store()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    let _server = Server::spawn_given(&keep, listener.into());
+    let is_told = |url: &str| {
+        let told = keep.run(&["client"]).ok();
+        // Others than this machine are told of a URL that is none.
+        let told = told.replace("https://HOST", "");
+        (told.contains(url) && !told.contains("https://") && !told.contains("ca.pem")).then_some(())
+    };
+    within(SOON, "plain HTTP", || is_told(&format!("http://localhost:{port}")));
+    let elsewhere = mirror.set("server.hostnames", vec!["keep.example"]);
+    keep.configure(&elsewhere.text(&keep.store()));
+    within(SOON, "another name", || is_told(&format!("http://keep.example:{port}")));
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_refused_in_one_sentence() {
+    let world = World::start();
+    let keep = Keep::stopped(BINARY);
+    keep.configure(&Mirror::of(&world).text(&keep.store()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let connected = TcpStream::connect(address).expect("it listens");
+    let mut server = given(&keep, connected.into());
+    let mut server = server.stderr(Stdio::piped()).spawn().expect("there is a shell");
+    let begun = Instant::now();
+    while begun.elapsed() < SOON && matches!(server.try_wait(), Ok(None)) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // One that has ended by itself has its own code.
+    let _killed = server.kill();
+    let output = server.wait_with_output().expect("a child can be waited for");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("socket 0 of the supervisor does not listen"), "{said}");
+}
+
+#[test]
 fn the_units_are_ones_that_systemd_takes_and_let_little_through() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
         skip!("no systemd-analyze");
@@ -306,6 +351,12 @@ impl Server {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
+    /// With a socket as systemd hands it over, for plain HTTP.
+    fn spawn_given(keep: &Keep, socket: OwnedFd) -> Self {
+        let mut command = given(keep, socket);
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
     fn tell(&self, signal: Signal) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a child has a pid"), signal).expect("a child can be told");
@@ -317,6 +368,15 @@ impl Drop for Server {
         self.tell(Signal::TERM);
         let _ended = self.0.wait();
     }
+}
+
+/// A server that is given a socket as systemd does it: as its file 3, and told so by its own id.
+fn given(keep: &Keep, socket: OwnedFd) -> Command {
+    let script = "export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http; exec \"$@\" 3<&0";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", BINARY, "--config"]).arg(keep.config()).arg("serve");
+    command.stdin(socket).stdout(Stdio::null());
+    command
 }
 
 /// Leaves the machine as it was.
