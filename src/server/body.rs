@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use rustix::io::{Errno, ReadWriteFlags};
+use std::error::Error;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
@@ -50,10 +51,18 @@ pub(super) async fn read_small(body: Incoming, limit: usize) -> Result<Bytes, Re
 
 /// Takes what a client sends to no use, when that is small: one that is still sending may not hear
 /// why it was refused.
-pub(super) async fn let_pass(body: Incoming) {
-    if !body.is_end_stream() {
-        let _unread = read_small(body, LET_PASS).await;
+pub(super) async fn let_pass<B>(body: B)
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if body.is_end_stream() {
+        return;
     }
+    let mut rest = Limited::new(body, LET_PASS);
+    // What is too long, or not as HTTP has it, ends here as well.
+    let passing = async { while let Some(Ok(_)) = rest.frame().await {} };
+    let _over = tokio::time::timeout(SENDING_PATIENCE, passing).await;
 }
 
 /// A chunk that is on its way.
@@ -205,3 +214,40 @@ const LET_PASS: usize = 64 * 1024;
 const CHUNK: usize = 64 * 1024;
 /// As much as a frame of HTTP/2 holds; many of them are under way on one connection.
 const SMALL_CHUNK: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A piece that counts how many there are.
+    struct Piece(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Piece {
+        fn as_ref(&self) -> &[u8] {
+            &[7; 1024]
+        }
+    }
+
+    impl Drop for Piece {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_to_no_use_is_not_kept_and_has_an_end() {
+        let (kept, mut most, mut sent) = (Arc::new(AtomicUsize::new(0)), 0, 0);
+        let pieces = std::iter::from_fn(|| {
+            sent += 1;
+            most = most.max(kept.fetch_add(1, Ordering::Relaxed));
+            let piece = Bytes::from_owner(Piece(Arc::clone(&kept)));
+            Some(Ok::<_, io::Error>(Frame::data(piece)))
+        });
+        let_pass(StreamBody::new(stream::iter(pieces))).await;
+        assert_eq!(most, 0, "each is let go of before the next one");
+        assert!(sent <= LET_PASS / 1024 + 1, "{sent} pieces of 1 KiB");
+    }
+}
