@@ -141,7 +141,9 @@ fn what_could_name_another_source_unseen_is_not_served() {
     }
     let port = free_port();
     let upstream = format!("file://{}", directory.path().display());
-    let plain = listening(&world, Ipv4Addr::LOCALHOST, port).of_repository("upstream", upstream);
+    let plain = listening(&world, Ipv4Addr::LOCALHOST, port)
+        .of_repository("upstream", upstream)
+        .set("policy.unreadable", "allow");
     let mut keep = stopped(&plain);
     keep.restart();
     assert_eq!(keep.index().packages(), ["legacy.1", "strong.1", "unreadable.1"]);
