@@ -65,7 +65,7 @@ impl<'a> Current<'a> {
         divergence: &Divergence,
     ) -> Result<bool, ExplainError> {
         let latest = (self.latest)(&divergence.repository)?;
-        Ok(latest.is_none_or(|(index, _)| index > id) && !self.says(divergence)?)
+        Ok(latest.is_some_and(|(index, _)| index > id) && !self.says(divergence)?)
     }
 
     /// Whether upstream still says what a divergence of metadata tells of. Archives are rechecked

@@ -136,21 +136,19 @@ impl Judge<'_> {
             };
             return Ok(Judged { verdict: Verdict::Nothing(whole), ..judged });
         }
-        self.each(review.edits, Some(previous), judged)
+        self.each(review.edits, review.turned, Some(previous), judged)
     }
 
     /// A path that is a file only before or only after, and a directory otherwise, where clients see
     /// upstream's own paths.
     fn turned(&self, state: &State, previous: &Previous) -> Result<Option<RepoPath>, RefreshError> {
         let Some(index) = &state.index else { return Ok(None) };
-        let paths = |index: &[u8]| {
-            Tree::paths_of_index(index).map_err(|error| RefreshError::Refused(error.to_string()))
-        };
-        let before = match previous.index(self.store.blobs())? {
-            Some(index) => paths(&index)?,
-            None => previous.before.served.0.keys().cloned().collect(),
-        };
-        let after = paths(index)?;
+        let before = previous.index(self.store.blobs()).ok().flatten();
+        let before = before.and_then(|index| Tree::paths_of_index(&index).ok());
+        // Where it can't be read back, what clients read of it is known all the same.
+        let before = before.unwrap_or_else(|| previous.before.served.0.keys().cloned().collect());
+        let after = Tree::paths_of_index(index)
+            .map_err(|error| RefreshError::Refused(error.to_string()))?;
         let turned = |one: &BTreeSet<RepoPath>, other: &BTreeSet<RepoPath>| {
             let mut above = one.difference(other).flat_map(RepoPath::ancestors);
             above.find_map(|directory| other.get(directory)).cloned()
@@ -162,7 +160,11 @@ impl Judge<'_> {
     /// reading any of it is to be seen.
     fn judge_first(&self, state: &State) -> Result<Judged, RefreshError> {
         let (tree, files, before) = (&state.tree, &state.files, Before::default());
-        let stops = |package: &Package| tree.opam_file(package).is_some_and(|it| stops_clients(it));
+        let stops = |package: &Package| {
+            let url = tree.directory(package).and_then(|it| tree.file(&format!("{it}/url")));
+            let opam = tree.opam_file(package);
+            opam.is_some_and(|opam| stops_clients(opam, url.map(|url| &url[..])))
+        };
         let versions: Vec<&Package> = tree.versions().map(|(package, _)| package).collect();
         let is_well = !versions.into_par_iter().any(stops);
         if is_well || self.settings.mode == Mode::Verbatim {
@@ -176,13 +178,14 @@ impl Judge<'_> {
             (matches!(edit.rule, Rule::Warn | Rule::Hold) && stops(package)).then_some(edit)
         };
         let edits = review.edits.into_iter().filter_map(stopping).collect();
-        self.each(edits, None, Judged::default())
+        self.each(edits, Vec::new(), None, Judged::default())
     }
 
     /// What becomes of the edits of a state one by one.
     fn each(
         &self,
         edits: Vec<ReviewedEdit>,
+        turned: Vec<Held>,
         previous: Option<&Previous>,
         mut judged: Judged,
     ) -> Result<Judged, RefreshError> {
@@ -192,9 +195,12 @@ impl Judge<'_> {
         let accepted = judged.accepted(self.questions(&holding), false, previous, self)?;
         for (edit, is_accepted) in holding.into_iter().zip(accepted) {
             if !is_accepted {
-                held.push(Held { package: edit.edit.package, served: edit.served });
+                let (package, served) = (edit.edit.package, edit.served);
+                held.push(Held { package, served, why: None });
             }
         }
+        let known: BTreeSet<Package> = held.iter().map(|held| held.package.clone()).collect();
+        held.extend(turned.into_iter().filter(|turned| !known.contains(&turned.package)));
         let waits = self.settings.mode == Mode::Verbatim && !held.is_empty();
         judged.accepted(self.questions(&warning), waits, previous, self)?;
         judged.verdict = match self.settings.mode {

@@ -8,18 +8,21 @@ use super::differing::{Differing, Files, count, versions};
 use super::file_list::FileList;
 use super::pinned;
 use super::previous::Before;
+use super::served_tree::Held;
 use crate::config::{self, Mode, Policy, Rule};
-use crate::opam::{Alike, Edit, EditKind, Package, Presence, Tree, VersionFiles};
+use crate::opam::{Alike, Edit, EditKind, Package, Presence, Tree, VersionFiles, ancestors};
 use crate::store::Store;
 use crate::store::blobs::{BlobError, Blobs};
 use bytes::Bytes;
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// How a new state differs from what is served.
 pub(super) struct Review {
     /// The edits that the policy does not let through silently, sorted by package.
     pub edits: Vec<ReviewedEdit>,
+    /// The versions that can't be served as they are now, whatever the policy says.
+    pub turned: Vec<Held>,
     /// How many versions are served.
     pub versions: u64,
     /// Those of them that upstream has no more.
@@ -111,8 +114,14 @@ pub(super) fn review(
         policy,
         repository,
     };
+    let turned = match settings.mode {
+        Mode::Managed => packages.par_iter().filter_map(|it| reviewer.turned(it)).collect(),
+        // There the paths of all are looked at.
+        Mode::Verbatim => Vec::new(),
+    };
     Review {
         edits: packages.par_iter().filter_map(|package| reviewer.review(package)).collect(),
+        turned,
         versions: count(&before.served) as u64,
         removed: removed.into_iter().cloned().collect(),
         differs: !packages.is_empty(),
@@ -167,6 +176,27 @@ impl Reviewer<'_> {
             before: in_place(known.map(|known| known.files).unwrap_or_default()),
             after: in_place(files(self.differing.is.get(package))),
         })
+    }
+
+    /// A version in which a file became a directory or the other way round since it was served last,
+    /// as it was then.
+    fn turned(&self, package: &Package) -> Option<Held> {
+        let is: BTreeSet<&str> = self.differing.is.get(package)?.keys().copied().collect();
+        let was = self.differing.was.get(package);
+        let known = self.before.known(package, was, self.store.blobs()).ok()??;
+        let known = versions(&known.files).into_values().flatten();
+        let known: BTreeSet<&str> = known.map(|(below, _)| below).collect();
+        let turned = |one: &BTreeSet<&str>, other: &BTreeSet<&str>| {
+            let above = one.difference(other).flat_map(|path| ancestors(path));
+            above.filter_map(|directory| other.get(directory)).next().map(|it| (*it).to_owned())
+        };
+        let path = turned(&known, &is).or_else(|| turned(&is, &known))?;
+        let why = format!(
+            "its \"{path}\" was a file and is a directory now, or the other way round, which opam \
+             before 2.6 does not follow"
+        );
+        let served = was.map(list_of).unwrap_or_default();
+        Some(Held { package: package.clone(), served, why: Some(why) })
     }
 
     /// The strictest rule of all changes, if that is not to let them through silently.

@@ -26,6 +26,8 @@ pub(super) struct Held {
     pub package: Package,
     /// Its files; none where it is not served.
     pub served: FileList,
+    /// Why it stays so, where that is not for someone to decide.
+    pub why: Option<String>,
 }
 
 /// `upstream`, with the held versions as they are served.
@@ -39,7 +41,7 @@ pub(super) fn with_held(
     limits: &TreeLimits,
 ) -> Result<Merged, AdmitError> {
     let (mut files, mut left_out, mut damaged) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for Held { package, served } in held {
+    for Held { package, served, .. } in held {
         // Upstream may have the very bytes still.
         let theirs = |name: &Sha256| {
             let mut files = upstream.version_files(package);
@@ -71,11 +73,7 @@ pub(super) fn with_held(
 /// Those of the `refused` versions that were served, and that upstream has otherwise by now, each with
 /// the reason: they stay as they were. What did not change is refused for a reason of
 /// ours.
-pub(super) fn lost(
-    upstream: &Tree,
-    served: &FileList,
-    refused: &[(String, String)],
-) -> Vec<(Held, String)> {
+pub(super) fn lost(upstream: &Tree, served: &FileList, refused: &[(String, String)]) -> Vec<Held> {
     let refused = refused.iter().filter(|(_, why)| why != WEAK);
     let refused: BTreeMap<&str, &String> = refused.map(|(it, why)| (it.as_str(), why)).collect();
     if refused.is_empty() {
@@ -91,7 +89,7 @@ pub(super) fn lost(
         let is = upstream.version_files(&package);
         let is: FileList = is.map(|(path, bytes)| (path.clone(), Sha256::of(bytes))).collect();
         if in_place(was.clone()) != is {
-            lost.push((Held { package, served: was }, String::clone(why)));
+            lost.push(Held { package, served: was, why: Some(String::clone(why)) });
         }
     }
     lost
@@ -146,7 +144,7 @@ mod tests {
         let served: FileList = [(old.0, blob)].into_iter().collect();
         let limits = TreeLimits { inflated_bytes: 109, ..TreeLimits::default() };
         let upstream = Tree::from_files([new], &limits).unwrap();
-        let held = [Held { package: "a.1".parse().unwrap(), served: served.clone() }];
+        let held = [Held { package: "a.1".parse().unwrap(), served: served.clone(), why: None }];
         let merged = with_held(&upstream, &held, blobs, &limits);
         assert!(matches!(merged, Err(AdmitError::Held(_))));
         let limits = TreeLimits { inflated_bytes: 110, ..limits };

@@ -131,6 +131,9 @@ fn first(
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
     let (blobs, limits) = (preparing.store.blobs(), TreeLimits::default());
+    if held.len() == state.tree.versions().len() {
+        return Err(AdmitError::Held(ALL_HELD.to_owned()).into());
+    }
     let tree = match held.is_empty() {
         true => None,
         false => Some(served_tree::with_held(&state.tree, held, blobs, &limits)?.tree),
@@ -178,7 +181,12 @@ fn beside(
     preparing: &Preparing<'_>,
 ) -> Result<Prepared, RefreshError> {
     let (repository, blobs) = (preparing.repository, preparing.store.blobs());
-    let (mut kept, limits) = (Vec::new(), TreeLimits::default());
+    let limits = TreeLimits::default();
+    let reason = |held: &Held| Some((held.package.to_string(), held.why.clone()?));
+    let (new, served): (Vec<&Held>, Vec<&Held>) =
+        held.iter().partition(|held| held.served.0.is_empty());
+    let never: Vec<_> = new.into_iter().filter_map(reason).collect();
+    let mut kept: Vec<_> = served.into_iter().filter_map(reason).collect();
     for _ in 0..ROUNDS {
         let (tree, left_out, damaged) = match held.is_empty() {
             true => (None, Vec::new(), BTreeSet::new()),
@@ -196,17 +204,16 @@ fn beside(
         admitted.damaged = damaged;
         let refused = &mut admitted.admission.refused;
         refused.extend(left_out);
+        refused.extend(never.iter().cloned());
         let known: BTreeSet<&Package> = held.iter().map(|held| &held.package).collect();
         let mut lost = served_tree::lost(&state.tree, &previous.before.served, refused);
-        lost.retain(|(lost, _)| !known.contains(&lost.package));
+        lost.retain(|lost| !known.contains(&lost.package));
         if lost.is_empty() {
             let prepared = whole(state, tree, admitted, preparing)?;
             return Ok(Prepared { kept, ..prepared });
         }
-        for (lost, why) in lost {
-            kept.push((lost.package.to_string(), why));
-            held.push(lost);
-        }
+        kept.extend(lost.iter().filter_map(reason));
+        held.extend(lost);
     }
     // All of it waits, and can be accepted.
     tracing::warn!(repository, "nothing new is served beside what is held, and stays as it was");
@@ -233,3 +240,4 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
 /// So often what is served as it was is put together with a new state: what can't be served of it is
 /// known after the first time, and the same after the second.
 const ROUNDS: usize = 2;
+const ALL_HELD: &str = "each one of its versions is held: opam-keep divergences lists them";

@@ -1,5 +1,6 @@
 //! Names, versions and packages, by opam's own rules (`opamPackage.ml`).
 
+use super::index::fits_index;
 use super::path::{RepoPath, folded};
 use super::version_order;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -109,8 +110,8 @@ impl Package {
 
 impl Package {
     /// Where files of this version's, named by their path below its directory, lie in a repository
-    /// that opam's own tools write, or directly in `packages` where that makes a path too long; `None`
-    /// if these are no paths. A directory called `opam` would hide all others from opam before 2.6.
+    /// that opam's own tools write, or directly in `packages` where no index holds one of these paths;
+    /// `None` if these are no paths. A directory called `opam` would hide all others from opam before 2.6.
     pub fn in_place<'a>(
         &self,
         below: impl Iterator<Item = &'a str> + Clone,
@@ -120,8 +121,8 @@ impl Package {
             let paths = below.clone().map(|below| format!("{directory}/{below}").parse().ok());
             paths.collect::<Option<Vec<RepoPath>>>()
         };
-        let place = self.directory();
-        within(&place).or_else(|| within(&directly))
+        let place = within(&self.directory()).filter(|paths| paths.iter().all(fits_index));
+        place.or_else(|| within(&directly))
     }
 
     /// The directory that opam's own tools have for it.

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::same_origin::{comes_from_here, comes_from_nowhere_else};
 use super::sessions::{Session, Sessions};
 use super::target::Target;
-use super::tls::Shown;
+use super::tls::{Authorities, Shown};
 use crate::clock::Clock;
 use crate::config::{Access, Reading};
 use crate::digest::Sha256;
@@ -34,7 +34,7 @@ pub(super) struct Gate {
     clock: Clock,
     public_url: String,
     /// Whose certificates are as good as a token, see [`Tls`](super::tls::Tls).
-    authorities: Option<Sha256>,
+    authorities: Option<Authorities>,
     known: Arc<Mutex<Known>>,
     failures: Arc<Rate>,
     sessions: Arc<Sessions>,
@@ -73,7 +73,7 @@ impl Gate {
     /// `public_url` is where browsers find this server.
     pub(super) fn new(
         access: &Access,
-        authorities: Option<Sha256>,
+        authorities: Option<Authorities>,
         layout: Layout,
         clock: Clock,
         public_url: &str,
@@ -94,7 +94,7 @@ impl Gate {
     pub(super) fn by(
         &self,
         access: &Access,
-        authorities: Option<Sha256>,
+        authorities: Option<Authorities>,
         public_url: &str,
     ) -> Self {
         Self {
@@ -116,15 +116,14 @@ impl Gate {
 
     /// By whom clients' certificates are judged now.
     pub(super) fn authorities(&self) -> Option<Sha256> {
-        self.authorities
+        self.authorities.as_ref().map(|it| it.id)
     }
 
     /// Whether a certificate is still good: a connection, or a session that is resumed, may be
     /// older than its end, or than other authorities.
     fn knows(&self, certificate: Option<&Shown>) -> bool {
-        certificate.is_some_and(|it| {
-            it.until >= self.clock.now() && self.authorities == Some(it.authorities)
-        })
+        let judged = self.authorities.as_ref().zip(certificate);
+        judged.is_some_and(|(ours, shown)| ours.vouch_for(shown, self.clock.now()))
     }
 
     /// Lets a request in and says as whom, or says why not.
@@ -303,27 +302,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
-
-    #[test]
-    fn a_certificate_is_good_until_its_end_and_for_the_authorities_that_judged_it() {
-        let (ours, others) = (Sha256::of(b"ours"), Sha256::of(b"others"));
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let shown = Shown { name: "alice".into(), until: at(1_000), authorities: ours };
-        for (now, authorities, expected) in [
-            (0, Some(ours), true),
-            (1_000, Some(ours), true),
-            (1_001, Some(ours), false),
-            (0, Some(others), false),
-            (0, None, false),
-        ] {
-            let clock = Clock::from_fn(move || at(now));
-            let layout = Layout::new("/nowhere");
-            let gate = Gate::new(&Access::default(), authorities, layout, clock, "");
-            assert_eq!(gate.knows(Some(&shown)), expected, "{now} {authorities:?}");
-            assert!(!gate.knows(None));
-        }
-    }
 
     #[test]
     fn a_token_is_found_in_either_scheme_and_nowhere_else() {

@@ -112,7 +112,7 @@ impl Server {
         Self {
             gate: Gate::new(
                 &config.access,
-                tls.as_ref().and_then(|tls| tls.authorities),
+                tls.as_ref().and_then(|tls| tls.authorities.clone()),
                 layout.clone(),
                 clock.clone(),
                 &public_url,
@@ -139,7 +139,11 @@ impl Server {
         let access = &config.access;
         self.limits.change(&config.server);
         Self {
-            gate: self.gate.by(access, tls.as_ref().and_then(|tls| tls.authorities), &public_url),
+            gate: self.gate.by(
+                access,
+                tls.as_ref().and_then(|tls| tls.authorities.clone()),
+                &public_url,
+            ),
             misses: Rate::by(&self.misses, access.misses_per_minute),
             metrics: Arc::clone(&self.metrics),
             traffic: Arc::clone(&self.traffic),

@@ -15,7 +15,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -64,8 +64,25 @@ pub struct Tls {
     pub config: Arc<ServerConfig>,
     /// Until when clients trust the certificate, where that can be read.
     pub expires: Option<Timestamp>,
-    /// What tells the authorities in `access.client_ca` from others, where that is set.
-    pub authorities: Option<Sha256>,
+    /// Those of `access.client_ca`, where that is set.
+    pub authorities: Option<Authorities>,
+}
+
+/// Who vouches for clients.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    /// What tells them from others.
+    pub id: Sha256,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl Authorities {
+    /// Whether a certificate that a client showed is good now.
+    pub(super) fn vouch_for(&self, shown: &Shown, now: Timestamp) -> bool {
+        let Some((own, others)) = shown.chain.split_first() else { return false };
+        let judge = || self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok();
+        shown.until >= now && (shown.authorities == self.id || judge())
+    }
 }
 
 /// A certificate that a client showed, and that was good when its connection began.
@@ -77,6 +94,8 @@ pub(super) struct Shown {
     pub until: Timestamp,
     /// The authorities by which it was judged.
     pub authorities: Sha256,
+    /// The certificate itself, and those that lead from it to them.
+    pub chain: Arc<[CertificateDer<'static>]>,
 }
 
 /// The TLS configuration that a mirror.toml asks for; `directory` holds what is self-made.
@@ -114,7 +133,8 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
         .map_err(refused)?;
     let (builder, authorities) = match &config.access.client_ca {
         Some(path) => {
-            let (verifier, authorities) = verifier(path.get_ref(), provider)?;
+            let authorities = authorities(path.get_ref(), provider)?;
+            let verifier = Arc::clone(&authorities.verifier);
             (builder.with_client_cert_verifier(verifier), Some(authorities))
         }
         None => (builder.with_no_client_auth(), None),
@@ -132,7 +152,7 @@ pub fn server_config(config: &Config, directory: &Path) -> Result<Tls, TlsError>
 /// When its authorities can't be read or used.
 pub fn check_client_ca(config: &Config) -> Result<(), TlsError> {
     let Some(path) = &config.access.client_ca else { return Ok(()) };
-    verifier(path.get_ref(), Arc::new(aws_lc_rs::default_provider())).map(drop)
+    authorities(path.get_ref(), Arc::new(aws_lc_rs::default_provider())).map(drop)
 }
 
 fn is_encrypted(key: &Path) -> bool {
@@ -158,10 +178,7 @@ fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
 }
 
 /// Knows clients by the certificates of these authorities; who shows none is let through.
-fn verifier(
-    path: &Path,
-    provider: Arc<CryptoProvider>,
-) -> Result<(Arc<dyn ClientCertVerifier>, Sha256), TlsError> {
+fn authorities(path: &Path, provider: Arc<CryptoProvider>) -> Result<Authorities, TlsError> {
     let expected = "certificates of authorities";
     let refused =
         |problem: String| TlsError::Unreadable { path: path.to_owned(), problem, expected };
@@ -175,7 +192,7 @@ fn verifier(
         .allow_unauthenticated()
         .build()
         .map_err(|error| refused(error.to_string()))?;
-    Ok((verifier, Sha256::of(&bytes)))
+    Ok(Authorities { id: Sha256::of(&bytes), verifier })
 }
 
 fn certificates(
@@ -213,9 +230,9 @@ pub(super) fn own_ca(config: &Config, directory: &Path) -> Option<Bytes> {
 }
 
 /// What a client's certificate says, which was judged by these authorities.
-pub(super) fn shown(chain: &[CertificateDer<'_>], authorities: Sha256) -> Option<Shown> {
+pub(super) fn shown(chain: &[CertificateDer<'static>], authorities: Sha256) -> Option<Shown> {
     let own = chain.first()?;
-    Some(Shown { name: client_name(own)?, until: expiry(own)?, authorities })
+    Some(Shown { name: client_name(own)?, until: expiry(own)?, authorities, chain: chain.into() })
 }
 
 fn client_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {

@@ -56,6 +56,16 @@ fn a_certificate_of_an_authority_that_is_gone_lets_nobody_in_also_on_old_connect
         old = Some(connection);
         (status == 200).then_some(())
     });
+    // One more authority keeps nobody out, nor does one less that did not judge it.
+    std::fs::write(&file, format!("{}{}", other.pem(), ca.pem())).expect("a file can be written");
+    let others = keep.raw().showing(&other.client("eve"), &TLS13);
+    within(SOON, "both authorities", || {
+        let answer = others.connect().ok()?.send(REQUEST).ok()?;
+        (answer.status == 200).then_some(())
+    });
+    let (status, connection) = ask(old.take().expect("it stays"));
+    assert_eq!(status, 200);
+    old = Some(connection);
     std::fs::write(file, other.pem()).expect("a file can be written");
     within(SOON, "another authority", || {
         let (status, connection) = ask(old.take()?);
@@ -66,8 +76,7 @@ fn a_certificate_of_an_authority_that_is_gone_lets_nobody_in_also_on_old_connect
 
 /// One request on a connection that stays.
 fn ask(connection: raw::Connection) -> (u16, raw::Connection) {
-    let request = b"GET /repo HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let answer = connection.send(request).expect("an answer");
+    let answer = connection.send(REQUEST).expect("an answer");
     let status = answer.status;
     let (_, connection) = answer.finish().expect("a whole body");
     (status, connection)
@@ -94,4 +103,5 @@ fn text(keep: &Keep) -> String {
     keep.path("clients.pem").display().to_string()
 }
 
+const REQUEST: &[u8] = b"GET /repo HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const SOON: Duration = Duration::from_secs(30);

@@ -303,16 +303,26 @@ fn g5_an_index_in_which_a_file_becomes_a_directory_is_not_passed_on() {
 #[test]
 fn g5_what_stops_a_client_as_a_whole_is_held_from_the_first_state_on() {
     let new = |format: &str| format!("opam-version: \"{format}\"\nsynopsis: \"x\"\n");
-    let number = format!("{}x-a: 4611686018427387904\n", new("2.0"));
+    let number = format!("{}{NUMBER}", new("2.0"));
     let (old, next, far) = (new("2.0"), new("2.1"), new("3.0"));
+    let source = format!("{old}url {{ src: \"https://src.example/x\" }}\n");
+    let beside = [("packages/e/e.1/opam", &*source), ("packages/e/e.1/url", NUMBER)];
     let world = World::start();
-    publish(&world, &[("packages/a/a.1/opam", &far), ("packages/b/b.1/opam", &number)]);
+    let stopping = [
+        ("packages/a/a.1/opam", &*far),
+        ("packages/b/b.1/opam", &number),
+        ("packages/f/f.1/opam", "# nothing\n"),
+        ("packages/g/g.1/opam", "synopsis: \"x\"\n"),
+    ];
+    publish(&world, &[&stopping[..], &beside].concat());
     let mut keep = start(&Mirror::of(&world));
     assert_eq!(keep.index().packages(), ["hello.1.0", "other.1.0"]);
-    assert_eq!(keep.divergences().len(), 2);
+    assert_eq!(keep.divergences().len(), 5);
     let status = keep.run(&["status"]).ok();
     assert!(status.contains("a.1") && status.contains("b.1"), "{status}");
-    publish(&world, &[("packages/c/c.1/opam", &next), ("packages/d/d.1/opam", &old)]);
+    let beside = [("packages/h/h.1/opam", &*source), ("packages/h/h.1/url", NUMBER)];
+    let new = [("packages/c/c.1/opam", &*next), ("packages/d/d.1/opam", &old)];
+    publish(&world, &[&new[..], &beside].concat());
     keep.refresh().ok();
     assert_eq!(keep.index().packages(), ["d.1", "hello.1.0", "other.1.0"]);
     for version in [Version::System, Version::V2_3, Version::V2_6] {
@@ -323,6 +333,66 @@ fn g5_what_stops_a_client_as_a_whole_is_held_from_the_first_state_on() {
     let id = open.iter().find(|it| it["divergence"]["packages"][0] == "c.1").expect("it is held");
     keep.run(&["divergences", "accept", &id["id"].to_string()]).ok();
     assert!(keep.index().packages().contains(&"c.1"), "who accepts it has it");
+}
+
+#[test]
+fn a_first_state_of_nothing_but_what_is_held_can_be_accepted() {
+    let world = World::start();
+    world.put(INDEX, index(&[("packages/a/a.1/opam", "synopsis: \"x\"\n")]));
+    let mut keep = start(&Mirror::of(&world));
+    let said = || keep.refresh().said();
+    within(Duration::from_secs(10), "a refusal", || said().contains("is held").then_some(()));
+    keep.run(&["divergences", "accept", &keep.divergence()]).ok();
+    assert_eq!(keep.index().packages(), ["a.1"]);
+}
+
+#[test]
+fn g5_a_file_of_a_version_that_becomes_a_directory_stays_what_it_was() {
+    let patch = "packages/hello/hello.1.0/files/x";
+    let below = format!("{patch}/y");
+    for (before, after) in [(patch, &*below), (&*below, patch)] {
+        let world = World::start();
+        publish(&world, &[(before, "x")]);
+        let mut keep = start(&Mirror::of(&world).set("policy.max_removed", "100%"));
+        let served = keep.index();
+        let new = Package::bare("new", "1").opam();
+        publish(&world, &[(after, "x"), ("packages/new/new.1/opam", &new)]);
+        keep.refresh().ok();
+        let said = keep.run(&["divergences", "accept", &keep.divergence()]).said();
+        assert!(said.contains("which opam before 2.6 does not follow"), "{said}");
+        let index = keep.index();
+        assert_eq!(index.packages(), ["hello.1.0", "new.1", "other.1.0"]);
+        assert!(served.paths().all(|path| index.paths().any(|it| it == path)));
+        let status = keep.run(&["status"]).ok();
+        assert!(status.contains("kept       1 version as admitted before"), "{status}");
+        // Nor does it come back so once it went.
+        let other = Package::bare("other", "1.0").opam();
+        world.put(INDEX, self::index(&[("packages/other/other.1.0/opam", &other)]));
+        keep.refresh().ok();
+        publish(&world, &[(after, "x")]);
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), ["other.1.0"]);
+        publish(&world, &[(before, "x")]);
+        keep.refresh().ok();
+        assert_eq!(keep.index().packages(), ["hello.1.0", "other.1.0"]);
+    }
+}
+
+#[test]
+fn a_signed_repository_whose_index_is_lost_here_goes_on_with_the_next_one() {
+    let world = World::start();
+    publish(&world, &[]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    keep.index();
+    let snapshot = keep.ledger().of_kind("snapshot").last().cloned().expect("there is one");
+    keep.stop();
+    let index = keep.blob_named(snapshot["index"].as_str().expect("a name"));
+    std::fs::remove_file(index).expect("a file can be removed");
+    keep.restart();
+    let new = Package::bare("new", "1").opam();
+    let next = publish(&world, &[("packages/new/new.1/opam", &new)]);
+    keep.refresh().ok();
+    assert!(keep.index_at("/index.tar.gz") == next);
 }
 
 #[test]
@@ -571,6 +641,8 @@ fn header(kind: u8, path: &str, link: &str, size: u64) -> Vec<u8> {
     bytes
 }
 
+/// A number of more than 63 bits.
+const NUMBER: &str = "x-a: 4611686018427387904\n";
 const INDEX: &str = "https://opam.ocaml.org/index.tar.gz";
 const IDLE: usize = 10_000;
 const MISSES: usize = 600;

@@ -93,6 +93,12 @@ fn nothing_that_others_write_moves_a_cursor_or_begins_a_line() {
         let decided = keep.curl().with(&["-d", &why, "-H", &bearer], &path);
         assert_eq!(decided.status, 200, "{decided:?}");
     }
+    let moves = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+    for id in &divergences {
+        let page = keep.curl().with(&["-H", "accept: text/html"], &format!("/divergences/{id}"));
+        let page = String::from_utf8(page.body).expect("text");
+        assert!(page.contains("acknowledged by") && !page.contains(moves), "{page}");
+    }
     let mut commands = reading(&keep);
     for id in divergences {
         commands.push(vec!["divergences".into(), "diff".into(), id.to_string()]);
@@ -109,7 +115,6 @@ fn nothing_that_others_write_moves_a_cursor_or_begins_a_line() {
     for arguments in commands {
         let said = keep.run(&words(&arguments)).said();
         shown += usize::from(said.contains("forged") || said.contains("owned"));
-        let moves = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
         assert!(!said.contains(moves), "{arguments:?}: {said:?}");
         assert!(!said.lines().any(|line| line.starts_with("forged")), "{arguments:?}: {said:?}");
     }

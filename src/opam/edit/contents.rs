@@ -46,13 +46,11 @@ impl Contents {
     /// Takes the source from a `url` file (before opam 2.0) where the opam file has none; says
     /// whether it did.
     pub(super) fn read_url_file(&mut self, url: &[u8]) -> bool {
-        if self.main.is_some() {
-            return false;
-        }
-        // Its fields are those of the section.
-        let section = OpamFile::parse(&[b"url {\n", url, b"\n}"].concat());
-        match section.as_ref().map(OpamFile::items) {
-            Ok([Item::Section(section)]) => {
+        let file = of_url_file(url);
+        match file.as_ref().and_then(|file| file.items().first()) {
+            // opam reads it all the same.
+            Some(Item::Section(_)) if self.main.is_some() => false,
+            Some(Item::Section(section)) => {
                 self.main = Some(Source::read("url", section, &mut self.facts));
                 true
             }
@@ -185,11 +183,19 @@ impl Contents {
     }
 }
 
-/// Whether some opam may read nothing of a repository that has this opam file: it can't be parsed (2.6
-/// reads none with a number beyond 63 bits), or is of another format (2.1 reads none above 2.0).
-pub fn stops_clients(opam: &[u8]) -> bool {
+/// Whether some opam may read nothing of a repository that has this opam file, or this `url` file
+/// beside one: it can't be parsed (2.6 reads none with a number beyond 63 bits), or says no format, or
+/// another one (2.1 reads none above 2.0).
+pub fn stops_clients(opam: &[u8], url: Option<&[u8]>) -> bool {
     let file = OpamFile::parse(opam);
-    file.map_or(true, |file| is_of_a_readable_format(&file) == Some(false))
+    let is_readable = file.is_ok_and(|file| is_of_a_readable_format(&file) == Some(true));
+    !is_readable || url.is_some_and(|url| of_url_file(url).is_none())
+}
+
+/// The one section that a `url` file stands for: its fields are those of that.
+fn of_url_file(url: &[u8]) -> Option<OpamFile> {
+    let file = OpamFile::parse(&[b"url {\n", url, b"\n}"].concat()).ok()?;
+    matches!(file.items(), [Item::Section(_)]).then_some(file)
 }
 
 /// `None` where the file does not say what it is of.

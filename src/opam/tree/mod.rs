@@ -196,6 +196,11 @@ impl Tree {
         for (package, directory) in &self.versions {
             let start = directory.as_str().len() + "/".len();
             let found = || below(&self.files, directory);
+            if is_in_place((package, directory)) {
+                versions.push((package.clone(), directory.clone()));
+                files.extend(found().map(|(path, bytes)| (path.clone(), bytes.clone())));
+                continue;
+            }
             let names: Vec<&str> =
                 found().filter_map(|(path, _)| path.as_str().get(start..)).collect();
             // Directly in `packages`, each path is as short as it was, or shorter.

@@ -2,6 +2,7 @@
 
 use super::shown::{Moment, grouped};
 use super::{Frame, written};
+use crate::archive::printable;
 use crate::keeper::browse::BrowseError;
 use crate::keeper::proof::{ProveError, prove};
 use crate::ledger::entry::Entry;
@@ -100,7 +101,8 @@ fn about(entry: &Entry) -> String {
         Entry::Divergence(it) => format!("{}, {}", it.what, some(&it.packages, &it.url)),
         Entry::Decision(decision) => {
             let (state, divergence) = (decision.action.state(), decision.divergence);
-            format!("divergence {divergence} {state} by {}", decision.by)
+            let by = printable(decision.by.as_bytes(), usize::MAX);
+            format!("divergence {divergence} {state} by {by}")
         }
         Entry::Recheck(it) => format!("{}, {}", it.outcome, some(&it.packages, &it.url)),
         Entry::History(history) => history.repository.clone(),

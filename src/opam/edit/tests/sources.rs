@@ -185,6 +185,9 @@ fn a_url_file_before_opam_2_is_the_source() {
     assert_eq!(names(&between(&with("", &file), &with("", &other))), "source-rewritten");
     // Beside a section opam ignores it.
     assert_eq!(names(&between(&with(&section, &file), &with(&section, &other))), "files");
+    let number = format!("{file}\nx-a: 4611686018427387904");
+    let kinds = names(&between(&with(&section, &file), &with(&section, &number)));
+    assert_eq!(kinds, "files unreadable", "opam 2.6 reads it all the same");
     for broken in ["archive: ", "} build: [make] x {", "}"] {
         let kinds = names(&between(&with("", &file), &with("", broken)));
         assert_eq!(kinds, "source-rewritten files unreadable", "{broken}");

@@ -359,6 +359,8 @@ proptest! {
 #[test]
 fn each_version_is_put_where_opams_own_tools_have_it() {
     let longest = format!("packages/a.1/{}", "x".repeat(MAX_PATH_LEN - "packages/a.1/".len()));
+    let (name, x) = ("n".repeat(60), "x".repeat(55));
+    let no_index_holds_it = format!("packages/{name}.1/files/{x}/{x}");
     for (from, to) in [
         ("repo", "repo"),
         ("packages/a.1/opam", "packages/a/a.1/opam"),
@@ -369,6 +371,7 @@ fn each_version_is_put_where_opams_own_tools_have_it() {
         ("packages/x/OPAM.1/opam", "packages/OPAM.1/opam"),
         // There is no room for more.
         (&longest, &longest),
+        (&no_index_holds_it, &no_index_holds_it),
     ] {
         let directory = from.strip_suffix("/opam").unwrap_or("packages/a.1");
         let beside = match from.split_once("/files/") {
