@@ -213,7 +213,9 @@ fn show(context: &Context, id: u64) -> Result<ExitCode, Failure> {
         say!("  {:<12} by {by} at {}{why}", decision.action.state(), decision.at);
     }
     if *state != DivergenceState::Accepted && divergence.held && !outdated {
-        say!("\nTo serve what upstream says:  opam-keep divergences accept {id} --why \"…\"");
+        say!(
+            "\nTo serve what upstream says, for good:  opam-keep divergences accept {id} --why \"…\""
+        );
     }
     if *state == DivergenceState::Open {
         say!("\nOnce it is looked into:  opam-keep divergences ack {id} --why \"…\"");

@@ -84,8 +84,10 @@ fn print(report: &RefreshReport, is_offline: bool) {
     }
     if whole.is_some() || !(held.is_empty() && waiting.is_empty()) {
         match is_offline {
-            false => say!("  opam-keep divergences tells why"),
-            true => say!("  opam-keep divergences tells why, here or where bundles come from"),
+            false => say!("  opam-keep divergences --all tells why"),
+            true => {
+                say!("  opam-keep divergences --all tells why, here or where bundles come from")
+            }
         }
     }
 }

@@ -78,6 +78,12 @@ pub enum AdmitError {
     /// The served index can't be written.
     #[error("the index can't be written: {0}")]
     Index(String),
+    /// There is nothing to begin with.
+    #[error(
+        "nothing of it is served yet, as each of its versions is held: opam-keep divergences --all \
+         lists them, and each is served once it is accepted"
+    )]
+    AllHeld,
     /// What upstream has now and the held versions can't be in one repository.
     #[error("held versions don't fit into upstream's repository: {0}")]
     Held(String),

@@ -132,7 +132,7 @@ fn first(
 ) -> Result<Prepared, RefreshError> {
     let (blobs, limits) = (preparing.store.blobs(), TreeLimits::default());
     if held.len() == state.tree.versions().len() {
-        return Err(AdmitError::Held(ALL_HELD.to_owned()).into());
+        return Err(AdmitError::AllHeld.into());
     }
     let tree = match held.is_empty() {
         true => None,
@@ -240,4 +240,3 @@ fn keep_files(state: &State, preparing: &Preparing<'_>) -> std::io::Result<()> {
 /// So often what is served as it was is put together with a new state: what can't be served of it is
 /// known after the first time, and the same after the second.
 const ROUNDS: usize = 2;
-const ALL_HELD: &str = "each one of its versions is held: opam-keep divergences lists them";

@@ -2,6 +2,7 @@
 //! for, files that can't be read, and declarations that contradict each other.
 
 use super::checksum::{Checksum, Strength};
+use super::edit::stops_clients;
 use super::source::{ArchiveSource, archive_sources};
 use super::syntax::OpamFile;
 use super::{Package, Tree};
@@ -67,6 +68,10 @@ pub fn findings(tree: &Tree) -> Vec<Finding> {
                 continue;
             }
         };
+        let url = tree.directory(package).and_then(|it| tree.file(&format!("{it}/url")));
+        if stops_clients(opam, url.map(|url| &url[..])) {
+            find(FindingKind::Unreadable, STOPS_CLIENTS.to_owned());
+        }
         for source in &sources {
             let url = source.urls.first().map_or("", String::as_str);
             match (source.checksums.strength(), source.checksums.voided()) {
@@ -85,6 +90,9 @@ pub fn findings(tree: &Tree) -> Vec<Finding> {
     findings.dedup();
     findings
 }
+
+const STOPS_CLIENTS: &str = "some opam may read nothing of a repository that has it: it has no \
+                             opam-version up to 2.0, or a file \"url\" that can't be read";
 
 /// Who declares what.
 #[derive(Default)]
@@ -151,7 +159,8 @@ mod tests {
     }
 
     fn url(url: &str, checksum: &str) -> String {
-        format!("url {{ src: \"https://a.example/{url}\" checksum: [{checksum}] }}")
+        let source = format!("src: \"https://a.example/{url}\" checksum: [{checksum}]");
+        format!("opam-version: \"2.0\" url {{ {source} }}")
     }
 
     const MD5: &str = "\"md5=0123456789abcdef0123456789abcdef\"";
@@ -169,6 +178,7 @@ mod tests {
         let tree = tree(&[
             ("bare.1", &bare),
             ("bad.1", "url {"),
+            ("far.1", "opam-version: \"2.1\""),
             ("four.1", &four),
             ("one.1", &one),
             ("three.1", &three),
@@ -184,6 +194,7 @@ mod tests {
             [
                 "bad.1 unreadable",
                 "bare.1 no-checksum",
+                "far.1 unreadable",
                 "four.1 checksum-disagrees",
                 "one.1 url-disagrees",
                 "three.1 checksum-disagrees",

@@ -160,8 +160,8 @@ impl Contents {
     fn check_format(&mut self, file: &OpamFile) {
         match is_of_a_readable_format(file) {
             Some(true) => {}
-            Some(false) => self.facts.problem("opam-version: it is none that opam reads".into()),
-            None => self.facts.problem("there is no 'opam-version'".into()),
+            Some(false) => self.facts.problem(OTHER_FORMAT.into()),
+            None => self.facts.problem(NO_FORMAT.into()),
         }
     }
 
@@ -214,3 +214,7 @@ fn is_own_name(package: &Package, field: &Field) -> bool {
 
 /// The versions of the format that opam 2.1 to 2.6 read: of any other one, 2.1 takes no update at all.
 const READABLE_FORMATS: [&str; 5] = ["1", "1.0", "1.1", "1.2", "2.0"];
+const OTHER_FORMAT: &str = "opam-version: it is none up to 2.0, so that opam 2.1 reads nothing of a \
+                            repository that has it";
+const NO_FORMAT: &str = "there is no 'opam-version', so that opam may read nothing of a repository \
+                         that has it";
