@@ -1,39 +1,29 @@
-//! A new state held against the policy, and the ledger told of what is not let through silently.
+//! A new state held against the policy: what of it is served, and what has to be told.
 
 use super::exceptions::Whole;
 use super::file_list::FileList;
 use super::previous::{Before, Previous};
 use super::refresh::RefreshError;
-use super::repository::{Repository, apart, blocking};
+use super::repository::{Repository, apart};
 use super::review::{self, Review, ReviewedEdit};
-use super::said::{self, LetThrough, LookedAt};
+use super::said::LookedAt;
 use super::served_tree::Held;
 use super::state::{State, Verdict};
+use super::untold::{Question, Untold};
 use crate::clock::Clock;
 use crate::config::{self, Mode, Policy, Rule};
 use crate::digest::Sha256;
-use crate::ledger::entry::{Divergence, DivergenceKind, DivergenceState, Entry, Observed};
+use crate::ledger::entry::{Divergence, DivergenceKind, Observed};
 use crate::opam::{EditKind, Package, RepoPath, Tree, stops_clients};
-use crate::store::catalog::About;
-use crate::store::{AppendError, Appended, Store};
+use crate::store::Store;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What the policy says of a state, and what of that nobody was told yet.
 pub(super) struct Judged {
     pub verdict: Verdict,
     pub untold: Untold,
-}
-
-/// A divergence, and the lists of files that it names.
-type Question<'a> = (Divergence, Vec<&'a FileList>);
-
-/// Divergences for the ledger, and the lists of files that they name.
-#[derive(Default)]
-pub(super) struct Untold {
-    divergences: Vec<Divergence>,
-    lists: Vec<Vec<u8>>,
 }
 
 impl Default for Judged {
@@ -77,32 +67,6 @@ impl Repository {
         };
         apart(judge).await?
     }
-
-    /// Records what nobody was told yet, once the lists that it names are kept.
-    pub(super) async fn tell(&self, untold: Untold, store: &Store) -> Result<(), RefreshError> {
-        let Untold { divergences, lists } = untold;
-        let keeping = {
-            let store = store.clone();
-            move || {
-                let named = lists.iter().map(|list| (Sha256::of(list), &list[..]));
-                store.blobs().put_all(named)
-            }
-        };
-        blocking(keeping).await??;
-        let record = async |divergence: Divergence| -> Result<(), AppendError> {
-            let (what, packages) = (divergence.what, divergence.packages.join(" "));
-            let edits = divergence.edits.join(" ");
-            if let Appended::New(entry) = store.append(Entry::Divergence(divergence)).await? {
-                let repository = self.name();
-                tracing::warn!(repository, %what, packages, edits, entry, "upstream diverged");
-            }
-            Ok(())
-        };
-        // Together, so that they share the ledger's appends.
-        let recorded = futures_util::future::join_all(divergences.into_iter().map(record)).await;
-        recorded.into_iter().collect::<Result<(), _>>()?;
-        Ok(())
-    }
 }
 
 impl Judge<'_> {
@@ -127,7 +91,13 @@ impl Judge<'_> {
                 (what, (divergence, vec![&state.files]))
             })
             .unzip();
-        let accepted = judged.accepted(questions, false, Some(previous), self)?;
+        let accepted = judged.untold.accepted(
+            questions,
+            false,
+            Some(previous),
+            self.let_through,
+            self.store,
+        )?;
         let mut kinds = kinds.into_iter().zip(accepted);
         if let Some((what, _)) = kinds.find(|(_, is_accepted)| !is_accepted) {
             let whole = match what {
@@ -192,7 +162,13 @@ impl Judge<'_> {
         let mut held = Vec::new();
         let (holding, warning): (Vec<ReviewedEdit>, Vec<ReviewedEdit>) =
             edits.into_iter().partition(|edit| edit.rule == Rule::Hold);
-        let accepted = judged.accepted(self.questions(&holding), false, previous, self)?;
+        let accepted = judged.untold.accepted(
+            self.questions(&holding),
+            false,
+            previous,
+            self.let_through,
+            self.store,
+        )?;
         for (edit, is_accepted) in holding.into_iter().zip(accepted) {
             if !is_accepted {
                 let (package, served) = (edit.edit.package, edit.served);
@@ -202,7 +178,13 @@ impl Judge<'_> {
         let known: BTreeSet<Package> = held.iter().map(|held| held.package.clone()).collect();
         held.extend(turned.into_iter().filter(|turned| !known.contains(&turned.package)));
         let waits = self.settings.mode == Mode::Verbatim && !held.is_empty();
-        judged.accepted(self.questions(&warning), waits, previous, self)?;
+        judged.untold.accepted(
+            self.questions(&warning),
+            waits,
+            previous,
+            self.let_through,
+            self.store,
+        )?;
         judged.verdict = match self.settings.mode {
             // What is signed as a whole is served as a whole.
             Mode::Verbatim if waits => Verdict::Nothing(Whole::Verbatim),
@@ -310,65 +292,6 @@ impl Judge<'_> {
 
     fn name(&self) -> &str {
         self.settings.name.as_str()
-    }
-}
-
-impl Judged {
-    /// Which of these divergences someone has accepted; what is not in the ledger yet has to be told,
-    /// with the lists of files that it names. What `waits` for something else is not served now.
-    fn accepted(
-        &mut self,
-        questions: Vec<Question<'_>>,
-        waits: bool,
-        previous: Option<&Previous>,
-        judge: &Judge<'_>,
-    ) -> Result<Vec<bool>, RefreshError> {
-        let store = judge.store;
-        let lists = questions.iter().flat_map(|(_, lists)| lists);
-        self.untold.lists.extend(lists.map(|list| list.to_bytes()));
-        let told = |(divergence, _): &Question<'_>| -> Result<_, RefreshError> {
-            let alike = store.lookup(|catalog| catalog.newest_alike(divergence))?;
-            let decided = |alike: About| store.lookup(|catalog| catalog.decided(alike.index));
-            let decided = alike.map(decided).transpose()?.flatten();
-            Ok((alike, decided))
-        };
-        let told = questions.iter().map(told).collect::<Result<Vec<_>, _>>()?;
-        let let_through = questions.iter().zip(&told).map(|((divergence, lists), told)| {
-            let since = match told {
-                (_, Some((DivergenceState::Accepted, decision))) => *decision,
-                (Some(alike), _) if !alike.held => alike.index,
-                _ => return None,
-            };
-            Some(LetThrough { since, divergence, after: lists.get(1).copied() })
-        });
-        let let_through: Vec<Option<LetThrough<'_>>> = let_through.collect();
-        let over = match previous {
-            Some(previous) => {
-                let looked_at = judge.let_through.lock();
-                let mut looked_at = looked_at.unwrap_or_else(PoisonError::into_inner);
-                said::over(&let_through, waits, previous, &mut looked_at, store)?
-            }
-            None => vec![false; let_through.len()],
-        };
-        let mut accepted = Vec::with_capacity(questions.len());
-        for (((mut divergence, _), (alike, decided)), is_over) in
-            questions.into_iter().zip(told).zip(over)
-        {
-            let is_accepted = decided.is_some_and(|(state, _)| state == DivergenceState::Accepted);
-            // To be held is another matter than to be warned of, and the other way round.
-            let is_as_told = |alike: About| {
-                alike.tells(&divergence.edits)
-                    && (divergence.held == alike.held || (is_accepted && alike.held))
-            };
-            if alike.is_some_and(|alike| !is_over && is_as_told(alike)) {
-                accepted.push(is_accepted);
-                continue;
-            }
-            divergence.again = alike.map(|alike| alike.index);
-            self.untold.divergences.push(divergence);
-            accepted.push(false);
-        }
-        Ok(accepted)
     }
 }
 

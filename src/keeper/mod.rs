@@ -61,6 +61,7 @@ mod stronger;
 pub mod sync;
 mod sync_queue;
 pub mod tally;
+mod untold;
 pub mod verified;
 pub mod verify;
 mod version_sources;

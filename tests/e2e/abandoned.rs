@@ -1,10 +1,11 @@
 //! Clients that ask for what takes long and hang up at once: what they asked for is done once, and
 //! keeps nobody waiting for long.
 
+use crate::divergences::rewritten;
 use crate::start;
 use std::thread;
 use std::time::{Duration, Instant};
-use world::{Keep, Kind, Mirror, Package, Repo, World, computed, raw, tar_gz};
+use world::{Keep, Mirror, Package, Repo, World, computed, raw, tar_gz};
 
 #[test]
 fn a_divergence_that_many_ask_for_and_nobody_waits_for_is_explained_once() {
@@ -82,25 +83,11 @@ pub(crate) fn hard_to_compare() -> (World, Keep, String) {
         }
         text
     };
-    let package = |seed| {
-        let archive = tar_gz([("hello/README", text(seed).as_bytes())]);
-        Package::bare("hello", "1.0").archive(URL, &[]).bytes(archive, &[Kind::Sha256])
-    };
-    let (first, second) = (package(1), package(2));
-    let world = World::start();
-    world.publish(&Repo::new([first.clone()]));
-    let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", "allow"));
-    keep.index();
-    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
-    world.publish(&Repo::new([second.clone()]));
-    keep.refresh().ok();
-    assert!(keep.curl().get(&second.cache_path(Kind::Sha256)).is_whole());
-    let id = keep.divergence();
-    (world, keep, id)
+    let [first, second] = [1, 2].map(|seed| tar_gz([("hello/README", text(seed).as_bytes())]));
+    rewritten(first, second)
 }
 
 /// As many as are still compared line by line.
 const LINES: usize = 31_000;
 /// For the connections themselves.
 const LITTLE: Duration = Duration::from_millis(400);
-const URL: &str = "https://github.com/world/hello.tar.gz";

@@ -73,6 +73,11 @@ fn changed(edit: fn(&str) -> String) -> (World, Keep, String) {
     let content = "line one\nline end\n";
     let first = archive("hello-1.0", content);
     let second = archive("hello-world-1.0", &edit(content));
+    rewritten(first, second)
+}
+
+/// The same of these two archives.
+pub(crate) fn rewritten(first: Vec<u8>, second: Vec<u8>) -> (World, Keep, String) {
     let package = |bytes: Vec<u8>| {
         Package::bare("hello", "1.0").archive(URL, &[]).bytes(bytes, &[Kind::Sha256])
     };
