@@ -25,15 +25,16 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Says again and again that it lives, if somebody watches: as long as both the reactor and the
-/// threads for work that blocks get something done.
-pub async fn watchdog() {
+/// Says again and again that it lives, if somebody watches: as long as the reactor, the threads for
+/// work that blocks, and whatever `alive` waits for get something done.
+pub async fn watchdog(alive: impl AsyncFn()) {
     let Some(patience) = sd_notify::watchdog_enabled() else { return };
     let pause = (patience / 3).max(SHORTEST_PAUSE);
     loop {
         if tokio::task::spawn_blocking(|| ()).await.is_err() {
             return;
         }
+        alive().await;
         tell(&[NotifyState::Watchdog]);
         tokio::time::sleep(pause).await;
     }

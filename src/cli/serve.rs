@@ -68,7 +68,6 @@ async fn serve(mut context: Context, listen: Vec<SocketAddr>, room: Room) -> Res
         tracing::info!(url, "opam-keep client prints what to paste so that opam uses this mirror");
     }
     let stop = stop_on_signal()?;
-    tokio::spawn(supervisor::watchdog());
     bound.serve(keeper, clock, source, stop).await.map_err(Failure::failed)
 }
 

@@ -79,7 +79,6 @@ impl Keeper {
             }
             result.map(|()| all.into_iter().map(|(decided, _)| decided).collect())
         };
-        // To its end, whoever waits for it or goes away.
         self.tasks.spawn(deciding).await.map_err(|error| DecideError::Broken(error.to_string()))?
     }
 

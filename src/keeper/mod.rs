@@ -61,6 +61,7 @@ mod stronger;
 pub mod sync;
 mod sync_queue;
 pub mod tally;
+mod tasks;
 mod untold;
 pub mod verified;
 pub mod verify;
@@ -100,9 +101,9 @@ use serving::Place;
 use std::sync::Arc;
 use std::time::Duration;
 use tally::Tally;
+use tasks::Tasks;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio_util::task::TaskTracker;
 use url::Url;
 
 /// Everything that a running server knows and decides.
@@ -127,8 +128,7 @@ pub struct Keeper {
     browsed: Browsed,
     tally: Tally,
     measured: Measured,
-    /// What goes on to its end, whoever waits for it.
-    tasks: TaskTracker,
+    tasks: Tasks,
     /// Bundles are taken in one after the other.
     importing: Arc<tokio::sync::Mutex<()>>,
     background: Background,
@@ -138,7 +138,7 @@ pub struct Keeper {
 
 /// What goes on when another keeper takes one's place.
 struct Lasting {
-    tasks: TaskTracker,
+    tasks: Tasks,
     importing: Arc<tokio::sync::Mutex<()>>,
     fills: Fills,
 }
@@ -163,14 +163,15 @@ pub enum OpenError {
 }
 
 impl Keeper {
-    /// Takes up every repository where the ledger left it; asks no upstream.
+    /// Takes up every repository where the ledger left it; asks no upstream. What it does by itself
+    /// is done on the runtime that this is called on.
     ///
     /// # Errors
     /// When the configuration can't be carried out.
     pub fn open(config: &Config, store: Store, clock: Clock) -> Result<Arc<Self>, OpenError> {
         let client = Client::new(&config.upstream)?;
         let rechecking = Rechecking::new(&config.recheck);
-        let (tasks, importing, fills) = (TaskTracker::new(), Arc::default(), Fills::new(config));
+        let (tasks, importing, fills) = (Tasks::here(), Arc::default(), Fills::new(config));
         let (tally, lasting) = (Tally::default(), Lasting { tasks, importing, fills });
         Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }

@@ -94,11 +94,10 @@ impl Keeper {
 
     /// Waits until no task runs any more, for `patience` at most.
     pub async fn finish(&self, patience: Duration) {
-        self.tasks.close();
         self.background.tasks.close();
         let ended = async {
             self.background.tasks.wait().await;
-            self.tasks.wait().await;
+            self.tasks.finish().await;
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
             tracing::warn!("fetches still under way are given up; they begin anew when asked for");

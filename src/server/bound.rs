@@ -4,6 +4,7 @@ use super::listener;
 use super::reload::Reload;
 use super::source::Source;
 use super::tls::{self, Tls};
+use super::workers::Workers;
 use super::{Current, Server, admin, traffic};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -18,7 +19,6 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Why a server can't start.
 #[derive(Debug, Error)]
@@ -33,6 +33,9 @@ pub enum ServeError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// There are no threads to serve clients with.
+    #[error("no threads can be had to serve clients with: {0}: raise the limit of threads")]
+    Threads(io::Error),
     /// A socket that the supervisor bound can't be used.
     #[error("a socket of the supervisor can't be used: {0}")]
     Given(io::Error),
@@ -156,7 +159,7 @@ impl Bound {
     /// configuration is read again from its `source` whenever that changes.
     ///
     /// # Errors
-    /// When the admin socket can't be made.
+    /// When the admin socket can't be made, or no threads can be had.
     pub async fn serve(
         self,
         keeper: Arc<Keeper>,
@@ -176,12 +179,12 @@ impl Bound {
         let stopped = CancellationToken::new();
         admin::listen(&socket, Arc::clone(&current), stopped.clone())
             .map_err(|source| ServeError::Admin { path: socket.display().to_string(), source })?;
-        let connections = TaskTracker::new();
+        let workers = Arc::new(Workers::start().map_err(ServeError::Threads)?);
         let mut accepting = Vec::new();
         for (listener, scheme, address) in self.listeners {
             tracing::info!(%address, scheme = scheme.as_str(), "listening");
-            let (current, connections) = (Arc::clone(&current), connections.clone());
-            let accept = listener::accept(current, listener, scheme, stop.clone(), connections);
+            let (current, workers) = (Arc::clone(&current), Arc::clone(&workers));
+            let accept = listener::accept(current, listener, scheme, stop.clone(), workers);
             accepting.push(tokio::spawn(accept));
         }
         current.load().warn_of_certificate();
@@ -189,6 +192,8 @@ impl Bound {
         // Whoever hears that it is ready may ask for a reload.
         let reload = Reload::new(Arc::clone(&current), source, face);
         supervisor::ready();
+        let turning = Arc::clone(&workers);
+        tokio::spawn(supervisor::watchdog(async move || turning.all_turn().await));
         let counting = tokio::spawn(traffic::follow(Arc::clone(&current), stop.clone()));
         let reloading = tokio::spawn(reload.follow(stop.clone()));
         stop.cancelled().await;
@@ -198,15 +203,12 @@ impl Bound {
             let _ = task.await;
         }
         let grace = reloading.await.unwrap_or(DEFAULT_GRACE);
-        connections.close();
         let keeper = Arc::clone(&current.load().keeper);
         keeper.stop();
         let begun = Instant::now();
-        if tokio::time::timeout(grace, connections.wait()).await.is_err() {
-            tracing::warn!(
-                connections = connections.len(),
-                "connections cut short after the grace"
-            );
+        if tokio::time::timeout(grace, workers.finish()).await.is_err() {
+            let connections = workers.connections();
+            tracing::warn!(connections, "connections cut short after the grace");
         }
         let _ = counting.await;
         keeper.finish(grace.saturating_sub(begun.elapsed()).max(Duration::from_millis(100))).await;

@@ -6,6 +6,7 @@ use super::rate::whole;
 use super::room::Room;
 use super::streams::Streams;
 use super::tls::{self, Shown};
+use super::workers::Workers;
 use super::{Current, Scheme, plain_request};
 use crate::config;
 use crate::digest::Sha256;
@@ -21,7 +22,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// Counts connections, in all and by address; a /64 of IPv6 counts as one.
 ///
@@ -127,13 +127,13 @@ impl Drop for Place {
     }
 }
 
-/// Accepts connections until `stop`; every one of them is a task of `connections`.
+/// Accepts connections until `stop`, for the workers to serve.
 pub(super) async fn accept(
     current: Arc<Current>,
     listener: TcpListener,
     scheme: Scheme,
     stop: CancellationToken,
-    connections: TaskTracker,
+    workers: Arc<Workers>,
 ) {
     let mut failed: Option<Instant> = None;
     loop {
@@ -142,7 +142,8 @@ pub(super) async fn accept(
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            // It is watched by the thread that serves it.
+            Ok((stream, peer)) => (stream.into_std(), peer),
             // The client has gone again; the next one has not.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
             Err(error) => {
@@ -168,7 +169,7 @@ pub(super) async fn accept(
         }
         // Each connection looks at its own again and again, so they do not wait for each other.
         let (current, stop) = (Arc::clone(&current), stop.child_token());
-        connections.spawn(async move {
+        workers.serve(async move {
             let _place = place;
             if let Err(error) =
                 connection(current, stream, peer, tls.zip(Some(authorities)), stop).await
@@ -183,11 +184,12 @@ type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
 async fn connection(
     current: Arc<Current>,
-    stream: TcpStream,
+    stream: io::Result<std::net::TcpStream>,
     peer: SocketAddr,
     tls: Option<(TlsAcceptor, Option<Sha256>)>,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
+    let stream = TcpStream::from_std(stream?)?;
     stream.set_nodelay(true)?;
     let activity = Activity::default();
     let address = peer.ip();

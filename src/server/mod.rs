@@ -39,6 +39,7 @@ mod streams;
 mod target;
 pub mod tls;
 mod traffic;
+mod workers;
 
 use crate::clock::Clock;
 use crate::config::Config;
