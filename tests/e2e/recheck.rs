@@ -299,8 +299,24 @@ fn what_upstream_mended_and_broke_again_is_told_again_whoever_acknowledged_it() 
         assert!(keep.divergences().is_empty(), "it goes on, and somebody knows");
         world.put(first.url(), first.archive_bytes().to_vec());
         assert_eq!(keep.run(&["recheck", "p1"]).ok().trim(), "1 URL: 1 same");
+        // Whether it was away in between or not.
+        world.lie(first.url(), Lie::Status(404));
+        assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+        world.be_honest(first.url());
     }
     assert_eq!(keep.ledger().of_kind("divergence").count(), 3);
+    // To have been away is not to be mended.
+    world.put(first.url(), second);
+    assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+    keep.run(&["divergences", "ack", &open(&keep)]).ok();
+    for lie in [Some(Lie::Status(404)), None] {
+        match lie {
+            Some(lie) => world.lie(first.url(), lie),
+            None => world.be_honest(first.url()),
+        }
+        assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+        assert!(keep.divergences().is_empty(), "somebody knows");
+    }
 }
 
 /// The id of the only divergence that is open.

@@ -90,7 +90,7 @@ struct Pinned {
     /// That pin, or the one whose metadata declares the URL.
     pin: Pin,
     /// Whether it gave the pinned bytes when it was asked before.
-    was_good: bool,
+    is_mended: bool,
 }
 
 impl Keeper {
@@ -124,8 +124,7 @@ impl Keeper {
         let own = self.store.lookup(|catalog| catalog.pin(&subject.url));
         let own = own.map_err(|error| error.to_string())?;
         let index = own.map_or(last.pin, |own| own.entry);
-        let was_good = last.outcome_before().is_good();
-        Ok(Pinned { own, pin: self.pin_at(index).await?, was_good })
+        Ok(Pinned { own, pin: self.pin_at(index).await?, is_mended: last.is_mended })
     }
 
     /// Asks upstream once.
@@ -299,7 +298,8 @@ impl Keeper {
         });
         let packages = packages.map_err(|error| error.to_string())?;
         let pin = Pin { packages, ..pinned.pin.clone() };
-        let divergence = self.record(subject, pinned.was_good, &pin, expected, observation).await?;
+        let divergence =
+            self.record(subject, pinned.is_mended, &pin, expected, observation).await?;
         let expected = pinned.own.map_or(pinned.pin.sha256, |own| own.sha256);
         let store = self.store.clone();
         let explained = tokio::task::spawn_blocking(move || {
@@ -331,7 +331,7 @@ impl Keeper {
         };
         let expected = vec![format!("sha256={}", pinned.pin.sha256)];
         let divergence =
-            self.record(subject, pinned.was_good, &pinned.pin, expected, observation).await?;
+            self.record(subject, pinned.is_mended, &pinned.pin, expected, observation).await?;
         Ok(Seen { outcome, detail, divergence: Some(divergence) })
     }
 }

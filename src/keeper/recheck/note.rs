@@ -42,11 +42,11 @@ impl Keeper {
     }
 
     /// Writes a divergence unless it is known, and says where it is. One that somebody decided about
-    /// is told anew where upstream `was_good` since.
+    /// is told anew where upstream `is_mended` since.
     pub(super) async fn record(
         &self,
         subject: &Subject,
-        was_good: bool,
+        is_mended: bool,
         pin: &Pin,
         expected: Vec<String>,
         observation: Observation,
@@ -68,7 +68,7 @@ impl Keeper {
             detail: short(observation.detail),
         };
         while let Some((known, is_decided)) = self.known(&divergence)? {
-            if !(was_good && is_decided) {
+            if !(is_mended && is_decided) {
                 return Ok(known);
             }
             divergence.again = Some(known);

@@ -31,12 +31,23 @@ pub struct Last {
     /// What came of it; `None` before its first recheck, or when only a catalog before this one
     /// knew.
     pub outcome: Option<Outcome>,
+    /// Whether it gave what is pinned since it last gave something else.
+    pub is_mended: bool,
 }
 
 impl Last {
     /// What had come of it before, where a first fetch counts as one that gave the same.
     pub fn outcome_before(&self) -> Outcome {
         self.outcome.unwrap_or(Outcome::Same)
+    }
+
+    /// The same once that came of it.
+    fn with(self, outcome: Option<Outcome>) -> Self {
+        let is_mended = match outcome {
+            Some(outcome) => outcome.is_good() || (self.is_mended && outcome != Outcome::Changed),
+            None => self.is_mended,
+        };
+        Self { outcome, is_mended, ..self }
     }
 }
 
@@ -158,7 +169,7 @@ impl Catalog {
         let Some(last) = index.get(Table::Recheck, &key)?.and_then(|value| last(&value)) else {
             return Ok(());
         };
-        let last = Last { at, failed_at, outcome, ..last };
+        let last = Last { at, failed_at, ..last.with(outcome) };
         index.apply(vec![put(Table::Recheck, &key, value_of(&last))])
     }
 }
@@ -185,7 +196,7 @@ impl Rows {
             let key = key_of(&subject);
             if self.row(index, &key)?.is_none() {
                 let at = pin.at.as_second();
-                let last = Last { pin: number, at, failed_at: 0, outcome: None };
+                let last = Last { pin: number, at, failed_at: 0, outcome: None, is_mended: true };
                 self.rows.insert(key, last);
             }
         }
@@ -197,7 +208,7 @@ impl Rows {
         let key = key_of(&Subject { repository: repository.clone(), url: url.clone() });
         if let Some(last) = self.row(index, &key)? {
             let at = at.as_second();
-            self.rows.insert(key, Last { at, failed_at: 0, outcome: Some(*outcome), ..last });
+            self.rows.insert(key, Last { at, failed_at: 0, ..last.with(Some(*outcome)) });
         }
         Ok(())
     }
@@ -245,9 +256,9 @@ fn row(key: &[u8], value: &[u8]) -> Option<(Subject, Last)> {
 }
 
 fn value_of(last: &Last) -> Vec<u8> {
-    let Last { pin, at, failed_at, outcome } = last;
-    let outcome = outcome.map_or(NO_OUTCOME, |outcome| outcome as u8);
-    [&pin.to_be_bytes()[..], &at.to_be_bytes(), &failed_at.to_be_bytes(), &[outcome]].concat()
+    let Last { pin, at, failed_at, outcome, is_mended } = last;
+    let end = [u8::from(*is_mended), outcome.map_or(NO_OUTCOME, |outcome| outcome as u8)];
+    [&pin.to_be_bytes()[..], &at.to_be_bytes(), &failed_at.to_be_bytes(), &end].concat()
 }
 
 /// `None` for values that are no row: those under [`known_key`] are shorter.
@@ -255,6 +266,7 @@ fn last(value: &[u8]) -> Option<Last> {
     let (pin, rest) = value.split_first_chunk()?;
     let (at, rest) = rest.split_first_chunk()?;
     let (failed_at, rest) = rest.split_first_chunk()?;
+    let ([is_mended], rest) = rest.split_first_chunk()?;
     let outcome = match rest {
         [NO_OUTCOME] => None,
         rest => Some(Outcome::ALL.into_iter().find(|outcome| [*outcome as u8] == rest)?),
@@ -264,6 +276,7 @@ fn last(value: &[u8]) -> Option<Last> {
         at: i64::from_be_bytes(*at),
         failed_at: i64::from_be_bytes(*failed_at),
         outcome,
+        is_mended: *is_mended != 0,
     })
 }
 
@@ -313,10 +326,30 @@ mod tests {
     }
 
     #[test]
+    fn only_what_gives_the_pinned_bytes_is_mended() {
+        use Outcome::{Changed, Gone, Moved, Same, Unreachable};
+        let fresh = Last { pin: 7, at: 1, failed_at: 0, outcome: None, is_mended: true };
+        for (came, is_mended) in [
+            (&[Gone, Unreachable][..], true),
+            (&[Changed], false),
+            (&[Changed, Gone, Unreachable], false),
+            (&[Changed, Same, Gone], true),
+            (&[Changed, Gone, Moved], true),
+            (&[Changed, Same, Changed], false),
+        ] {
+            let last = came.iter().fold(fresh, |last, outcome| last.with(Some(*outcome)));
+            assert_eq!(last.is_mended, is_mended, "{came:?}");
+            assert_eq!(last.with(None).is_mended, is_mended);
+        }
+    }
+
+    #[test]
     fn rows_read_back_and_other_values_are_none() {
         for outcome in [None].into_iter().chain(Outcome::ALL.map(Some)) {
-            let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome };
-            assert_eq!(last(&value_of(&last_one)), Some(last_one));
+            for is_mended in [false, true] {
+                let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome, is_mended };
+                assert_eq!(last(&value_of(&last_one)), Some(last_one));
+            }
         }
         assert_eq!(last(&7u64.to_be_bytes()), None);
         assert_eq!(last(&[]), None);
