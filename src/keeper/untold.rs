@@ -44,7 +44,8 @@ impl Untold {
         let told = questions.iter().map(told).collect::<Result<Vec<_>, _>>()?;
         let let_through = questions.iter().zip(&told).map(|((divergence, lists), told)| {
             let since = match told {
-                (_, Some((DivergenceState::Accepted, decision))) => *decision,
+                // Also what somebody knows of: they know of no second time.
+                (_, Some((_, decision))) => *decision,
                 (Some(alike), _) if !alike.held => alike.index,
                 _ => return None,
             };

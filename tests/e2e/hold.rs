@@ -376,6 +376,51 @@ fn a_repository_that_went_back_is_held_as_a_whole_until_it_is_accepted() {
 }
 
 #[test]
+fn g4_what_was_acknowledged_and_withdrawn_is_told_anew_when_it_comes_again() {
+    let (first, second) = states();
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&Mirror::of(&world));
+    keep.index();
+    for number in 1..4 {
+        world.publish(&Repo::new([second.clone()]));
+        for _ in 0..2 {
+            keep.refresh().ok();
+            assert_eq!(keep.ledger().of_kind("divergence").count(), number);
+            keep.stop();
+            keep.restart();
+        }
+        // Who knows of it is told no more, as long as it goes on.
+        keep.run(&["divergences", "ack", &keep.divergence()]).ok();
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().of_kind("divergence").count(), number);
+        world.publish(&Repo::new([first.clone()]));
+        keep.refresh().ok();
+        assert!(declares(&mut keep, &first));
+    }
+}
+
+#[test]
+fn g4_a_repository_that_goes_back_again_is_told_again_whoever_acknowledged_it() {
+    let hello = |version: &str| Package::new("hello", version);
+    let from_git = from_git(&Repo::new([hello("1.0")]));
+    let Some((_world, checkout, mut keep)) = from_git else { skip!("no git in PATH") };
+    checkout.publish(&Repo::new([hello("1.1")]));
+    keep.refresh().ok();
+    for number in 1..3 {
+        checkout.git(&["reset", "--quiet", "--hard", "HEAD~1"]).ok();
+        for _ in 0..2 {
+            keep.refresh().ok();
+            assert_eq!(keep.index().packages(), ["hello.1.0", "hello.1.1"]);
+            assert_eq!(keep.ledger().of_kind("divergence").count(), number);
+        }
+        keep.run(&["divergences", "ack", &keep.divergence()]).ok();
+        checkout.git(&["reset", "--quiet", "--hard", "HEAD@{1}"]).ok();
+        keep.refresh().ok();
+    }
+}
+
+#[test]
 fn a_repository_that_went_back_to_fewer_versions_is_told_as_both_and_both_are_accepted() {
     let hello = |number: usize| Package::new("hello", &number.to_string());
     let from_git = from_git(&Repo::new([hello(0)]));
