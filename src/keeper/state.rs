@@ -140,6 +140,9 @@ fn first(
     };
     let made_of = tree.as_ref().unwrap_or(&state.tree);
     let admitted = Admitted::of(state, made_of, state.index.clone(), preparing)?;
+    if !held.is_empty() && admitted.admission.versions == 0 {
+        return Err(AdmitError::AllHeld.into());
+    }
     whole(state, tree, admitted, preparing)
 }
 

@@ -336,6 +336,38 @@ fn g5_what_stops_a_client_as_a_whole_is_held_from_the_first_state_on() {
 }
 
 #[test]
+fn g4_what_stops_a_client_in_a_first_state_is_told_where_that_is_served_byte_for_byte() {
+    let world = World::start();
+    let next = "opam-version: \"2.1\"\nsynopsis: \"x\"\n";
+    let whole = publish(&world, &[("packages/a/a.1/opam", next)]);
+    let mut keep = start(&Mirror::of(&world).of_repository("mode", "verbatim"));
+    keep.index();
+    assert!(keep.index_at("/index.tar.gz") == whole);
+    let told = &keep.divergences()[0]["divergence"];
+    assert!(told["packages"][0] == "a.1" && told["held"] != true, "{told}");
+    keep.refresh().ok();
+    assert_eq!(keep.divergences().len(), 1, "once");
+}
+
+#[test]
+fn a_first_state_of_which_nothing_can_be_served_is_not_served_as_an_empty_one() {
+    let world = World::start();
+    world.publish(&Repo::new([]));
+    let checkout = world.directory().join("checkout");
+    Repo::new([Package::new("held", "1.0"), Package::new("long", "1.0")]).write(&checkout);
+    let held = checkout.join("packages/held/held.1.0/opam");
+    std::fs::write(held, "synopsis: \"x\"\n").expect("a file can be written");
+    let files = checkout.join("packages/long/long.1.0/files");
+    std::fs::create_dir(&files).expect("a directory can be made");
+    std::fs::write(files.join("x".repeat(120)), "patch").expect("a file can be written");
+    let upstream = format!("file://{}", checkout.display());
+    let mut keep = start(&Mirror::of(&world).repository("local", &upstream));
+    let is_refused = || keep.run(&["refresh", "local"]).said().contains("is held").then_some(());
+    within(Duration::from_secs(10), "a refusal", is_refused);
+    assert_eq!(keep.curl().get("/local/index.tar.gz").status, 503);
+}
+
+#[test]
 fn a_first_state_of_nothing_but_what_is_held_can_be_accepted() {
     let world = World::start();
     world.put(INDEX, index(&[("packages/a/a.1/opam", "synopsis: \"x\"\n")]));
