@@ -81,7 +81,8 @@ impl Authorities {
     pub(super) fn vouch_for(&self, shown: &Shown, now: Timestamp) -> bool {
         let Some((own, others)) = shown.chain.split_first() else { return false };
         let judge = || self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok();
-        shown.until >= now && (shown.authorities == self.id || judge())
+        let is_as_judged = shown.authorities == self.id && shown.judged_until >= now;
+        shown.until >= now && (is_as_judged || judge())
     }
 }
 
@@ -92,6 +93,8 @@ pub(super) struct Shown {
     pub name: Arc<str>,
     /// Its last second.
     pub until: Timestamp,
+    /// The last second of the first that ends of it and those beside it, which may be needless.
+    judged_until: Timestamp,
     /// The authorities by which it was judged.
     pub authorities: Sha256,
     /// The certificate itself, and those that lead from it to them.
@@ -232,7 +235,9 @@ pub(super) fn own_ca(config: &Config, directory: &Path) -> Option<Bytes> {
 /// What a client's certificate says, which was judged by these authorities.
 pub(super) fn shown(chain: &[CertificateDer<'static>], authorities: Sha256) -> Option<Shown> {
     let own = chain.first()?;
-    Some(Shown { name: client_name(own)?, until: expiry(own)?, authorities, chain: chain.into() })
+    let (name, until) = (client_name(own)?, expiry(own)?);
+    let judged_until = chain.iter().map(expiry).min().flatten()?;
+    Some(Shown { name, until, judged_until, authorities, chain: chain.into() })
 }
 
 fn client_name(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {

@@ -13,7 +13,9 @@ fn a_certificate_that_has_ended_lets_nobody_in_also_on_old_connections_and_resum
     let (_world, mut keep, _) = closed(&ca);
     let end = SystemTime::now() + Duration::from_secs(6);
     let alice = ca.client_until("alice", end);
-    let clients = [&TLS12, &TLS13].map(|version| keep.raw().showing(&alice, version));
+    let other = ca.intermediate_until(end).client("of an authority that has ended");
+    let of = |version| [&alice, &other].map(|identity| keep.raw().showing(identity, version));
+    let clients = [&TLS12, &TLS13].map(of).concat();
     let connections: Vec<_> = clients
         .iter()
         .map(|client| {

@@ -7,13 +7,15 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub struct Ca {
     pem: String,
+    /// What leads from its certificates to an authority that is trusted.
+    chain: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A certificate and its key, both PEM.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// The certificate.
+    /// The certificate, and what leads from it to an authority.
     pub cert: String,
     /// Its private key.
     pub key: String,
@@ -22,13 +24,19 @@ pub struct Identity {
 impl Ca {
     /// A new one.
     pub fn new() -> Self {
-        let key = KeyPair::generate().expect("a key can be made");
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "A test's certificate authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let (params, key) = authority("A test's certificate authority");
         let certificate = params.self_signed(&key).expect("an authority signs itself");
-        Self { pem: certificate.pem(), issuer: Issuer::new(params, key) }
+        let (pem, chain) = (certificate.pem(), String::new());
+        Self { pem, chain, issuer: Issuer::new(params, key) }
+    }
+
+    /// An authority below this one, until then.
+    pub fn intermediate_until(&self, end: SystemTime) -> Self {
+        let (mut params, key) = authority("A test's intermediate authority");
+        params.not_after = end.into();
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority signs");
+        let (pem, chain) = (certificate.pem(), format!("{}{}", certificate.pem(), self.chain));
+        Self { pem, chain, issuer: Issuer::new(params, key) }
     }
 
     /// The certificate to trust, PEM.
@@ -69,8 +77,17 @@ impl Ca {
     fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.issuer).expect("an authority signs");
-        Identity { cert: certificate.pem(), key: key.serialize_pem() }
+        let cert = format!("{}{}", certificate.pem(), self.chain);
+        Identity { cert, key: key.serialize_pem() }
     }
+}
+
+fn authority(name: &str) -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params, KeyPair::generate().expect("a key can be made"))
 }
 
 impl Default for Ca {

@@ -91,14 +91,14 @@ impl Client {
     /// The same, showing a certificate, with that version of TLS alone. Later connections resume
     /// the session of the first one.
     pub fn showing(self, identity: &Identity, version: &'static SupportedProtocolVersion) -> Self {
-        let chain = CertificateDer::from_pem_slice(identity.cert.as_bytes());
+        let chain = CertificateDer::pem_slice_iter(identity.cert.as_bytes()).collect();
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[version])
             .expect("the provider knows TLS 1.2 and 1.3")
             .with_root_certificates(self.roots.clone())
             .with_client_auth_cert(
-                vec![chain.expect("a certificate in PEM form")],
+                Result::expect(chain, "certificates in PEM form"),
                 key.expect("a key in PEM form"),
             )
             .expect("they belong together");
