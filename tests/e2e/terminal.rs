@@ -99,6 +99,20 @@ fn nothing_that_others_write_moves_a_cursor_or_begins_a_line() {
         let page = String::from_utf8(page.body).expect("text");
         assert!(page.contains("acknowledged by") && !page.contains(moves), "{page}");
     }
+    let decision = ledger.len();
+    for path in [
+        "/packages?q=hello",
+        "/default/packages/hello",
+        "/default/packages/hello/hello.1.0",
+        "/ledger",
+        &format!("/ledger/entries/{decision}"),
+    ] {
+        let page = keep.curl().with(&["-H", "accept: text/html"], path);
+        assert_eq!(page.status, 200, "{path}");
+        let page = String::from_utf8(page.body).expect("text");
+        assert!(page.contains("\\u{202e}") || path == "/ledger", "{path}: {page}");
+        assert!(!page.contains(moves), "{path}: {page}");
+    }
     let mut commands = reading(&keep);
     for id in divergences {
         commands.push(vec!["divergences".into(), "diff".into(), id.to_string()]);

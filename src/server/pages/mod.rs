@@ -179,6 +179,7 @@ fn problem(
 fn written(page: &impl Template) -> Result<Response<Body>, BrowseError> {
     let html = page.render().map_err(|error| BrowseError::Store(error.to_string()))?;
     // What a page shows depends on who asks, and on the moment.
+    let html = shown::harmless(html);
     let mut response = answer::plain(html.into(), "text/html; charset=utf-8", "private, no-cache");
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

@@ -1,5 +1,6 @@
 //! How times, sizes and diffs are written on a page.
 
+use crate::archive::is_deceptive;
 use jiff::Timestamp;
 use std::fmt;
 
@@ -31,6 +32,22 @@ pub(super) fn ago(then: Timestamp, now: Timestamp) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+/// A page in which nothing that others wrote hides or reorders other text: what would is escaped.
+pub(super) fn harmless(html: String) -> String {
+    let is_ours = |c: char| !is_deceptive(c) || matches!(c, '\n' | '\t');
+    if html.chars().all(is_ours) {
+        return html;
+    }
+    let mut harmless = String::with_capacity(html.len());
+    for character in html.chars() {
+        match is_ours(character) {
+            true => harmless.push(character),
+            false => harmless.extend(character.escape_default()),
+        }
+    }
+    harmless
 }
 
 /// A number of bytes, in the largest binary unit that leaves a whole part.
