@@ -79,11 +79,6 @@ impl Logged {
         })
     }
 
-    /// Whether a file is read for it.
-    pub(super) fn is_file(&self) -> bool {
-        matches!(self.body, Body::File(_))
-    }
-
     /// The same, of which less is in memory at once.
     pub(super) fn in_small_chunks(mut self) -> Self {
         if let Body::File(part) = &mut self.body {

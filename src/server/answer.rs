@@ -1,6 +1,7 @@
 //! Responses: conditional requests, ranges and errors, the same for whatever is served.
 
 use super::body::{Body, FilePart};
+use super::room::Place;
 use crate::digest::Sha256;
 use crate::store::blobs::CheckedBlob;
 use base64::Engine as _;
@@ -14,7 +15,8 @@ use std::ops::Range;
 /// Bytes that can be served whole or in part.
 pub(super) enum Content {
     Memory(Bytes),
-    File(CheckedBlob),
+    /// A file, opened for that place.
+    File(CheckedBlob, Place),
 }
 
 /// How long others may keep an answer.
@@ -30,7 +32,7 @@ impl Content {
     fn size(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
-            Self::File(blob) => blob.size,
+            Self::File(blob, _) => blob.size,
         }
     }
 
@@ -40,8 +42,9 @@ impl Content {
             Self::Memory(bytes) => {
                 Body::Full(bytes.slice(range.start as usize..range.end as usize))
             }
-            Self::File(blob) => {
-                Body::File(FilePart::new(blob.file, range.start, range.end - range.start))
+            Self::File(blob, place) => {
+                let length = range.end - range.start;
+                Body::File(FilePart::new(blob.file, range.start, length, place))
             }
         }
     }

@@ -125,6 +125,7 @@ async fn from_store(
     asking: &Asking<'_>,
 ) -> Response<Body> {
     let request = asking.headers;
+    let file_place = asking.room.for_a_file().await;
     let checked = match server.keeper.store().blobs().open_if_checked(&kept.sha256) {
         Some(blob) => Ok(blob),
         None => {
@@ -161,7 +162,7 @@ async fn from_store(
                 }
             }
         }
-        None => found(request, &kept, Content::File(blob)),
+        None => found(request, &kept, Content::File(blob, file_place)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Response bodies: nothing, bytes at hand, a file, or a stream of an archive still arriving.
 
 use super::refusal::Refusal;
-use super::room::Held;
+use super::room::{Held, Place};
 use crate::places::Places;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -78,12 +78,15 @@ pub(super) struct FilePart {
     /// Bytes read at a time.
     chunk: usize,
     reading: Option<Reading>,
+    /// Among the files that its connection may have open.
+    _place: Place,
 }
 
 impl FilePart {
-    /// The `length` bytes of `file` from `position` on.
-    pub(super) fn new(file: Arc<File>, position: u64, length: u64) -> Self {
-        Self { file, position, remaining: length, chunk: CHUNK, reading: None }
+    /// The `length` bytes of `file`, which was opened for that place, from `position` on.
+    pub(super) fn new(file: Arc<File>, position: u64, length: u64, place: Place) -> Self {
+        let (remaining, chunk) = (length, CHUNK);
+        Self { file, position, remaining, chunk, reading: None, _place: place }
     }
 
     /// Has less of it in memory at once.

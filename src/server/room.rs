@@ -2,7 +2,7 @@
 //! at once and take none of them, and each stays in memory until it is taken.
 //!
 //! What all connections share, such as an index or an archive in memory, needs no room; files and
-//! archives that arrive are in memory a piece at a time.
+//! archives that arrive are in memory a piece at a time, and few files are open at one time.
 
 use super::body::Body;
 use bytes::Bytes;
@@ -12,7 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Room on one connection. Cheap to clone; all clones are the same room.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Option<Arc<Semaphore>>);
+pub(super) struct Room(Option<Arc<Bounds>>);
+
+#[derive(Debug)]
+struct Bounds {
+    memory: Arc<Semaphore>,
+    files: Arc<Semaphore>,
+}
 
 /// The part of it that one answer has, from before it is made until it is taken.
 #[derive(Debug)]
@@ -33,7 +39,8 @@ impl Room {
 
     /// For a connection with many answers at a time.
     pub(super) fn bounded() -> Self {
-        Self(Some(Arc::new(Semaphore::new(ROOM as usize))))
+        let [memory, files] = [ROOM as usize, MAX_FILES].map(|it| Arc::new(Semaphore::new(it)));
+        Self(Some(Arc::new(Bounds { memory, files })))
     }
 
     /// Waits until there is room for one more answer, however large that will be.
@@ -46,10 +53,18 @@ impl Room {
         self.take(ROOM).await
     }
 
-    async fn take(&self, units: u32) -> Place {
+    /// Waits until one more file may be open.
+    pub(super) async fn for_a_file(&self) -> Place {
         match &self.0 {
             // It is never closed.
-            Some(room) => Place(Arc::clone(room).acquire_many_owned(units).await.ok()),
+            Some(bounds) => Place(Arc::clone(&bounds.files).acquire_owned().await.ok()),
+            None => Place(None),
+        }
+    }
+
+    async fn take(&self, units: u32) -> Place {
+        match &self.0 {
+            Some(bounds) => Place(Arc::clone(&bounds.memory).acquire_many_owned(units).await.ok()),
             None => Place(None),
         }
     }
@@ -90,6 +105,8 @@ impl Held {
     }
 }
 
+/// Most files that are open at once; each has a chunk in memory.
+const MAX_FILES: usize = 8;
 /// Room is counted in units of so many bytes.
 const UNIT: usize = 1024;
 /// Room of one connection, in units.
@@ -126,6 +143,20 @@ mod tests {
         let rest = taken.collect().await.unwrap().to_bytes();
         assert_eq!(first.len() + rest.len(), 500_000);
         assert!(made(&room, 1).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_files_are_open_at_once_and_the_others_get_their_turn() {
+        let room = Room::bounded();
+        let patience = Duration::from_secs(9);
+        let mut open = Vec::new();
+        while let Ok(place) = timeout(patience, room.for_a_file()).await {
+            open.push(place);
+        }
+        assert_eq!(open.len(), MAX_FILES);
+        assert!(made(&room, 1).await.is_some(), "what is made needs none of their places");
+        open.pop();
+        assert!(timeout(patience, room.for_a_file()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,17 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_util::sync::PollSemaphore;
 
 /// What is being sent on one connection.
 #[derive(Clone)]
 pub(super) struct Streams(Arc<Sending>);
 
 struct Sending {
-    /// Files that are read at once.
-    files: Arc<Semaphore>,
     next: AtomicU64,
     /// The answers of which the peer has yet to take something, and since when.
     waiting: Mutex<HashMap<u64, Instant>>,
@@ -29,24 +25,21 @@ struct Sending {
 
 impl Streams {
     pub(super) fn new() -> Self {
-        let files = Arc::new(Semaphore::new(MAX_FILES));
-        Self(Arc::new(Sending { files, next: AtomicU64::new(0), waiting: Mutex::default() }))
+        Self(Arc::new(Sending { next: AtomicU64::new(0), waiting: Mutex::default() }))
     }
 
     /// The same body, sent within these bounds.
     pub(super) fn send(&self, body: Logged) -> Stream<Logged> {
-        let is_file = body.is_file();
-        self.send_body(body.in_small_chunks(), is_file)
+        self.send_body(body.in_small_chunks())
     }
 
-    fn send_body<B: HttpBody>(&self, body: B, is_file: bool) -> Stream<B> {
-        let files = is_file.then(|| PollSemaphore::new(Arc::clone(&self.0.files)));
+    fn send_body<B: HttpBody>(&self, body: B) -> Stream<B> {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         if !body.is_end_stream() {
             // The library asks for nothing at all while the peer has no room.
             self.waiting(|waiting| waiting.insert(number, Instant::now()));
         }
-        Stream { body, streams: self.clone(), number, files, place: None }
+        Stream { body, streams: self.clone(), number }
     }
 
     /// Resolves once the peer took nothing of an answer for so long.
@@ -69,10 +62,6 @@ pub(super) struct Stream<B> {
     body: B,
     streams: Streams,
     number: u64,
-    /// Where it waits for its turn, if it is read from a file.
-    files: Option<PollSemaphore>,
-    /// Among the files that are read at once, until all of this one is.
-    place: Option<OwnedSemaphorePermit>,
 }
 
 impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Stream<B> {
@@ -86,10 +75,6 @@ impl<B: HttpBody<Data = Bytes, Error = io::Error> + Unpin> HttpBody for Stream<B
         let this = self.get_mut();
         // The library asks for more when the peer has taken what there was.
         this.streams.waiting(|waiting| waiting.remove(&this.number));
-        if let (Some(files), None) = (&mut this.files, &this.place) {
-            // It is never closed.
-            this.place = ready!(files.poll_acquire(context));
-        }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         if frame.is_some() {
             this.streams.waiting(|waiting| waiting.insert(this.number, Instant::now()));
@@ -112,12 +97,10 @@ impl<B> Drop for Stream<B> {
     }
 }
 
-/// Most files that are read at once for one connection; each has a chunk in memory.
-const MAX_FILES: usize = 8;
-
 #[cfg(test)]
 mod tests {
     use super::super::body::{Body, FilePart};
+    use super::super::room::Place;
     use super::*;
     use http_body_util::BodyExt as _;
     use std::io::Write as _;
@@ -125,37 +108,18 @@ mod tests {
     fn file() -> Body {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 100_000]).unwrap();
-        let mut part = FilePart::new(Arc::new(file), 0, 100_000);
+        let mut part = FilePart::new(Arc::new(file), 0, 100_000, Place::none());
         part.in_small_chunks();
         Body::File(part)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn few_files_are_read_at_once_and_the_others_get_their_turn() {
-        let streams = Streams::new();
-        let mut first: Vec<Stream<Body>> =
-            (0..MAX_FILES).map(|_| streams.send_body(file(), true)).collect();
-        for stream in &mut first {
-            let chunk = stream.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert!(chunk.len() <= 16 * 1024, "{}", chunk.len());
-        }
-        let mut next = streams.send_body(file(), true);
-        let waited = tokio::time::timeout(Duration::from_secs(9), next.frame()).await;
-        assert!(waited.is_err(), "there is no place");
-        let mut other = streams.send_body(Body::Full(Bytes::from_static(b"at hand")), false);
-        assert!(other.frame().await.is_some(), "what is at hand waits for nobody");
-        drop(first.pop());
-        let rest = next.collect().await.unwrap().to_bytes();
-        assert_eq!(rest.len(), 100_000);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn an_answer_of_which_nobody_takes_even_the_first_byte_is_noticed() {
         let (streams, patience) = (Streams::new(), Duration::from_secs(60));
-        let empty = streams.send_body(Body::Empty, false);
+        let empty = streams.send_body(Body::Empty);
         let stuck = tokio::time::timeout(patience * 10, streams.stuck(patience)).await;
         assert!(stuck.is_err(), "there is nothing to take");
-        let unasked = streams.send_body(Body::Full(Bytes::from_static(b"at hand")), false);
+        let unasked = streams.send_body(Body::Full(Bytes::from_static(b"at hand")));
         let stuck = tokio::time::timeout(patience * 2, streams.stuck(patience)).await;
         assert!(stuck.is_ok(), "it is let go of");
         drop((empty, unasked));
@@ -164,13 +128,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_is_noticed_whatever_else_is_taken() {
         let (streams, patience) = (Streams::new(), Duration::from_secs(60));
-        let mut stuck = streams.send_body(file(), true);
+        let mut stuck = streams.send_body(file());
         stuck.frame().await.unwrap().unwrap();
         let taking = streams.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(10)).await;
-                taking.send_body(file(), true).collect().await.unwrap();
+                taking.send_body(file()).collect().await.unwrap();
             }
         });
         let begun = Instant::now();

@@ -204,6 +204,8 @@ fn files_over_http2_that_nobody_takes_cost_little() {
         .collect();
     // Eight chunks of 16 KiB by connection, and what 2,400 streams and 40 connections are.
     assert!(memory.grown() < 48 << 20, "memory grew by {}", memory.grown());
+    let files = std::fs::read_dir(format!("/proc/{}/fd", keep.pid())).expect("it runs").count();
+    assert!(files < 40 * (1 + 8) + 200, "{files} files are open");
     others_are_served(&keep.curl(), &path(&large), &large);
     drop(connections);
 }
