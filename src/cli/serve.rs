@@ -38,8 +38,10 @@ pub(super) fn run(mut context: Context, arguments: Arguments) -> Result<ExitCode
     room.warn(&context.config.server);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Each fetch holds a thread while it writes and hashes; the others read what the page
-        // cache does not have, and more of them would cost memory and win nothing.
+        // Connections have threads of their own.
+        .worker_threads(processors().min(MOST_WORKERS))
+        // Each fetch holds a thread while it writes and hashes; more of the others would cost memory
+        // and win nothing.
         .max_blocking_threads(context.config.upstream.concurrency.get() + READERS)
         .build()
         .map_err(Failure::failed)?;
@@ -116,7 +118,7 @@ impl Room {
 
     fn of(files: u64, concurrency: NonZeroUsize) -> Self {
         let all = usize::try_from(files).unwrap_or(usize::MAX);
-        let reserve = concurrency.get().saturating_mul(FILES_BY_FETCH).saturating_add(OWN_FILES);
+        let reserve = concurrency.get().saturating_mul(FILES_BY_FETCH).saturating_add(own_files());
         // Where there are very few, both get less.
         let connections = all.saturating_sub(reserve).max(all / 4);
         Self { files, connections: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN) }
@@ -136,6 +138,14 @@ impl Room {
             );
         }
     }
+}
+
+fn own_files() -> usize {
+    OWN_FILES + FILES_BY_PROCESSOR * processors()
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The limit of open files, once it is as high as this process may set it.
@@ -175,11 +185,14 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
 
 /// A connection, the file that comes, and what it is copied to or compared with.
 const FILES_BY_FETCH: usize = 4;
-/// Those of the store, the listeners and the runtime, with some to spare for what is served.
+/// Those of the store and the listeners, with some to spare for what is served.
 const OWN_FILES: usize = 64;
-/// Threads for work that blocks, beside those of the fetches: what [`Places`](crate::places::Places)
-/// let in at once, sixteen pieces of files among it.
+/// Those of each thread that serves connections.
+const FILES_BY_PROCESSOR: usize = 4;
+/// Threads for work that blocks, beside those of the fetches.
 const READERS: usize = 32;
+/// Most threads for what goes on beside connections, which is little but waiting.
+const MOST_WORKERS: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -191,14 +204,14 @@ mod tests {
             let room = Room::of(files, NonZeroUsize::new(concurrency).unwrap());
             room.connections.get()
         };
-        assert_eq!(of(1_024, 24), 1_024 - (4 * 24 + 64));
-        assert_eq!(of(u64::MAX, 24), usize::MAX - (4 * 24 + 64));
+        assert_eq!(of(1_024, 24), 1_024 - (4 * 24 + own_files()));
+        assert_eq!(of(u64::MAX, 24), usize::MAX - (4 * 24 + own_files()));
         assert_eq!((of(100, 24), of(3, 1)), (25, 1), "however few there are");
         let mut server = config::Server::default();
         let configured = server.max_connections;
         Room::of(1 << 20, NonZeroUsize::MIN).bound(&mut server);
         assert_eq!(server.max_connections, configured);
-        Room::of(100, NonZeroUsize::MIN).bound(&mut server);
-        assert_eq!(server.max_connections.get(), 100 - 68);
+        Room::of(1_000, NonZeroUsize::MIN).bound(&mut server);
+        assert_eq!(server.max_connections.get(), 1_000 - (4 + own_files()));
     }
 }

@@ -1,6 +1,8 @@
 //! What goes on to its end, whoever waits for it or goes away.
 
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +27,32 @@ impl Tasks {
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         self.running.spawn_on(work, &self.runtime)
+    }
+
+    /// Has a stream's items made there, one at a time, until whoever takes them goes away.
+    pub(super) fn stream<T: Send + 'static>(
+        &self,
+        items: impl Stream<Item = T> + Send + 'static,
+    ) -> BoxStream<'static, T> {
+        let (sender, receiver) = mpsc::channel(1);
+        self.runtime.spawn(async move {
+            let mut items = std::pin::pin!(items);
+            let sent = async {
+                while let Some(item) = items.next().await {
+                    // That nobody takes it is seen below.
+                    let _ = sender.send(item).await;
+                }
+            };
+            tokio::select! {
+                () = sent => {}
+                () = sender.closed() => {}
+            }
+        });
+        let next = |mut receiver: mpsc::Receiver<T>| async {
+            let item = receiver.recv().await?;
+            Some((item, receiver))
+        };
+        stream::unfold(receiver, next).boxed()
     }
 
     /// Waits until nothing runs any more.

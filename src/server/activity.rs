@@ -6,7 +6,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,8 +14,19 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Counts>);
 
+/// Counts the requests that are answered on one thread. All clones are the same count.
+#[derive(Clone, Default)]
+pub(super) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    pub(super) fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Default)]
 struct Counts {
+    thread: Load,
     /// Requests, chunks and progress in writing.
     ticks: AtomicU64,
     /// Requests whose answers are awaited of this server.
@@ -23,6 +34,16 @@ struct Counts {
 }
 
 impl Activity {
+    /// Of a connection that is served by the thread of this load.
+    pub(super) fn on(thread: &Load) -> Self {
+        Self(Arc::new(Counts { thread: thread.clone(), ..Counts::default() }))
+    }
+
+    /// Counts anew, on the same thread.
+    pub(super) fn afresh(&self) -> Self {
+        Self::on(&self.0.thread)
+    }
+
     /// Something happened.
     pub(super) fn tick(&self) {
         self.0.ticks.fetch_add(1, Ordering::Relaxed);
@@ -31,8 +52,9 @@ impl Activity {
     /// Notes that a request came.
     pub(super) fn answering(&self) -> Answering {
         self.tick();
-        self.0.answering.fetch_add(1, Ordering::Relaxed);
-        Answering { activity: self.clone(), is_counted: true }
+        let mut answering = Answering { activity: self.clone(), is_counted: false };
+        answering.count(true);
+        answering
     }
 
     /// Resolves once no request was answered, and nothing happened, for between one and two times
@@ -68,6 +90,11 @@ pub(super) struct Answering {
 }
 
 impl Answering {
+    /// Of the connection.
+    pub(super) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     /// The same body, whose chunks count, and with whose end the answer is over.
     pub(super) fn until_sent<B>(self, body: B) -> Sent<B> {
         Sent { body, answering: self, is_by_turns: false }
@@ -82,10 +109,16 @@ impl Answering {
     }
 
     fn count(&mut self, is_counted: bool) {
-        let answering = &self.activity.0.answering;
+        let Counts { answering, thread, .. } = &*self.activity.0;
         match (self.is_counted, is_counted) {
-            (false, true) => drop(answering.fetch_add(1, Ordering::Relaxed)),
-            (true, false) => drop(answering.fetch_sub(1, Ordering::Relaxed)),
+            (false, true) => {
+                answering.fetch_add(1, Ordering::Relaxed);
+                thread.0.fetch_add(1, Ordering::Relaxed);
+            }
+            (true, false) => {
+                answering.fetch_sub(1, Ordering::Relaxed);
+                thread.0.fetch_sub(1, Ordering::Relaxed);
+            }
             (true, true) | (false, false) => {}
         }
         self.is_counted = is_counted;

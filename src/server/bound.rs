@@ -175,11 +175,11 @@ impl Bound {
             source.config(),
             (self.public_url, self.ca, self.tls),
         )));
+        let workers = Arc::new(Workers::start().map_err(ServeError::Threads)?);
         // It answers as long as the store is owned.
         let stopped = CancellationToken::new();
         admin::listen(&socket, Arc::clone(&current), stopped.clone())
             .map_err(|source| ServeError::Admin { path: socket.display().to_string(), source })?;
-        let workers = Arc::new(Workers::start().map_err(ServeError::Threads)?);
         let mut accepting = Vec::new();
         for (listener, scheme, address) in self.listeners {
             tracing::info!(%address, scheme = scheme.as_str(), "listening");

@@ -1,6 +1,7 @@
 //! Connections: accepted, counted, encrypted, and ended when they make no progress.
 
 use super::activity::Activity;
+use super::activity::Answering;
 use super::progress_io::ProgressIo;
 use super::rate::whole;
 use super::room::Room;
@@ -169,12 +170,15 @@ pub(super) async fn accept(
         }
         // Each connection looks at its own again and again, so they do not wait for each other.
         let (current, stop) = (Arc::clone(&current), stop.child_token());
-        workers.serve(async move {
-            let _place = place;
-            if let Err(error) =
-                connection(current, stream, peer, tls.zip(Some(authorities)), stop).await
-            {
-                tracing::debug!(client = %peer.ip(), %error, "connection ended");
+        let tls = tls.zip(Some(authorities));
+        workers.serve(|activity| {
+            let greeting = activity.answering();
+            async move {
+                let _place = place;
+                let ended = connection(current, stream, peer, tls, greeting, stop).await;
+                if let Err(error) = ended {
+                    tracing::debug!(client = %peer.ip(), %error, "connection ended");
+                }
             }
         });
     }
@@ -182,18 +186,21 @@ pub(super) async fn accept(
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Until it is known what the peer speaks and who it is, that counts as a request.
 async fn connection(
     current: Arc<Current>,
     stream: io::Result<std::net::TcpStream>,
     peer: SocketAddr,
     tls: Option<(TlsAcceptor, Option<Sha256>)>,
+    greeting: Answering,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let stream = TcpStream::from_std(stream?)?;
     stream.set_nodelay(true)?;
-    let activity = Activity::default();
+    let activity = greeting.activity().clone();
     let address = peer.ip();
     let Some((tls, authorities)) = tls else {
+        drop(greeting);
         let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
         let peer = Peer { address, speaks: Speaks::Http, room: Room::unbounded() };
         return serve_http1(current, stream, peer, activity, stop).await;
@@ -206,6 +213,7 @@ async fn connection(
     };
     let stream = ProgressIo::new(stream, WRITE_PATIENCE, activity.clone());
     if is_plain {
+        drop(greeting);
         let peer = Peer { address, speaks: Speaks::HttpForHttps, room: Room::unbounded() };
         return serve_http1(current, stream, peer, activity, stop).await;
     }
@@ -220,8 +228,9 @@ async fn connection(
     let http2 = session.alpn_protocol() == Some(b"h2");
     let room = if http2 { Room::bounded() } else { Room::unbounded() };
     let peer = Peer { address, speaks: Speaks::Https { certificate }, room };
+    drop(greeting);
     if http2 {
-        Box::pin(serve_http2(current, stream, peer, stop)).await
+        Box::pin(serve_http2(current, stream, peer, activity.afresh(), stop)).await
     } else {
         serve_http1(current, stream, peer, activity, stop).await
     }
@@ -276,9 +285,10 @@ async fn serve_http2(
     current: Arc<Current>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
+    activity: Activity,
     stop: CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let (activity, streams) = (Activity::default(), Streams::new());
+    let streams = Streams::new();
     let (seen, sending) = (activity.clone(), streams.clone());
     let service = hyper::service::service_fn(move |request| {
         let (server, peer, answering) = (current.load_full(), peer.clone(), seen.answering());

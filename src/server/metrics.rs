@@ -151,7 +151,7 @@ pub(super) async fn answer(server: &Server) -> Response<Body> {
 }
 
 async fn scrape(server: &Server) -> Result<Bytes, String> {
-    let status = server.status().await;
+    let status = server.status().await.map_err(|error| error.to_string())?;
     let ready = server.readiness().await;
     let gauges = &server.metrics.gauges;
     gauges.connections.set(whole(server.limits.open()));
@@ -161,9 +161,12 @@ async fn scrape(server: &Server) -> Result<Bytes, String> {
     }
     let expires = server.certificate_expires.map_or(0, Timestamp::as_second);
     gauges.certificate_expiry.set(expires);
-    gauges.take(&server.keeper, &status);
-    let keeper = Arc::clone(&server.keeper);
-    let counts = COUNTING.work(move || keeper.divergence_counts()).await;
+    let (keeper, metrics) = (Arc::clone(&server.keeper), Arc::clone(&server.metrics));
+    let count = move || {
+        metrics.gauges.take(&keeper, &status);
+        keeper.divergence_counts()
+    };
+    let counts = COUNTING.work(count).await;
     let counts = counts.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     for kind in DivergenceKind::ALL {
         for state in DIVERGENCE_STATES {

@@ -43,7 +43,9 @@ mod workers;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::keeper::browse::BrowseError;
 use crate::keeper::{Keeper, Scope, When};
+use crate::places::Places;
 pub use bound::{Bound, Scheme, ServeError, bind, public_url};
 pub use source::{Load, Source};
 pub use target::understood;
@@ -162,10 +164,13 @@ impl Server {
     }
 
     /// How everything stands.
-    async fn status(&self) -> Status {
+    async fn status(&self) -> Result<Status, BrowseError> {
         let tokens = self.gate.problem();
         let (configuration, url) = (self.configuration.status(), self.public_url.clone());
-        status::of(&self.keeper, &self.clock, configuration, url, tokens).await
+        let rechecks = self.keeper.rechecks().await.ok();
+        let (keeper, clock) = (Arc::clone(&self.keeper), self.clock.clone());
+        let look = move || status::of(&keeper, &clock, configuration, url, tokens, rechecks);
+        LOOKING.work(look).await.map_err(|error| BrowseError::Store(error.to_string()))
     }
 
     /// What is wrong with the certificate, if clients don't trust it any more.
@@ -359,5 +364,8 @@ fn first_request_id() -> u64 {
     let _ = getrandom::fill(&mut random);
     u64::from_be_bytes(random)
 }
+
+/// For how everything stands, which takes reading the disk.
+static LOOKING: Places = Places::new(1);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -110,12 +110,14 @@ pub struct RepositoryStatus {
     pub exceptions: Exceptions,
 }
 
-pub(super) async fn of(
+/// How everything stands; reads the disk, so it is for a thread that may block.
+pub(super) fn of(
     keeper: &Keeper,
     clock: &Clock,
     configuration: ConfigurationStatus,
     url: String,
     tokens: Option<String>,
+    rechecks: Option<RecheckStatus>,
 ) -> Status {
     let store = keeper.store();
     let repositories = keeper.repositories().iter().map(|repository| {
@@ -155,7 +157,7 @@ pub(super) async fn of(
         divergences: store.lookup(|catalog| catalog.divergences()).unwrap_or_default(),
         open_divergences: store.lookup(|catalog| catalog.open_divergences()).unwrap_or_default(),
         fetching: keeper.fills(),
-        rechecks: keeper.rechecks().await.ok(),
+        rechecks,
         sinks: keeper.alerts().status(),
         repositories: repositories.collect(),
     }

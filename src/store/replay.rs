@@ -4,6 +4,8 @@ use super::catalog::{Catalog, IndexError};
 use super::log::{LogError, LogReader};
 use std::sync::{MutexGuard, PoisonError};
 use thiserror::Error;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 #[cfg(test)]
 mod tests;
@@ -31,14 +33,24 @@ pub(super) fn lookup<T>(
     if let Ok(answer) = question(catalog) {
         return Ok(answer);
     }
-    let _alone = alone(catalog);
-    // Whoever held the lock may have rebuilt it.
-    question(catalog).or_else(|error| {
-        if let Err(error) = rebuild(catalog, log, &error.to_string()) {
-            tracing::error!(%error, "the catalog can't be rebuilt from the ledger");
-        }
-        question(catalog)
+    blocking(|| {
+        let _alone = alone(catalog);
+        // Whoever held the lock may have rebuilt it.
+        question(catalog).or_else(|error| {
+            if let Err(error) = rebuild(catalog, log, &error.to_string()) {
+                tracing::error!(%error, "the catalog can't be rebuilt from the ledger");
+            }
+            question(catalog)
+        })
     })
+}
+
+/// Does what may take half a minute; a thread that serves others is stood in for meanwhile.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
+    }
 }
 
 /// Brings the catalog up to the ledger's head: from where it stands or else from nothing.

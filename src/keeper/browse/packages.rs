@@ -138,24 +138,30 @@ impl Keeper {
         query: &str,
         page: usize,
     ) -> Result<Found, BrowseError> {
-        let mut hits = Vec::new();
+        let mut searched = Vec::new();
         match repository {
-            Some(name) => hits.extend(self.packages(name).await?.search(name, query)),
+            Some(name) => searched.push((name.to_owned(), self.packages(name).await?)),
             None => {
                 for name in self.repositories.iter().map(|it| it.name()) {
                     match self.packages(name).await {
-                        Ok(packages) => hits.extend(packages.search(name, query)),
+                        Ok(packages) => searched.push((name.to_owned(), packages)),
                         Err(BrowseError::NotFound(_)) => {}
                         Err(error) => return Err(error),
                     }
                 }
-                // A stable sort: of equally good ones the first repository's come first.
-                hits.sort_by_key(|(rank, _)| *rank);
             }
         }
-        let total = hits.len();
-        let packages = hits.into_iter().skip(page.saturating_mul(PAGE)).take(PAGE);
-        Ok(Found { packages: packages.map(|(_, hit)| hit).collect(), total })
+        let query = query.to_owned();
+        off_the_reactor(move || {
+            let hits = searched.iter().flat_map(|(name, packages)| packages.search(name, &query));
+            let mut hits: Vec<_> = hits.collect();
+            // A stable sort: of equally good ones the first repository's come first.
+            hits.sort_by_key(|(rank, _)| *rank);
+            let total = hits.len();
+            let packages = hits.into_iter().skip(page.saturating_mul(PAGE)).take(PAGE);
+            Ok(Found { packages: packages.map(|(_, hit)| hit).collect(), total })
+        })
+        .await
     }
 
     /// A package and its versions.
@@ -173,10 +179,14 @@ impl Keeper {
         };
         let versions: Vec<PackageVersion> = versions.keys().rev().cloned().collect();
         let synopsis = packages.synopses.get(name).cloned();
-        let rows = versions.into_iter().map(|version| self.version_row(repository, name, version));
-        let versions = rows.collect::<Result<_, _>>()?;
-        let (repository, name) = (repository.to_owned(), name.as_str().to_owned());
-        Ok(PackageDetails { repository, name, synopsis, versions })
+        let (keeper, repository, name) = (Arc::clone(self), repository.to_owned(), name.clone());
+        off_the_reactor(move || {
+            let row = |version| keeper.version_row(&repository, &name, version);
+            let versions = versions.into_iter().map(row).collect::<Result<_, _>>()?;
+            let name = name.as_str().to_owned();
+            Ok(PackageDetails { repository, name, synopsis, versions })
+        })
+        .await
     }
 
     fn version_row(

@@ -110,20 +110,19 @@ impl Keeper {
         let Some(opam) = packages.opam(package) else {
             return Err(BrowseError::NotFound(format!("{repository} has no {package}")));
         };
-        let mut needed_by = Vec::new();
-        for (by, dependency) in packages.needed_by(&package.name) {
-            if dependency.lets_in(&package.version) && needed_by.len() < MAX_DEPENDENTS {
-                needed_by.push(Dependent {
-                    name: by.name.as_str().to_owned(),
-                    version: Some(by.version.as_str().to_owned()),
-                    text: dependency.text.clone(),
-                });
-            }
-        }
-        let held = self.named_repository(repository)?.health().exceptions.held;
+        let same = self.named_repository(repository)?;
         let (keeper, repository, package) =
             (Arc::clone(self), repository.to_owned(), package.clone());
         off_the_reactor(move || {
+            let needed_by = packages.needed_by(&package.name).iter();
+            let needed_by = needed_by.filter(|(_, it)| it.lets_in(&package.version));
+            let needed_by = needed_by.take(MAX_DEPENDENTS).map(|(by, dependency)| Dependent {
+                name: by.name.as_str().to_owned(),
+                version: Some(by.version.as_str().to_owned()),
+                text: dependency.text.clone(),
+            });
+            let needed_by = needed_by.collect();
+            let held = same.health().exceptions.held;
             let bytes = admit::read_file(keeper.store.blobs(), &opam)?;
             let name = package.to_string();
             let file = OpamFile::parse(&bytes).ok();

@@ -36,6 +36,8 @@ pub(in crate::keeper) struct PastStates {
 struct Built {
     entry: u64,
     state: Arc<PastState>,
+    /// About how many bytes of memory it takes.
+    weight: usize,
 }
 
 /// What of which repository is being built.
@@ -89,17 +91,21 @@ impl PastStates {
 
     /// Keeps a state, and lets go of those that were not asked for in the longest time.
     fn keep(&self, entry: u64, state: &Arc<PastState>) {
+        let weight = state.weight();
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.retain(|it| it.entry != entry);
-        built.push_front(Built { entry, state: Arc::clone(state) });
+        built.push_front(Built { entry, state: Arc::clone(state), weight });
         let mut bytes = 0;
         let fitting = built.iter().take(MAX_STATES).take_while(|it| {
-            bytes += it.state.weight();
+            bytes += it.weight;
             bytes <= MAX_BYTES
         });
         // One that is too large for the bound alone is still built only once while it is asked for.
         let fitting = fitting.count().max(1);
-        built.truncate(fitting);
+        let gone = built.split_off(fitting);
+        // Letting go of them takes long, and others look for theirs.
+        drop(built);
+        drop(gone);
     }
 }
 

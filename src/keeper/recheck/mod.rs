@@ -19,7 +19,7 @@ use crate::config;
 use crate::ledger::entry::Outcome;
 use crate::places::Places;
 use crate::store::catalog::{IndexError, Last, Rechecks, Subject};
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ impl Keeper {
         self: &Arc<Self>,
         subjects: Vec<(Subject, Last)>,
         asker: Asker,
-    ) -> impl Stream<Item = Result<Checked, CheckError>> + Send + Unpin + use<> {
+    ) -> BoxStream<'static, Result<Checked, CheckError>> {
         let mut hosts: BTreeMap<String, Vec<(Subject, Last)>> = BTreeMap::new();
         for (subject, last) in subjects {
             hosts.entry(host(&subject.url)).or_default().push((subject, last));
@@ -127,7 +127,8 @@ impl Keeper {
             };
             stream::iter(subjects).then(check).boxed()
         };
-        stream::iter(hosts.into_values().map(of_host)).flatten_unordered(HOSTS_AT_A_TIME)
+        let hosts = stream::iter(hosts.into_values().map(of_host));
+        self.tasks.stream(hosts.flatten_unordered(HOSTS_AT_A_TIME))
     }
 
     /// Whose turn it is; at most `most` of them are named.

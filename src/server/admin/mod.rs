@@ -136,7 +136,10 @@ async fn respond(request: Request<Incoming>, server: &Server) -> Response<Body> 
     let (keeper, clock) = (&server.keeper, &server.clock);
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     match (request.method(), &path[..]) {
-        (&Method::GET, ["status"]) => json(StatusCode::OK, &server.status().await),
+        (&Method::GET, ["status"]) => match server.status().await {
+            Ok(status) => json(StatusCode::OK, &status),
+            Err(error) => json(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
         (&Method::GET, ["readiness"]) => json(StatusCode::OK, &server.readiness().await),
         (&Method::POST, ["refresh"]) => {
             json(StatusCode::OK, &refresh(keeper, keeper.repositories()).await)

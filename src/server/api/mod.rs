@@ -78,10 +78,10 @@ pub(super) async fn answer(
     let keeper = &server.keeper;
     let told = match call {
         Call::Document => return document::answer(),
-        Call::Status => {
-            let told = server.status().await;
-            Ok(json(&if visitor.admin().is_some() { told } else { told.for_everyone() }))
-        }
+        Call::Status => server
+            .status()
+            .await
+            .map(|told| json(&if visitor.admin().is_some() { told } else { told.for_everyone() })),
         Call::Packages { repository, query, page } => {
             keeper.search(repository.as_deref(), &query, page).await.map(|it| json(&it))
         }

@@ -41,7 +41,7 @@ struct Row {
 
 pub(super) async fn page(server: &Server, frame: Frame) -> Result<Response<Body>, BrowseError> {
     let keeper = &server.keeper;
-    let status = server.status().await.for_everyone();
+    let status = server.status().await?.for_everyone();
     let now = status.at;
     let rows = status.repositories.iter().cloned().map(|status| row(status, now)).collect();
     let url = match keeper.repositories().first() {
