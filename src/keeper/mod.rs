@@ -315,19 +315,31 @@ impl Keeper {
         repository: &Arc<Repository>,
     ) -> Result<Refreshed, RefreshError> {
         let (keeper, asked) = (Arc::clone(self), Arc::clone(repository));
-        let refresh =
-            async move { asked.refresh(&keeper.store, &keeper.clock, &keeper.policy).await };
-        let refreshed = match self.tasks.spawn(refresh).await {
-            Ok(refreshed) => refreshed,
-            Err(error) => Err(RefreshError::Store(error.to_string())),
+        let refreshing = async move {
+            let refreshed = asked.refresh(&keeper.store, &keeper.clock, &keeper.policy).await;
+            if !matches!(refreshed, Err(RefreshError::Retired)) {
+                keeper.note_refresh(&asked, &refreshed).await;
+            }
+            refreshed
         };
+        let refreshed = self.tasks.spawn(refreshing).await;
+        let refreshed =
+            refreshed.unwrap_or_else(|error| Err(RefreshError::Store(error.to_string())));
         if matches!(refreshed, Err(RefreshError::Retired)) {
             let next = self.successor().await.ok_or(RefreshError::Retired)?;
             let same = next.repository(repository.name()).ok_or(RefreshError::Retired)?;
             return Box::pin(next.refresh(same)).await;
         }
-        self.tally.refreshed(repository.name(), &refreshed);
-        match &refreshed {
+        refreshed
+    }
+
+    async fn note_refresh(
+        self: &Arc<Self>,
+        repository: &Repository,
+        refreshed: &Result<Refreshed, RefreshError>,
+    ) {
+        self.tally.refreshed(repository.name(), refreshed);
+        match refreshed {
             Ok(Refreshed::Admitted { entry, versions }) => {
                 self.negative.clear();
                 tracing::info!(
@@ -349,7 +361,6 @@ impl Keeper {
             // The next start knows of it too; a panic in there is told by the runtime.
             let _ = tokio::task::spawn_blocking(move || keeper.look_at_upstreams()).await;
         }
-        refreshed
     }
 
     /// Keeps a blob, off the reactor; durable once this returns.

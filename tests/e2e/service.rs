@@ -317,7 +317,8 @@ fn the_file_system_of_the_image_is_enough_to_serve_without_any_right() {
     assert!(made.status.success(), "{}", said(&made));
     let world = World::start();
     world.publish(&Repo::new([hello()]));
-    let mirror = Mirror::of(&world).set("server.listen", vec!["127.0.0.1:28443"]);
+    let address = world::free_address();
+    let mirror = Mirror::of(&world).set("server.listen", vec![address.to_string()]);
     let mirror = mirror.set("upstream.extra_ca", "/etc/world.pem");
     std::fs::copy(world.ca(), image.join("etc/world.pem")).expect("a file can be copied");
     let text = mirror.text(Path::new("/var/lib/opam-keep"));
@@ -332,7 +333,8 @@ fn the_file_system_of_the_image_is_enough_to_serve_without_any_right() {
     assert_eq!(before.status.code(), Some(1), "{}", said(&before));
     let _server = Server::spawn(&mut chroot(&["serve"]));
     let ca = image.join("var/lib/opam-keep/tls/ca.pem");
-    let url = format!("https://localhost:28443{}", hello().cache_path(Kind::Sha256));
+    let (port, path) = (address.port(), hello().cache_path(Kind::Sha256));
+    let url = format!("https://localhost:{port}{path}");
     within(SOON, "the image's server", || {
         let mut curl = Command::new("curl");
         curl.args(["-sSf", "-o", "/dev/null", "--cacert"]).arg(&ca).arg(&url);

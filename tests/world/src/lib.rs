@@ -65,7 +65,7 @@ pub use mail::{Mail, MailServer};
 pub use memory::{Memory, resident};
 pub use mirror::Mirror;
 pub use network::Network;
-pub use nginx::Nginx;
+pub use nginx::{Nginx, free_address};
 pub use opam::{Opam, Version, installed};
 pub use processor::computed;
 pub use recorded::{Recorded, Snapshot};

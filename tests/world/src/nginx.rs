@@ -67,7 +67,8 @@ impl Drop for Nginx {
     }
 }
 
-fn free_address() -> SocketAddr {
+/// An address of this machine that nothing listens on now.
+pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|socket| socket.local_addr())
         .expect("this machine has a free port")
