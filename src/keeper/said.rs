@@ -18,6 +18,8 @@ pub(super) struct LetThrough<'a> {
     pub divergence: &'a Divergence,
     /// The version's files as upstream has them; none where it is about a state as a whole.
     pub after: Option<&'a FileList>,
+    /// Whether it is held, so that nothing came to be served of it.
+    pub is_held: bool,
 }
 
 /// One snapshot's lists.
@@ -69,8 +71,8 @@ pub(super) fn over(
         for (it, from, over) in open {
             *over = match &lists {
                 Some(lists) => from < entry && lists.have_let_go(it, waits),
-                // Who can't tell tells once more.
-                None => !waits,
+                // Who can't tell tells once more of what may have been served.
+                None => !waits && !it.is_held,
             };
         }
         if lists.is_none() {

@@ -43,13 +43,15 @@ impl Untold {
         };
         let told = questions.iter().map(told).collect::<Result<Vec<_>, _>>()?;
         let let_through = questions.iter().zip(&told).map(|((divergence, lists), told)| {
-            let since = match told {
-                // Also what somebody knows of: they know of no second time.
-                (_, Some((_, decision))) => *decision,
-                (Some(alike), _) if !alike.held => alike.index,
+            let (since, is_held) = match told {
+                (_, Some((DivergenceState::Accepted, decision))) => (*decision, false),
+                // Who acknowledged it knows of no second time.
+                (Some(alike), decided) if decided.is_some() || !alike.held => {
+                    (alike.index, alike.held)
+                }
                 _ => return None,
             };
-            Some(LetThrough { since, divergence, after: lists.get(1).copied() })
+            Some(LetThrough { since, divergence, after: lists.get(1).copied(), is_held })
         });
         let let_through: Vec<Option<LetThrough<'_>>> = let_through.collect();
         let over = match previous {

@@ -382,7 +382,8 @@ fn g4_what_was_acknowledged_and_withdrawn_is_told_anew_when_it_comes_again() {
     world.publish(&Repo::new([first.clone()]));
     let mut keep = start(&Mirror::of(&world));
     keep.index();
-    for number in 1..4 {
+    // Acknowledged before it is withdrawn, or when it is of the past already.
+    for (number, is_seen_at_once) in (1..).zip([true, false, true, false]) {
         world.publish(&Repo::new([second.clone()]));
         for _ in 0..2 {
             keep.refresh().ok();
@@ -390,13 +391,40 @@ fn g4_what_was_acknowledged_and_withdrawn_is_told_anew_when_it_comes_again() {
             keep.stop();
             keep.restart();
         }
-        // Who knows of it is told no more, as long as it goes on.
-        keep.run(&["divergences", "ack", &keep.divergence()]).ok();
-        keep.refresh().ok();
-        assert_eq!(keep.ledger().of_kind("divergence").count(), number);
+        let id = keep.divergence();
+        let acknowledge = || keep.run(&["divergences", "ack", &id]).ok();
+        if is_seen_at_once {
+            acknowledge();
+            // Who knows of it is told no more, as long as it goes on.
+            keep.refresh().ok();
+            assert_eq!(keep.ledger().of_kind("divergence").count(), number);
+        }
         world.publish(&Repo::new([first.clone()]));
         keep.refresh().ok();
+        if !is_seen_at_once {
+            acknowledge();
+        }
         assert!(declares(&mut keep, &first));
+    }
+}
+
+#[test]
+fn g4_what_was_warned_of_and_withdrawn_is_told_anew_whenever_it_was_acknowledged() {
+    let (first, second) = states();
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&Mirror::of(&world).set("policy.source_rewritten", "warn"));
+    keep.index();
+    for (number, state) in (1..).zip([&second, &first, &second, &first, &second]) {
+        world.publish(&Repo::new([state.clone()]));
+        keep.refresh().ok();
+        assert_eq!(keep.ledger().of_kind("divergence").count(), number);
+        if number % 2 == 0 {
+            for told in keep.divergences() {
+                keep.run(&["divergences", "ack", &told["id"].to_string()]).ok();
+            }
+        }
+        assert!(declares(&mut keep, state));
     }
 }
 
