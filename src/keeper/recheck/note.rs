@@ -140,7 +140,10 @@ impl Keeper {
                 true => (last.at, at.as_second(), last.outcome),
                 false => (at.as_second(), 0, Some(outcome)),
             };
-            let noted = |catalog: &Catalog| catalog.note_recheck(&subject, at, failed_at, outcome);
+            let diverged = divergence.is_some();
+            let noted = |catalog: &Catalog| {
+                catalog.note_recheck(&subject, at, failed_at, outcome, diverged)
+            };
             let noted = self.store.lookup(noted);
             noted.map_err(|error| broken(&error))?;
         }

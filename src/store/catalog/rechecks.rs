@@ -41,12 +41,10 @@ impl Last {
         self.outcome.unwrap_or(Outcome::Same)
     }
 
-    /// The same once that came of it.
-    fn with(self, outcome: Option<Outcome>) -> Self {
-        let is_mended = match outcome {
-            Some(outcome) => outcome.is_good() || (self.is_mended && outcome != Outcome::Changed),
-            None => self.is_mended,
-        };
+    /// The same once that came of it, as a divergence or not.
+    fn with(self, outcome: Option<Outcome>, diverged: bool) -> Self {
+        let is_good = outcome.is_some_and(Outcome::is_good);
+        let is_mended = is_good || (self.is_mended && !diverged);
         Self { outcome, is_mended, ..self }
     }
 }
@@ -153,7 +151,8 @@ impl Catalog {
         Ok(value.and_then(|value| number(&value)))
     }
 
-    /// Notes when a subject was fetched, and what came of it where the ledger has no entry of that.
+    /// Notes when a subject was fetched, and what came of it where the ledger has no entry of that;
+    /// and whether that was a divergence.
     ///
     /// # Errors
     /// When the index fails.
@@ -163,13 +162,14 @@ impl Catalog {
         at: i64,
         failed_at: i64,
         outcome: Option<Outcome>,
+        diverged: bool,
     ) -> Result<(), IndexError> {
         let index = self.index();
         let key = key_of(subject);
         let Some(last) = index.get(Table::Recheck, &key)?.and_then(|value| last(&value)) else {
             return Ok(());
         };
-        let last = Last { at, failed_at, ..last.with(outcome) };
+        let last = Last { at, failed_at, ..last.with(outcome, diverged) };
         index.apply(vec![put(Table::Recheck, &key, value_of(&last))])
     }
 }
@@ -204,11 +204,12 @@ impl Rows {
     }
 
     pub(super) fn note(&mut self, index: &dyn Index, recheck: &Recheck) -> Result<(), IndexError> {
-        let Recheck { repository, url, outcome, at, .. } = recheck;
+        let Recheck { repository, url, outcome, at, divergence, .. } = recheck;
         let key = key_of(&Subject { repository: repository.clone(), url: url.clone() });
         if let Some(last) = self.row(index, &key)? {
             let at = at.as_second();
-            self.rows.insert(key, Last { at, failed_at: 0, ..last.with(Some(*outcome)) });
+            let last = last.with(Some(*outcome), divergence.is_some());
+            self.rows.insert(key, Last { at, failed_at: 0, ..last });
         }
         Ok(())
     }
@@ -318,7 +319,8 @@ mod tests {
         let (every, ahead) = (100, now + 1_000_000);
         let due = |now| store.lookup(|catalog| catalog.rechecks(now, every, 1)).unwrap().all_due;
         for failed_at in [0, ahead] {
-            let noted = |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at, None);
+            let noted =
+                |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at, None, false);
             store.lookup(noted).unwrap();
             assert_eq!(due(now), 0, "it counts as fetched now");
             assert_eq!(due(now + every), 1, "and its turn comes within a round");
@@ -329,17 +331,25 @@ mod tests {
     fn only_what_gives_the_pinned_bytes_is_mended() {
         use Outcome::{Changed, Gone, Moved, Same, Unreachable};
         let fresh = Last { pin: 7, at: 1, failed_at: 0, outcome: None, is_mended: true };
+        // What came, and whether as a divergence.
+        let (same, moved, gone, away) =
+            ((Same, false), (Moved, false), (Gone, false), (Unreachable, false));
+        let (changed, led_away) = ((Changed, true), (Unreachable, true));
         for (came, is_mended) in [
-            (&[Gone, Unreachable][..], true),
-            (&[Changed], false),
-            (&[Changed, Gone, Unreachable], false),
-            (&[Changed, Same, Gone], true),
-            (&[Changed, Gone, Moved], true),
-            (&[Changed, Same, Changed], false),
+            (&[gone, away][..], true),
+            (&[changed], false),
+            (&[led_away, led_away], false),
+            (&[changed, gone, away], false),
+            (&[changed, same, gone], true),
+            (&[led_away, gone, moved], true),
+            (&[changed, same, changed], false),
         ] {
-            let last = came.iter().fold(fresh, |last, outcome| last.with(Some(*outcome)));
+            let with = |last: Last, (outcome, diverged): &(Outcome, bool)| {
+                last.with(Some(*outcome), *diverged)
+            };
+            let last = came.iter().fold(fresh, with);
             assert_eq!(last.is_mended, is_mended, "{came:?}");
-            assert_eq!(last.with(None).is_mended, is_mended);
+            assert_eq!(last.with(last.outcome, false).is_mended, is_mended);
         }
     }
 
