@@ -177,7 +177,9 @@ pub fn is_for(config: &Config, host: &str) -> bool {
 
 fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
+    // The year 9999 stands for no end (RFC 5280 section 4.1.2.5).
+    let end = certificate.validity().not_after.timestamp();
+    Some(Timestamp::from_second(end).unwrap_or(Timestamp::MAX))
 }
 
 /// Knows clients by the certificates of these authorities; who shows none is let through.
@@ -236,7 +238,7 @@ pub(super) fn own_ca(config: &Config, directory: &Path) -> Option<Bytes> {
 pub(super) fn shown(chain: &[CertificateDer<'static>], authorities: Sha256) -> Option<Shown> {
     let own = chain.first()?;
     let (name, until) = (client_name(own)?, expiry(own)?);
-    let judged_until = chain.iter().map(expiry).min().flatten()?;
+    let judged_until = chain.iter().filter_map(expiry).min()?;
     Some(Shown { name, until, judged_until, authorities, chain: chain.into() })
 }
 
