@@ -14,7 +14,8 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub(super) struct Activity(Arc<Counts>);
 
-/// Counts the requests that are answered on one thread. All clones are the same count.
+/// Counts the connections of one thread that have requests under way. All clones are the same
+/// count.
 #[derive(Clone, Default)]
 pub(super) struct Load(Arc<AtomicUsize>);
 
@@ -31,6 +32,8 @@ struct Counts {
     ticks: AtomicU64,
     /// Requests whose answers are awaited of this server.
     answering: AtomicU64,
+    /// Requests whose answers did not end yet.
+    under_way: AtomicU64,
 }
 
 impl Activity {
@@ -52,6 +55,9 @@ impl Activity {
     /// Notes that a request came.
     pub(super) fn answering(&self) -> Answering {
         self.tick();
+        if self.0.under_way.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.0.thread.0.fetch_add(1, Ordering::Relaxed);
+        }
         let mut answering = Answering { activity: self.clone(), is_counted: false };
         answering.count(true);
         answering
@@ -109,16 +115,10 @@ impl Answering {
     }
 
     fn count(&mut self, is_counted: bool) {
-        let Counts { answering, thread, .. } = &*self.activity.0;
+        let answering = &self.activity.0.answering;
         match (self.is_counted, is_counted) {
-            (false, true) => {
-                answering.fetch_add(1, Ordering::Relaxed);
-                thread.0.fetch_add(1, Ordering::Relaxed);
-            }
-            (true, false) => {
-                answering.fetch_sub(1, Ordering::Relaxed);
-                thread.0.fetch_sub(1, Ordering::Relaxed);
-            }
+            (false, true) => drop(answering.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(answering.fetch_sub(1, Ordering::Relaxed)),
             (true, true) | (false, false) => {}
         }
         self.is_counted = is_counted;
@@ -129,6 +129,10 @@ impl Drop for Answering {
     fn drop(&mut self) {
         self.activity.tick();
         self.count(false);
+        let Counts { under_way, thread, .. } = &*self.activity.0;
+        if under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
+            thread.0.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -33,8 +33,8 @@ impl Workers {
         (0..count).map(|_| Worker::start()).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Serves a connection on the thread that answers fewest requests now, and of those that has
-    /// fewest connections.
+    /// Serves a connection on the thread where fewest others have requests under way, and of those
+    /// where fewest are.
     pub(super) fn serve<F>(&self, connection: impl FnOnce(Activity) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
