@@ -80,7 +80,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     }
     if is_this_machine(&url) {
         say!(
-            "# {url} is this machine alone. Others need --url https://HOST, or server.public_url.\n"
+            "# {url} is this machine alone. Others need server.listen and server.hostnames, and then\n\
+             # --url https://HOST, or server.public_url.\n"
+        );
+    } else if let Some(host) = unknown_name(context, &url) {
+        say!(
+            "# Clients refuse the self-made certificate under this name: add \"{host}\" to\n\
+             # server.hostnames, unless something in front of it has a certificate of its own.\n"
         );
     }
     recipes.iter().for_each(print);
@@ -118,6 +124,15 @@ fn check(url: &str) -> Result<(), Failure> {
              https://host/path, with letters, digits and -._~%/ alone",
         )),
     }
+}
+
+/// The host of a URL that the self-made certificate is not for.
+fn unknown_name(context: &Context, url: &str) -> Option<String> {
+    let server = &context.config.server;
+    let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
+    let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+    let is_self_made = server.tls.is_none() && !server.listen.is_empty();
+    (is_self_made && !server::tls::is_for(&context.config, &host)).then_some(host)
 }
 
 fn is_this_machine(url: &str) -> bool {

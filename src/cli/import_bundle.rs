@@ -89,7 +89,7 @@ fn print(imported: &Imported) {
         let urls = output::count(count, "URL was", "URLs were");
         say!("{bad}{urls} pinned to other bytes here{bad:#}: opam-keep divergences");
     }
-    say!("The next bundle:  opam-keep export --since {size}");
+    say!("The next bundle:  opam-keep export --out FILE --since {size}");
 }
 
 /// A key as it is printed, or a file that has it.

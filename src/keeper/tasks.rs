@@ -35,7 +35,7 @@ impl Tasks {
         items: impl Stream<Item = T> + Send + 'static,
     ) -> BoxStream<'static, T> {
         let (sender, receiver) = mpsc::channel(1);
-        self.runtime.spawn(async move {
+        let making = self.runtime.spawn(async move {
             let mut items = std::pin::pin!(items);
             let sent = async {
                 while let Some(item) = items.next().await {
@@ -48,11 +48,17 @@ impl Tasks {
                 () = sender.closed() => {}
             }
         });
-        let next = |mut receiver: mpsc::Receiver<T>| async {
-            let item = receiver.recv().await?;
-            Some((item, receiver))
+        let next = |(mut receiver, making): (mpsc::Receiver<T>, JoinHandle<()>)| async {
+            let Some(item) = receiver.recv().await else {
+                // What ends in the middle is no whole list.
+                if let Err(error) = making.await {
+                    std::panic::resume_unwind(error.try_into_panic().ok()?);
+                }
+                return None;
+            };
+            Some((item, (receiver, making)))
         };
-        stream::unfold(receiver, next).boxed()
+        stream::unfold((receiver, making), next).boxed()
     }
 
     /// Waits until nothing runs any more.

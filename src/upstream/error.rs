@@ -120,7 +120,7 @@ pub enum FetchErrorKind {
     },
     /// The host failed so often that it is left alone for a while.
     #[error(
-        "this host keeps failing and is not asked again for {}; at last: {problem}",
+        "this host keeps failing and is not asked again for {}; the last time: {problem}",
         humantime::format_duration(Duration::from_secs(.retry_in.as_secs() + 1))
     )]
     CircuitOpen {

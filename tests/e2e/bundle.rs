@@ -124,7 +124,7 @@ fn the_next_bundle_has_what_is_new_and_none_is_left_out_or_taken_back() {
     import(&far, &one).ok();
     refused(&far, &three, &key, &format!("entries {size} to {middle} of its ledger are missing"));
     let said = import(&far, &two).ok();
-    assert!(said.contains(&format!("export --since {middle}")), "{said}");
+    assert!(said.contains(&format!("export --out FILE --since {middle}")), "{said}");
     refused(&far, &one, &key, "it is older than the last one");
     let again = import(&far, &two).ok();
     assert!(again.contains("0 URLs pinned, 1 pinned before"), "{again}");

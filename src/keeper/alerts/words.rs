@@ -6,6 +6,7 @@ use crate::config;
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceKind, Entry, Outcome, Recheck};
 use crate::ledger::note::Verifier;
+use crate::opam::EditKind;
 use crate::sink::Alert;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -115,7 +116,7 @@ impl Words {
             (true, false) => "\nThe policy only warns of it: nobody has to accept it.",
             (false, _) => "",
         };
-        let mut lines = vec![format!("{}.{served}\n", meaning(*what))];
+        let mut lines = vec![format!("{}.{served}\n", meaning(*what, &divergence.edits))];
         let mut line = |name: &str, text: &str| lines.push(format!("{name:<12} {text}"));
         match packages.is_empty() {
             true => line("repository", repository),
@@ -190,8 +191,8 @@ impl Words {
                 format!("a kept file is damaged: {sha256}"),
                 format!(
                     "A file in the store does not hold what its name says, and is not served: \
-                     {problem}.\nPut one with the right bytes in its place, from a backup or \
-                     another mirror."
+                     {problem}.\nopam-keep repair fetches the right bytes again, from upstream or with \
+                     --from from a backup or another mirror."
                 ),
                 "opam-keep verify".to_owned(),
                 json!({ "sha256": sha256, "problem": problem }),
@@ -276,7 +277,8 @@ impl Words {
     }
 }
 
-fn meaning(what: DivergenceKind) -> &'static str {
+fn meaning(what: DivergenceKind, edits: &[String]) -> &'static str {
+    let is_new = edits.iter().any(|edit| *edit == EditKind::VersionAdded.to_string());
     match what {
         DivergenceKind::Mismatch => "An upstream gives bytes that do not match what is declared",
         DivergenceKind::Changed => "An upstream gives other bytes than the pinned ones",
@@ -284,6 +286,7 @@ fn meaning(what: DivergenceKind) -> &'static str {
         DivergenceKind::TooLarge => "An upstream gives more bytes than an archive may have",
         DivergenceKind::ForbiddenRedirect => "An upstream redirects to where nobody may go",
         DivergenceKind::Disagreement => "Two sources of an archive give different bytes",
+        DivergenceKind::Edited if is_new => "A version came that the policy does not let through",
         DivergenceKind::Edited => "The metadata of a published version was edited",
         DivergenceKind::RolledBack => "A repository went back to an earlier state",
         DivergenceKind::Gutted => "A repository lost many versions at once",
