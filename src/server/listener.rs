@@ -1,7 +1,6 @@
 //! Connections: accepted, counted, encrypted, and ended when they make no progress.
 
-use super::activity::Activity;
-use super::activity::Answering;
+use super::activity::{Activity, Answering};
 use super::progress_io::ProgressIo;
 use super::rate::whole;
 use super::room::Room;
