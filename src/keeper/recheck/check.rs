@@ -89,7 +89,7 @@ struct Pinned {
     own: Option<Kept>,
     /// That pin, or the one whose metadata declares the URL.
     pin: Pin,
-    /// Whether it gave the pinned bytes when it was asked before.
+    /// Whether it gave what is pinned since it last gave something else.
     is_mended: bool,
 }
 
