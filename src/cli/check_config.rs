@@ -152,11 +152,8 @@ fn warnings(config: &Config, certificate_expires: Option<Timestamp>) -> Vec<Stri
 /// That clients are told to use a name that the certificate is not for.
 fn unknown_name(config: &Config) -> Option<String> {
     let url = config.server.public_url.as_ref()?.expose();
-    let host = url.host_str().filter(|_| url.scheme() == "https")?;
-    let host = host.trim_matches(['[', ']']);
-    // Whoever ends TLS in front of it has a certificate of its own.
-    let is_direct = !config.server.listen.is_empty();
-    (is_direct && !server::tls::is_for(config, host)).then(|| match config.server.tls {
+    let host = server::tls::untrusted_host(config, url)?;
+    Some(match config.server.tls {
         None => format!(
             "clients that use server.public_url refuse the self-made certificate: add \"{host}\" to \
              server.hostnames"

@@ -128,11 +128,8 @@ fn check(url: &str) -> Result<(), Failure> {
 
 /// The host of a URL that the self-made certificate is not for.
 fn unknown_name(context: &Context, url: &str) -> Option<String> {
-    let server = &context.config.server;
-    let url = Url::parse(url).ok().filter(|url| url.scheme() == "https")?;
-    let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
-    let is_self_made = server.tls.is_none() && !server.listen.is_empty();
-    (is_self_made && !server::tls::is_for(&context.config, &host)).then_some(host)
+    let url = Url::parse(url).ok().filter(|_| context.config.server.tls.is_none())?;
+    server::tls::untrusted_host(&context.config, &url).map(str::to_owned)
 }
 
 fn is_this_machine(url: &str) -> bool {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use thiserror::Error;
+use url::Url;
 use x509_parser::extensions::GeneralName;
 
 /// Why TLS can't be set up.
@@ -162,8 +163,16 @@ fn is_encrypted(key: &Path) -> bool {
     std::fs::read_to_string(key).is_ok_and(|text| text.contains("ENCRYPTED"))
 }
 
+/// The host of a URL under which clients refuse this server's certificate.
+pub fn untrusted_host<'a>(config: &Config, url: &'a Url) -> Option<&'a str> {
+    let host = url.host_str().filter(|_| url.scheme() == "https")?.trim_matches(['[', ']']);
+    // Whoever ends TLS in front of it has a certificate of its own.
+    let is_direct = !config.server.listen.is_empty();
+    (is_direct && !is_for(config, host)).then_some(host)
+}
+
 /// Whether clients that reach it under this name trust the certificate, as far as that can be read.
-pub fn is_for(config: &Config, host: &str) -> bool {
+fn is_for(config: &Config, host: &str) -> bool {
     let Some(TlsFiles { cert, .. }) = &config.server.tls else {
         return config.server.hostnames.iter().any(|name| name.eq_ignore_ascii_case(host));
     };
