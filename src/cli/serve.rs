@@ -113,12 +113,13 @@ impl Room {
     /// As many files as the system lets this process have, but for those of the fetches and the
     /// store.
     fn beside(upstream: &config::Upstream) -> Self {
-        Self::of(raised_file_limit(), upstream.concurrency)
+        Self::of(raised_file_limit(), upstream.concurrency, processors())
     }
 
-    fn of(files: u64, concurrency: NonZeroUsize) -> Self {
+    fn of(files: u64, concurrency: NonZeroUsize, processors: usize) -> Self {
         let all = usize::try_from(files).unwrap_or(usize::MAX);
-        let reserve = concurrency.get().saturating_mul(FILES_BY_FETCH).saturating_add(own_files());
+        let own = OWN_FILES + FILES_BY_PROCESSOR * processors;
+        let reserve = concurrency.get().saturating_mul(FILES_BY_FETCH).saturating_add(own);
         // Where there are very few, both get less.
         let connections = all.saturating_sub(reserve).max(all / 4);
         Self { files, connections: NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN) }
@@ -138,10 +139,6 @@ impl Room {
             );
         }
     }
-}
-
-fn own_files() -> usize {
-    OWN_FILES + FILES_BY_PROCESSOR * processors()
 }
 
 fn processors() -> usize {
@@ -201,17 +198,17 @@ mod tests {
     #[test]
     fn connections_leave_files_for_everything_else() {
         let of = |files, concurrency| {
-            let room = Room::of(files, NonZeroUsize::new(concurrency).unwrap());
+            let room = Room::of(files, NonZeroUsize::new(concurrency).unwrap(), 2);
             room.connections.get()
         };
-        assert_eq!(of(1_024, 24), 1_024 - (4 * 24 + own_files()));
-        assert_eq!(of(u64::MAX, 24), usize::MAX - (4 * 24 + own_files()));
+        assert_eq!(of(1_024, 24), 1_024 - (4 * 24 + 64 + 4 * 2));
+        assert_eq!(of(u64::MAX, 24), usize::MAX - (4 * 24 + 64 + 4 * 2));
         assert_eq!((of(100, 24), of(3, 1)), (25, 1), "however few there are");
         let mut server = config::Server::default();
         let configured = server.max_connections;
-        Room::of(1 << 20, NonZeroUsize::MIN).bound(&mut server);
+        Room::of(1 << 20, NonZeroUsize::MIN, 2).bound(&mut server);
         assert_eq!(server.max_connections, configured);
-        Room::of(1_000, NonZeroUsize::MIN).bound(&mut server);
-        assert_eq!(server.max_connections.get(), 1_000 - (4 + own_files()));
+        Room::of(1_000, NonZeroUsize::MIN, 64).bound(&mut server);
+        assert_eq!(server.max_connections.get(), 1_000 - (4 + 64 + 4 * 64));
     }
 }
