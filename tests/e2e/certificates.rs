@@ -76,6 +76,20 @@ fn a_certificate_of_an_authority_that_is_gone_lets_nobody_in_also_on_old_connect
     });
 }
 
+#[test]
+fn a_chain_of_which_a_certificate_has_no_end_is_as_good_as_another() {
+    let ca = Ca::new();
+    let (_world, mut keep, _) = closed(&ca);
+    // RFC 5280 section 4.1.2.5: 99991231235959Z.
+    let never = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    let alice = ca.intermediate_until(never).client("alice");
+    let bob = ca.client_until("bob", never);
+    for identity in [alice, bob] {
+        let client = keep.raw().showing(&identity, &TLS13);
+        assert_eq!(ask(client.connect().expect("it listens")).0, 200);
+    }
+}
+
 /// One request on a connection that stays.
 fn ask(connection: raw::Connection) -> (u16, raw::Connection) {
     let answer = connection.send(REQUEST).expect("an answer");

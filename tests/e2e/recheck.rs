@@ -319,6 +319,23 @@ fn what_upstream_mended_and_broke_again_is_told_again_whoever_acknowledged_it() 
     }
 }
 
+#[test]
+fn a_redirect_to_where_nobody_may_go_is_told_once_however_often_it_is_acknowledged() {
+    let first = package(1, "hello");
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    world.lie(first.url(), Lie::Redirect("http://elsewhere.example/a".to_owned()));
+    assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+    keep.run(&["divergences", "ack", &open(&keep)]).ok();
+    for _ in 0..2 {
+        assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+        assert!(keep.divergences().is_empty(), "it goes on, and somebody knows");
+    }
+}
+
 /// The id of the only divergence that is open.
 fn open(keep: &Keep) -> String {
     let open = keep.divergences();
