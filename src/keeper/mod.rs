@@ -96,9 +96,10 @@ use measured::Measured;
 use missing::NegativeCache;
 use past::PastStates;
 use recheck::Rechecking;
+use said::LookedAt;
 use schedule::Background;
 use serving::Place;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tally::Tally;
 use tasks::Tasks;
@@ -131,6 +132,7 @@ pub struct Keeper {
     tasks: Tasks,
     /// Bundles are taken in one after the other.
     importing: Arc<tokio::sync::Mutex<()>>,
+    let_through: Arc<Mutex<LookedAt>>,
     background: Background,
     /// Who took this one's place.
     successor: watch::Sender<Option<Arc<Keeper>>>,
@@ -141,6 +143,7 @@ struct Lasting {
     tasks: Tasks,
     importing: Arc<tokio::sync::Mutex<()>>,
     fills: Fills,
+    let_through: Arc<Mutex<LookedAt>>,
 }
 
 /// Why a keeper can't start.
@@ -172,7 +175,8 @@ impl Keeper {
         let client = Client::new(&config.upstream)?;
         let rechecking = Rechecking::new(&config.recheck);
         let (tasks, importing, fills) = (Tasks::here(), Arc::default(), Fills::new(config));
-        let (tally, lasting) = (Tally::default(), Lasting { tasks, importing, fills });
+        let lasting = Lasting { tasks, importing, fills, let_through: Arc::default() };
+        let tally = Tally::default();
         Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }
 
@@ -186,8 +190,9 @@ impl Keeper {
         let client = self.client.in_place_of(&config.upstream)?;
         let rechecking = self.rechecking.by(&config.recheck);
         let (tasks, importing) = (self.tasks.clone(), Arc::clone(&self.importing));
-        let fills = self.fills.under(config);
-        let (tally, lasting) = (self.tally.clone(), Lasting { tasks, importing, fills });
+        let (fills, let_through) = (self.fills.under(config), Arc::clone(&self.let_through));
+        let lasting = Lasting { tasks, importing, fills, let_through };
+        let tally = self.tally.clone();
         Self::with_parts(config, store, clock, client, rechecking, tally, lasting)
     }
 
@@ -214,7 +219,7 @@ impl Keeper {
         client: Client,
         rechecking: Rechecking,
         tally: Tally,
-        Lasting { tasks, importing, fills }: Lasting,
+        Lasting { tasks, importing, fills, let_through }: Lasting,
     ) -> Result<Arc<Self>, OpenError> {
         let alerts = Alerts::open(config, &store, &clock)?;
         let mut repositories = Vec::new();
@@ -226,7 +231,9 @@ impl Keeper {
             let browse = public.map(|it| format!("{}/{name}/packages/", it.trim_end_matches('/')));
             let source = RepositorySource::new(settings, &client, &directory)
                 .map_err(|source| OpenError::Source { name, source })?;
-            let repository = Repository::open(settings.clone(), place, browse, source, &store);
+            let looked = Arc::clone(&let_through);
+            let repository =
+                Repository::open(settings.clone(), place, browse, source, looked, &store);
             repositories.push(Arc::new(repository));
             tally.expect(settings.name.as_str());
             if let Some(host) = settings.upstream.get_ref().expose().host_str() {
@@ -255,6 +262,7 @@ impl Keeper {
             measured: Measured::default(),
             tasks,
             importing,
+            let_through,
             background: Background::default(),
             successor: watch::Sender::default(),
         }))

@@ -39,7 +39,8 @@ pub struct Repository {
     /// The archives for which the last refresh looked at upstream's state again, because what is
     /// served of it would be made otherwise by now.
     pub(super) looked_at: Mutex<BTreeSet<String>>,
-    /// What was let through and is not served yet, as far as that was looked at.
+    /// What was let through and is not served yet, as far as that was looked at; of all
+    /// repositories, as ledger indices tell them apart.
     pub(super) let_through: Arc<Mutex<LookedAt>>,
     /// Held while upstream is asked, so that two refreshes never run at once.
     pub(super) refreshing: tokio::sync::Mutex<()>,
@@ -85,13 +86,14 @@ impl Repository {
         place: Option<Place>,
         browse: Option<String>,
         source: RepositorySource,
+        let_through: Arc<Mutex<LookedAt>>,
         store: &Store,
     ) -> Self {
         let repository = Self {
             served: ArcSwapOption::empty(),
             health: Mutex::default(),
             looked_at: Mutex::default(),
-            let_through: Arc::default(),
+            let_through,
             refreshing: tokio::sync::Mutex::default(),
             is_retired: AtomicBool::new(false),
             declaring: tokio::sync::Mutex::default(),

@@ -31,10 +31,10 @@ struct Lists<'a> {
 }
 
 /// Up to which ledger entry what was let through was looked at and is so still, by the index since
-/// when, and whether it waits: the next look begins there.
+/// when, and whether it waits: the next look goes back to there.
 pub(super) type LookedAt = HashMap<(u64, bool), u64>;
 
-/// What was admitted last of what was looked at: while a state is held it stays the same.
+/// What was admitted in the last one that was looked at: while a state is held it stays the same.
 type LastAdmitted = Option<(Sha256, Versions)>;
 
 /// Which of these, that are not served now, were served since, or withdrawn. What `waits` for
@@ -52,25 +52,22 @@ pub(super) fn over(
         looked_at.get(&(it.since, waits)).copied().unwrap_or_default().max(it.since)
     };
     let from: Vec<u64> = let_through.iter().map(|it| it.as_ref().map_or(u64::MAX, from)).collect();
-    let mut at = from.iter().copied().min().filter(|first| *first < last);
-    let (mut seen, mut admitted): (_, LastAdmitted) = (0, None);
-    while let Some(before) = at {
-        at = store.lookup(|catalog| catalog.snapshot_after(name, Some(before)))?;
-        let Some(entry) = at else { break };
+    let (mut after, mut seen, mut admitted): (_, _, LastAdmitted) = (last + 1, 0, None);
+    // The newest first: what was withdrawn since the last look is not in the newest.
+    while let Some(entry) = store.lookup(|catalog| catalog.snapshot_by_size(name, after))? {
         let asked = let_through.iter().zip(&from).zip(&mut over);
         let open = asked.filter_map(|((it, from), over)| Some((it.as_ref()?, *from, over)));
-        let open: Vec<_> = open.filter(|(_, from, over)| !**over && *from < last).collect();
-        if !open.iter().any(|(_, from, _)| *from < entry) {
-            continue;
+        let open: Vec<_> = open.filter(|(_, from, over)| !**over && *from < entry).collect();
+        if open.is_empty() {
+            break;
         }
-        seen += 1;
-        let lists = match seen > MOST {
+        let lists = match seen == MOST {
             true => None,
             false => read(store, entry, &mut admitted),
         };
-        for (it, from, over) in open {
+        for (it, _, over) in open {
             *over = match &lists {
-                Some(lists) => from < entry && lists.have_let_go(it, waits),
+                Some(lists) => lists.have_let_go(it, waits),
                 // Who can't tell tells once more of what may have been served.
                 None => !waits && !it.is_held,
             };
@@ -78,6 +75,7 @@ pub(super) fn over(
         if lists.is_none() {
             break;
         }
+        (after, seen) = (entry, seen + 1);
     }
     let still = let_through.iter().flatten().zip(&over).filter(|(_, over)| !**over);
     looked_at.extend(still.map(|(it, _)| ((it.since, waits), last)));
@@ -111,5 +109,8 @@ fn read<'a>(store: &Store, entry: u64, last: &'a mut LastAdmitted) -> Option<Lis
     Some(Lists { name, files, admitted: last.as_ref().map(|(_, versions)| versions) })
 }
 
-/// So many snapshots are looked at.
+/// So many snapshots are looked at, the newest ones.
 const MOST: usize = 256;
+
+#[cfg(test)]
+mod tests;
