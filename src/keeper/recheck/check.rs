@@ -8,7 +8,7 @@ use crate::ledger::entry::{DivergenceKind, Observed, Outcome, Pin};
 use crate::opam::Checksum;
 use crate::store::Accepted;
 use crate::store::blobs::Hashed;
-use crate::store::catalog::{Kept, Last, Subject};
+use crate::store::catalog::{IndexError, Kept, Last, Subject};
 use crate::upstream::{Awaited, FetchErrorKind};
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -121,10 +121,14 @@ impl Keeper {
 
     /// Reads the pins of a subject.
     async fn pinned(&self, subject: &Subject, last: Last) -> Result<Pinned, String> {
-        let own = self.store.lookup(|catalog| catalog.pin(&subject.url));
-        let own = own.map_err(|error| error.to_string())?;
+        let known = self
+            .store
+            .lookup(|catalog| Ok((catalog.pin(&subject.url)?, catalog.last_recheck(subject)?)));
+        let (own, now) = known.map_err(|error: IndexError| error.to_string())?;
         let index = own.map_or(last.pin, |own| own.entry);
-        Ok(Pinned { own, pin: self.pin_at(index).await?, is_mended: last.is_mended })
+        // Someone else may have asked since it was chosen.
+        let is_mended = now.unwrap_or(last).is_mended;
+        Ok(Pinned { own, pin: self.pin_at(index).await?, is_mended })
     }
 
     /// Asks upstream once.

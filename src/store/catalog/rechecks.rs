@@ -43,8 +43,9 @@ impl Last {
 
     /// The same once that came of it, as a divergence or not.
     fn with(self, outcome: Option<Outcome>, diverged: bool) -> Self {
+        // What fails for the first time keeps its outcome from before.
         let is_good = outcome.is_some_and(Outcome::is_good);
-        let is_mended = is_good || (self.is_mended && !diverged);
+        let is_mended = !diverged && (is_good || self.is_mended);
         Self { outcome, is_mended, ..self }
     }
 }
@@ -351,6 +352,8 @@ mod tests {
             assert_eq!(last.is_mended, is_mended, "{came:?}");
             assert_eq!(last.with(last.outcome, false).is_mended, is_mended);
         }
+        let first_led_away = fresh.with(Some(Same), false).with(Some(Same), true);
+        assert!(!first_led_away.is_mended, "the outcome from before did not come again");
     }
 
     #[test]
