@@ -80,11 +80,6 @@ impl Fills {
         if let Some(fill) = running.get(&id) {
             return Ok(Running { is_joined: true, ..fill.clone() });
         }
-        // A fetch that ended since the caller looked has left its pin or its failure here.
-        if let Some(kept) = archives.iter().find_map(|archive| keeper.kept_archive(archive)) {
-            let (_, progress) = watch::channel(Progress::Kept(kept, None));
-            return Ok(Running { progress, awaited, is_joined: true });
-        }
         if keeper.is_offline {
             return Err(Missing::Offline);
         }
@@ -103,7 +98,13 @@ impl Fills {
         let repository = repository.to_owned();
         let task = Fill { keeper: Arc::clone(keeper), repository, asked, awaited, progress };
         keeper.tasks.spawn(async move {
-            let outcome = task.run(&archives).await;
+            // A fetch that ended since the caller looked has left its pin. The catalog is not looked
+            // at while everyone waits for the lock: it may have to be rebuilt.
+            let kept = archives.iter().find_map(|archive| task.keeper.kept_archive(archive));
+            let outcome = match kept {
+                Some(kept) => Progress::Kept(kept, None),
+                None => task.run(&archives).await,
+            };
             if let Progress::Missing(missing) = &outcome {
                 // Whoever asks next asks the keeper that is in charge by now.
                 task.keeper.in_charge().negative.remember(id, missing.clone());
