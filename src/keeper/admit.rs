@@ -84,6 +84,9 @@ pub enum AdmitError {
          lists them, and each is served once it is accepted"
     )]
     AllHeld,
+    /// The same, with why one of its versions is left out.
+    #[error("nothing of it is served, as each of its versions is left out: {0}")]
+    AllLeftOut(String),
     /// What upstream has now and the held versions can't be in one repository.
     #[error("held versions don't fit into upstream's repository: {0}")]
     Held(String),

@@ -140,8 +140,12 @@ fn first(
     };
     let made_of = tree.as_ref().unwrap_or(&state.tree);
     let admitted = Admitted::of(state, made_of, state.index.clone(), preparing)?;
-    if !held.is_empty() && admitted.admission.versions == 0 {
-        return Err(AdmitError::AllHeld.into());
+    if admitted.admission.versions == 0 {
+        let left_out = admitted.admission.refused.first().filter(|_| held.is_empty());
+        return Err(match left_out {
+            Some((package, why)) => AdmitError::AllLeftOut(format!("{package}: {why}")).into(),
+            None => AdmitError::AllHeld.into(),
+        });
     }
     whole(state, tree, admitted, preparing)
 }

@@ -286,7 +286,7 @@ fn meaning(what: DivergenceKind, edits: &[String]) -> &'static str {
         DivergenceKind::TooLarge => "An upstream gives more bytes than an archive may have",
         DivergenceKind::ForbiddenRedirect => "An upstream redirects to where nobody may go",
         DivergenceKind::Disagreement => "Two sources of an archive give different bytes",
-        DivergenceKind::Edited if is_new => "A version came that the policy does not let through",
+        DivergenceKind::Edited if is_new => "A version came that the policy tells of",
         DivergenceKind::Edited => "The metadata of a published version was edited",
         DivergenceKind::RolledBack => "A repository went back to an earlier state",
         DivergenceKind::Gutted => "A repository lost many versions at once",

@@ -258,9 +258,12 @@ pub(super) fn missing(error: &RefreshError) -> Missing {
         RefreshError::Upstream(_) | RefreshError::Refused(_) | RefreshError::Retired => {
             Missing::Unavailable(error.to_string())
         }
-        RefreshError::Admit(AdmitError::Index(_) | AdmitError::Held(_) | AdmitError::AllHeld) => {
-            Missing::Unavailable(error.to_string())
-        }
+        RefreshError::Admit(
+            AdmitError::Index(_)
+            | AdmitError::Held(_)
+            | AdmitError::AllHeld
+            | AdmitError::AllLeftOut(_),
+        ) => Missing::Unavailable(error.to_string()),
         RefreshError::Admit(AdmitError::Blob(_) | AdmitError::List(_))
         | RefreshError::Unreadable(_)
         | RefreshError::Store(_) => {
