@@ -3,11 +3,11 @@
 use super::named_file::problem;
 use super::output::say;
 use super::selecting::{Selecting, Selection};
-use super::{Context, Failure, export_static, output};
+use super::{Context, Failure, export_static, named_file, output};
 use crate::keeper::export::{self, Export, ExportError, Exported, Since, Step};
 use crate::keeper::verify;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::note::Verifier;
+use crate::ledger::note::{MAX_NOTE, Verifier};
 use crate::safe_url::SafeUrl;
 use crate::store::blobs::Blobs;
 use crate::store::{durable, keys};
@@ -128,9 +128,8 @@ fn since(text: &str, verifier: &Verifier) -> Result<Since, Failure> {
         return Ok(Since::Size(size));
     }
     let failed = |error: &dyn std::fmt::Display| Failure::Usage(format!("{text}: {error}"));
-    let note = std::fs::read(text).map_err(|error| {
-        Failure::Usage(format!("{}; or give a ledger size", problem(Path::new(text), &error)))
-    })?;
+    let note = named_file::read(Path::new(text), MAX_NOTE)
+        .map_err(|failure| Failure::Usage(format!("{failure}; or give a ledger size")))?;
     let checkpoint = Checkpoint::open(&note, verifier).map_err(|error| failed(&error))?;
     Ok(Since::Checkpoint(checkpoint))
 }

@@ -3,11 +3,10 @@
 use super::named_file::problem;
 use super::output::say;
 use super::own_store::with_store_or_new;
-use super::{Context, Failure, admin_client, output};
+use super::{Context, Failure, admin_client, output, public_key};
 use crate::keeper::Keeper;
 use crate::keeper::import::{self, Imported, Keep};
 use crate::keeper::verify;
-use crate::ledger::note::Verifier;
 use crate::store::blobs::Blobs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::File;
@@ -22,7 +21,7 @@ pub(super) fn run(
     key: &str,
     quiet: bool,
 ) -> Result<ExitCode, Failure> {
-    let key = read_key(key)?;
+    let key = public_key::read(key)?;
     let layout = context.layout()?;
     let failed =
         |error: &dyn std::fmt::Display| Failure::Failed(format!("{}: {error}", file.display()));
@@ -93,18 +92,6 @@ fn print(imported: &Imported) {
 }
 
 /// A key as it is printed, or a file that has it.
-fn read_key(key: &str) -> Result<Verifier, Failure> {
-    if let Ok(key) = key.parse() {
-        return Ok(key);
-    }
-    let text = std::fs::read_to_string(key).map_err(|error| {
-        Failure::Usage(format!(
-            "--key {key}: neither a key as export prints it, nor a file: {error}"
-        ))
-    })?;
-    text.trim().parse().map_err(|error| Failure::Usage(format!("--key {key}: {error}")))
-}
-
 fn progress(quiet: bool, bytes: u64) -> ProgressBar {
     let target = match quiet {
         true => ProgressDrawTarget::hidden(),

@@ -25,6 +25,7 @@ mod offers;
 mod output;
 mod own_store;
 mod prove;
+mod public_key;
 mod recheck;
 mod refresh;
 mod repair;
@@ -57,6 +58,7 @@ struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Global {
     /// The configuration; without one /etc/opam-keep/mirror.toml, and where that is not there the
     /// defaults, which mirror opam.ocaml.org on 127.0.0.1:8443 [env: OPAM_KEEP_CONFIG]
@@ -113,7 +115,7 @@ enum Command {
     History(history::Arguments),
     /// Make, list or revoke access tokens
     Token(token::Arguments),
-    /// Print the proof that the ledger has a pin of a file or checksum
+    /// Print the proof that the ledger has a pin of a file or checksum, or check one
     Prove(prove::Arguments),
     /// Check every signature, tile, entry and blob of the store
     Verify(verify::Arguments),

@@ -1,34 +1,50 @@
-//! `prove`: the proof that the ledger has a pin of a file or checksum.
+//! `prove`: the proof that the ledger has a pin of a file or checksum, and its check.
 
-use super::{Context, Failure, output};
-use crate::keeper::proof::{Proved, prove};
-use crate::keeper::verify;
+use super::output::say;
+use super::{Context, Failure, named_file, output, public_key};
+use crate::keeper::{proof, verify};
 use crate::ledger::entry::{Entry, Pin};
+use crate::ledger::note::Verifier;
+use crate::ledger::proof::MAX_TEXT;
 use crate::opam::{Checksum, ChecksumKind};
 use crate::store::blobs;
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `prove` can be told.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// A file, or a checksum: sha256=…, or its digits alone
     subject: String,
+    /// Check this proof of it instead, as prove or a page of the mirror gave it
+    #[arg(long, value_name = "PROOF")]
+    check: Option<PathBuf>,
+    /// With --check: the public key of the ledger, or a file with it, in place of this store's own
+    #[arg(long, value_name = "KEY", requires = "check")]
+    key: Option<String>,
 }
 
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
     let checksum = checksum_of(&arguments.subject)?;
+    match &arguments.check {
+        Some(proof) => check(context, arguments, &checksum, proof),
+        None => print(context, &arguments.subject, &checksum),
+    }
+}
+
+fn print(context: &Context, subject: &str, checksum: &Checksum) -> Result<ExitCode, Failure> {
+    let reader = verify::reader(&context.layout()?).map_err(Failure::Usage)?;
     let size = reader.size().map_err(Failure::failed)?;
     let mut found = None;
     for entry in reader.entries(0, size) {
         let (index, entry) = entry.map_err(Failure::failed)?;
         if let Entry::Pin(pin) = entry
-            && is_of(&pin, &checksum)
+            && is_of(&pin, checksum)
         {
             found = Some((index, pin));
             break;
@@ -37,14 +53,14 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let Some((index, pin)) = found else {
         let sentence = match size {
             0 => "the ledger has no entry yet".to_owned(),
-            _ => format!("{}: no pin in the ledger has {checksum}", arguments.subject),
+            _ => format!("{subject}: no pin in the ledger has {checksum}"),
         };
         return Err(Failure::Failed(sentence));
     };
-    let Proved { leaf, proof } = prove(&reader, index).map_err(Failure::failed)?;
+    let proof = proof::prove(&reader, index).map_err(Failure::failed)?;
     let text = String::from_utf8_lossy(&proof.to_bytes()).into_owned();
     if context.json {
-        let leaf = String::from_utf8_lossy(&leaf);
+        let leaf = String::from_utf8_lossy(&proof.leaf);
         output::json(&json!({ "index": index, "leaf": leaf, "proof": text }));
         return Ok(ExitCode::SUCCESS);
     }
@@ -52,6 +68,44 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     output::aside(&format!("entry {index}: {} pinned at {}", pin.url, pin.at));
     std::io::stdout().write_all(text.as_bytes()).map_err(Failure::failed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn check(
+    context: &Context,
+    arguments: &Arguments,
+    checksum: &Checksum,
+    path: &Path,
+) -> Result<ExitCode, Failure> {
+    let key = match &arguments.key {
+        Some(key) => public_key::read(key)?,
+        None => own_key(context)?,
+    };
+    let text = named_file::read(path, MAX_TEXT)?;
+    let failed = |why: String| Failure::Failed(format!("{}: {why}", path.display()));
+    let (index, entry, checkpoint) =
+        proof::check(&text, &key).map_err(|error| failed(error.to_string()))?;
+    let pin = match entry {
+        Entry::Pin(pin) if is_of(&pin, checksum) => pin,
+        _ => {
+            let subject = &arguments.subject;
+            return Err(failed(format!("proves entry {index}, which is no pin of {subject}")));
+        }
+    };
+    if context.json {
+        let entry = Entry::Pin(pin).to_json();
+        output::json(&json!({ "index": index, "entry": entry, "size": checkpoint.size }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say!("{}proved{:#}: {} pinned at {}", output::GOOD, output::GOOD, pin.url, pin.at);
+    say!("  entry {index} of {} in the ledger {}", checkpoint.size, checkpoint.origin);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn own_key(context: &Context) -> Result<Verifier, Failure> {
+    let reader = verify::reader(&context.layout()?);
+    let reader =
+        reader.map_err(|why| Failure::Usage(format!("{why}; or give the key as --key")))?;
+    Ok(reader.verifier().clone())
 }
 
 fn checksum_of(subject: &str) -> Result<Checksum, Failure> {
@@ -85,3 +139,10 @@ fn is_of(pin: &Pin, checksum: &Checksum) -> bool {
         Checksum::Sha512(digest) => pin.sha512 == *digest,
     }
 }
+
+const AFTER_HELP: &str = "\
+A proof is a text (C2SP tlog-proof): the ledger's entry, and what leads from it to a signed checkpoint. \
+Whoever has it and the ledger's public key needs no mirror to check it, then or in ten years.
+
+  opam-keep prove foo-1.0.tbz > foo-1.0.tbz.tlog-proof
+  opam-keep prove foo-1.0.tbz --check foo-1.0.tbz.tlog-proof --key KEY";

@@ -1,20 +1,26 @@
 //! `verify`: check the whole store against itself.
 
 use super::output::say;
-use super::{Context, Failure, admin_client, output};
+use super::{Context, Failure, admin_client, named_file, output};
 use crate::clock::Clock;
 use crate::digest::Sha256;
+use crate::keeper::proof;
 use crate::keeper::verified::Verified;
-use crate::keeper::verify::{self, Report, Step};
+use crate::keeper::verify::{self, Problem, Report, Step};
+use crate::ledger::note::MAX_NOTE;
 use crate::store::layout::Layout;
 use clap::Args;
 use http::Method;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What `verify` can be told.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
+    /// A copy of ledger/checkpoint from then: check as well that the ledger only grew since
+    #[arg(long, value_name = "CHECKPOINT")]
+    since: Vec<PathBuf>,
     /// Show no progress bar
     #[arg(long, short)]
     quiet: bool,
@@ -23,8 +29,15 @@ pub(super) struct Arguments {
 pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let layout = context.layout()?;
     // A store that is not there is a mistake in the call, not a store with a problem.
-    verify::reader(&layout).map_err(Failure::Usage)?;
-    let report = check(&layout, arguments.quiet);
+    let log = verify::reader(&layout).map_err(Failure::Usage)?;
+    let since: Vec<_> = arguments.since.iter().map(|it| earlier(it)).collect::<Result<_, _>>()?;
+    let mut report = check(&layout, arguments.quiet);
+    for (path, checkpoint) in since {
+        if let Err(error) = proof::grown_since(&log, &checkpoint) {
+            let subject = path.display().to_string();
+            report.problems.push(Problem { subject, problem: error.to_string() });
+        }
+    }
     tell_server(&layout, &report.damaged);
     let sound = report.problems.is_empty();
     if context.json {
@@ -46,6 +59,10 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
         }
     }
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn earlier(path: &Path) -> Result<(&Path, Vec<u8>), Failure> {
+    Ok((path, named_file::read(path, MAX_NOTE)?))
 }
 
 /// Looks the whole store over, showing how far that has come, and leaves in it what was found.

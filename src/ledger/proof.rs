@@ -2,7 +2,7 @@
 
 use super::merkle::{fold_peaks, node_hash, push_peak, tree_hash};
 use super::note::MAX_NOTE;
-use super::tile::{Level, TileError, TilePath, WIDTH, decode_hashes};
+use super::tile::{Level, MAX_LEAF, TileError, TilePath, WIDTH, decode_hashes};
 use crate::digest::Sha256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -207,6 +207,9 @@ pub fn verify_consistency(
 /// An inclusion proof with the checkpoint that it leads to, as one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextProof {
+    /// The leaf, as extra data, so that nothing else is needed to check the proof; empty where one
+    /// does not carry it.
+    pub leaf: Vec<u8>,
     /// The leaf's index.
     pub index: u64,
     /// The proof.
@@ -216,9 +219,13 @@ pub struct TextProof {
 }
 
 impl TextProof {
-    /// The text: a header, the index, the hashes, an empty line and the checkpoint.
+    /// The text: a header, the leaf, the index, the hashes, an empty line and the checkpoint.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = format!("{HEADER}\nindex {}\n", self.index);
+        let mut text = format!("{HEADER}\n");
+        if !self.leaf.is_empty() {
+            text.push_str(&format!("{EXTRA}{}\n", STANDARD.encode(&self.leaf)));
+        }
+        text.push_str(&format!("index {}\n", self.index));
         for hash in &self.hashes {
             text.push_str(&STANDARD.encode(hash.as_bytes()));
             text.push('\n');
@@ -229,7 +236,7 @@ impl TextProof {
         bytes
     }
 
-    /// Reads what [`TextProof::to_bytes`] writes; an `extra` line is passed over.
+    /// Reads what [`TextProof::to_bytes`] writes.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_TEXT {
             return None;
@@ -240,8 +247,9 @@ impl TextProof {
         if lines.next() != Some(HEADER) {
             return None;
         }
-        let mut line = lines.next()?;
-        if line.starts_with("extra ") {
+        let (mut line, mut leaf) = (lines.next()?, Vec::new());
+        if let Some(extra) = line.strip_prefix(EXTRA) {
+            leaf = STANDARD.decode(extra).ok().filter(|leaf| !leaf.is_empty())?;
             line = lines.next()?;
         }
         let number = line.strip_prefix("index ")?;
@@ -254,7 +262,7 @@ impl TextProof {
                 return None;
             }
         }
-        Some(Self { index, hashes, checkpoint: bytes[end + 2..].to_vec() })
+        Some(Self { leaf, index, hashes, checkpoint: bytes[end + 2..].to_vec() })
     }
 }
 
@@ -264,8 +272,9 @@ fn split(count: u64) -> u64 {
 }
 
 /// Longest proof as text that is read, in bytes.
-pub const MAX_TEXT: usize = MAX_NOTE + 64 * 1024;
+pub const MAX_TEXT: usize = MAX_NOTE + 2 * MAX_LEAF;
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
+const EXTRA: &str = "extra ";
 
 #[cfg(test)]
 mod tests {
@@ -329,14 +338,18 @@ mod tests {
     #[test]
     fn a_proof_reads_back() {
         let proof = TextProof {
+            leaf: b"leaf".to_vec(),
             index: 3,
             hashes: vec![leaf_hash(b"a"), leaf_hash(b"b")],
             checkpoint: b"origin\n4\nroot\n\n\xe2\x80\x94 name sig\n".to_vec(),
         };
         let bytes = proof.to_bytes();
-        assert!(bytes.starts_with(b"c2sp.org/tlog-proof@v1\nindex 3\n"));
+        assert!(bytes.starts_with(b"c2sp.org/tlog-proof@v1\nextra bGVhZg==\nindex 3\n"));
         assert_eq!(TextProof::parse(&bytes), Some(proof.clone()));
-        let none = TextProof { hashes: Vec::new(), ..proof };
+        let longest = TextProof { leaf: vec![0; MAX_LEAF], ..proof.clone() };
+        assert_eq!(TextProof::parse(&longest.to_bytes()), Some(longest));
+        let none = TextProof { leaf: Vec::new(), hashes: Vec::new(), ..proof };
+        assert!(none.to_bytes().starts_with(b"c2sp.org/tlog-proof@v1\nindex 3\n"));
         assert_eq!(TextProof::parse(&none.to_bytes()), Some(none));
         assert_eq!(TextProof::parse(b"c2sp.org/tlog-proof@v1\nindex 03\n\n"), None);
     }
@@ -344,18 +357,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_proof_as_text_has_one_form(
+            leaf: Vec<u8>,
             index: u64,
             hashes in prop::collection::vec(any::<[u8; 32]>(), 0..4),
             checkpoint: Vec<u8>,
-            text in "(index [+0]?[0-9]{1,20}\n|extra x\n|[A-Za-z0-9+/]{43}=\n|\n|é){0,5}",
+            text in "(index [+0]?[0-9]{1,20}\n|extra [A-Za-z0-9=]{0,4}\n|[A-Za-z0-9+/]{43}=\n|\n|é){0,5}",
         ) {
             let hashes = hashes.into_iter().map(Sha256::from_bytes).collect();
-            let proof = TextProof { index, hashes, checkpoint };
+            let proof = TextProof { leaf, index, hashes, checkpoint };
             prop_assert_eq!(TextProof::parse(&proof.to_bytes()), Some(proof));
             let text = format!("{HEADER}\n{text}");
             if let Some(proof) = TextProof::parse(text.as_bytes()) {
-                let written = proof.to_bytes();
-                prop_assert!(written == text.as_bytes() || text.contains("\nextra "));
+                prop_assert_eq!(proof.to_bytes(), text.as_bytes());
             }
         }
 

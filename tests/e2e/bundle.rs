@@ -1,11 +1,11 @@
 //! One file that carries a mirror to where there is no network.
 
-use crate::{BINARY, skip, start};
+use crate::{BINARY, copy, skip, start};
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 use world::{
     Keep, Kind, Mirror, Opam, Package, Recorded, Repo, Trace, Version, World, installed, within,
@@ -538,11 +538,6 @@ fn stopped(mirror: &Mirror) -> Keep {
 
 fn offline(world: &World) -> Mirror {
     Mirror::of(world).set("upstream.offline", true)
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(copied.expect("cp runs").success());
 }
 
 const PACKAGES: [&str; 3] = ["dune.2.9.3", "ocamlfind.1.9.6", "zarith.1.12"];

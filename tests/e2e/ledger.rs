@@ -1,6 +1,6 @@
 //! The ledger: others can check it, and damage is found.
 
-use crate::{skip, start};
+use crate::{BINARY, copy, skip, start};
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -118,6 +118,103 @@ fn g7_prove_prints_a_proof_of_a_pinned_file() {
     let never = format!("sha256={}", Kind::Sha256.of(b"never pinned"));
     let refused = keep.run(&["prove", &never]);
     assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{}", refused.stderr);
+}
+
+#[test]
+fn g7_a_proof_is_checked_where_there_is_no_mirror() {
+    let (_world, mut keep, packages) = mirror();
+    fetch(&mut keep, &packages);
+    let file = keep.path("archive");
+    fs::write(&file, packages[3].archive_bytes()).expect("a file can be written");
+    let file = file.display().to_string();
+    let proof = keep.run(&["prove", &file]).ok();
+    let key = keep.store().join("keys/ledger.pub");
+    let key = fs::read_to_string(key).expect("there is a key").trim().to_owned();
+    let (_, other) = (keep.stop(), tempfile::tempdir().expect("a directory can be made"));
+    let elsewhere = other.path().join("nothing").display().to_string();
+    let check = |proof: &str, subject: &str, key: &str| {
+        let path = other.path().join("it.tlog-proof");
+        fs::write(&path, proof).expect("a file can be written");
+        let path = path.display().to_string();
+        keep.run(&["prove", subject, "--check", &path, "--key", key, "--store", &elsewhere])
+    };
+    let proved = check(&proof, &file, &key).ok();
+    assert!(proved.contains(packages[3].url()) && proved.contains("proved"), "{proved}");
+    assert!(proved.contains(key.split('+').next().expect("it has a name")), "{proved}");
+
+    let sha256 = |bytes: &[u8]| format!("sha256={}", Kind::Sha256.of(bytes));
+    check(&proof, &sha256(packages[3].archive_bytes()), &key).ok();
+    let of_another = check(&proof, &sha256(packages[4].archive_bytes()), &key);
+    let refused = |run: &Run, code: i32, why: &str| {
+        assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{}", run.stderr);
+        assert!(run.stderr.contains(why), "{}", run.stderr);
+    };
+    refused(&of_another, 1, "is no pin of");
+
+    let elsewhere_key = "other.example/ledger+00000000+AAAA";
+    refused(&check(&proof, &file, elsewhere_key), 2, "--key");
+    let another_world = World::start();
+    let another = start(&Mirror::of(&another_world));
+    let another = fs::read_to_string(another.store().join("keys/ledger.pub"));
+    let another = another.expect("there is a key");
+    refused(&check(&proof, &file, another.trim()), 1, "not signed by the expected key");
+
+    let (head, rest) = proof.split_once("index ").expect("it has an index");
+    refused(&check(&format!("{head}index 1{rest}"), &file, &key), 1, "the proof was changed");
+    let (header, _) = proof.split_once("extra ").expect("it has its entry");
+    refused(&check(&format!("{header}index {rest}"), &file, &key), 1, "not a proof");
+    refused(&check(&"x".repeat(1 << 20), &file, &key), 2, "KiB");
+
+    let without_key = keep.run(&["prove", &file, "--check", &file, "--store", &elsewhere]);
+    refused(&without_key, 2, "--key");
+}
+
+#[test]
+fn g7_verify_tells_whether_the_ledger_only_grew_since_an_earlier_checkpoint() {
+    let (world, mut keep, packages) = mirror();
+    fetch(&mut keep, &packages[..PACKAGES / 2]);
+    let (old, whole) = (keep.path("old-checkpoint"), keep.path("backup"));
+    let (checkpoint, old_name) =
+        (keep.store().join("ledger/checkpoint"), old.display().to_string());
+    let since = ["verify", "--since", &old_name];
+    fs::copy(&checkpoint, &old).expect("there is a checkpoint");
+    keep.stop();
+    copy(&keep.store(), &whole);
+    keep.restart();
+    fetch(&mut keep, &packages[PACKAGES / 2..]);
+    keep.run(&since).ok();
+
+    // Set back to a backup.
+    fs::copy(&checkpoint, &old).expect("there is a checkpoint");
+    let backup = whole.display().to_string();
+    let set_back = keep.run(&[&since[..], &["--store", &backup]].concat());
+    assert_eq!(set_back.code, 1, "{}", set_back.said());
+    assert!(set_back.said().contains("it was set back"), "{}", set_back.said());
+
+    // Written anew with the same keys, and with as many entries.
+    let rewritten = |with_its_keys: bool| {
+        let mut anew = Keep::stopped(BINARY);
+        if with_its_keys {
+            fs::create_dir_all(anew.store()).expect("a directory can be made");
+            copy(&keep.store().join("keys"), &anew.store().join("keys"));
+        }
+        anew.configure(&Mirror::of(&world).text(&anew.store()));
+        anew.restart();
+        let reversed: Vec<_> = packages.iter().rev().cloned().collect();
+        fetch(&mut anew, &reversed);
+        anew.stop();
+        anew.run(&["verify"]).ok();
+        anew.run(&since)
+    };
+    for (with_its_keys, why) in [(true, "was rewritten"), (false, "not signed by the expected key")]
+    {
+        let told = rewritten(with_its_keys);
+        assert_eq!(told.code, 1, "{}", told.said());
+        assert!(told.said().contains(why), "{}", told.said());
+    }
+
+    let nothing = keep.run(&["verify", "--since", "nowhere"]);
+    assert_eq!(nothing.code, 2, "{}", nothing.said());
 }
 
 #[test]

@@ -69,6 +69,8 @@ mod upstream;
 mod web;
 mod without_checksums;
 
+use std::path::Path;
+use std::process::Command;
 use world::{Keep, Mirror};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_opam-keep");
@@ -76,6 +78,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_opam-keep");
 /// Starts the built binary.
 fn start(mirror: &Mirror) -> Keep {
     Keep::start(BINARY, mirror)
+}
+
+/// Copies a directory with all that is below it, as a backup does.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.expect("cp runs").success());
 }
 
 /// Ends the test that it is written in, counted as skipped.

@@ -138,10 +138,10 @@ async fn proof(server: &Server, index: u64) -> Result<Response<Body>, BrowseErro
     let log = server.keeper.store().log().clone();
     let proved = READING.work(move || prove(&log, index)).await;
     match proved.map_err(|error| BrowseError::Store(error.to_string()))? {
-        Ok(proved) => Ok(json(&EntryProof {
+        Ok(proof) => Ok(json(&EntryProof {
             index,
-            leaf: STANDARD.encode(&proved.leaf),
-            proof: String::from_utf8_lossy(&proved.proof.to_bytes()).into_owned(),
+            leaf: STANDARD.encode(&proof.leaf),
+            proof: String::from_utf8_lossy(&proof.to_bytes()).into_owned(),
         })),
         Err(error @ ProveError::NotFound(_)) => Err(BrowseError::NotFound(error.to_string())),
         Err(error) => Err(BrowseError::Store(error.to_string())),

@@ -116,8 +116,8 @@ pub(super) async fn proof(server: &Server, index: u64) -> Response<Body> {
     let log = server.keeper.store().log().clone();
     let proved = READING.work(move || prove(&log, index)).await;
     match proved {
-        Ok(Ok(proved)) => {
-            let bytes = proved.proof.to_bytes().into();
+        Ok(Ok(proof)) => {
+            let bytes = proof.to_bytes().into();
             // A later one leads to a later checkpoint.
             let mut response = answer::plain(bytes, answer::TEXT, "no-cache");
             let name = format!("attachment; filename=\"entry-{index}.tlog-proof\"");

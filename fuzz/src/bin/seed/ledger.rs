@@ -37,8 +37,9 @@ pub(crate) fn seed(corpus: &Corpus) -> io::Result<()> {
             let bytes: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
             let numbers = [size, index, index + 1].map(u64::to_le_bytes).concat();
             corpus.add("proof", [numbers, bytes].concat())?;
-            corpus
-                .add("proof", TextProof { index, hashes, checkpoint: note.clone() }.to_bytes())?;
+            let leaf = leaves.get(index as usize).cloned().unwrap_or_default();
+            let proof = TextProof { leaf, index, hashes, checkpoint: note.clone() };
+            corpus.add("proof", proof.to_bytes())?;
         }
     }
     let two = [signer().sign("a\n1\n\n"), b"\xe2\x80\x94 other AAAAAAAA\n".to_vec()].concat();
