@@ -35,6 +35,25 @@ fn an_archive_that_only_an_md5_vouches_for_is_refused_where_that_is_the_policy()
 }
 
 #[test]
+fn a_repository_of_which_the_policy_leaves_nothing_is_not_served_as_an_empty_one() {
+    let world = World::start();
+    let weak =
+        Package::bare("weak", "1.0").archive("https://github.com/world/weak.tgz", &[Kind::Md5]);
+    world.publish(&Repo::new([weak.clone()]));
+    let mut keep = start(&Mirror::of(&world).set("policy.weak_checksum", "refuse"));
+    let refused = keep.refresh();
+    assert_eq!(refused.code, 1, "{}", refused.said());
+    assert!(refused.said().contains("weak.1.0"), "{}", refused.said());
+    assert_eq!(keep.curl().get("/index.tar.gz").status, 503);
+    let status = keep.run(&["status"]).said();
+    assert!(status.contains("weak.1.0") && status.contains("left out"), "{status}");
+
+    world.publish(&Repo::new([weak, strong()]));
+    keep.refresh().ok();
+    assert_eq!(keep.curl().get("/index.tar.gz").status, 200);
+}
+
+#[test]
 fn a_weak_pin_is_never_replaced_by_what_upstream_says_later() {
     let (world, mut keep, package) = mirror(&[Kind::Md5], "policy.weak_checksum", "allow");
     let path = package.cache_path(Kind::Md5);
