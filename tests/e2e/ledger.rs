@@ -121,6 +121,34 @@ fn g7_prove_prints_a_proof_of_a_pinned_file() {
 }
 
 #[test]
+fn g7_someone_elses_program_checks_a_proof() {
+    if !installed("go") {
+        skip!("no go in PATH");
+    }
+    if !has_tlog() {
+        skip!("no golang-golang-x-mod-dev");
+    }
+    let (_world, mut keep, packages) = mirror();
+    fetch(&mut keep, &packages);
+    let verifier = verifier(&keep);
+    let key = fs::read_to_string(keep.store().join("keys/ledger.pub")).expect("there is a key");
+    let proof = keep.path("it.tlog-proof");
+    let sha256 = Kind::Sha256.of(packages[3].archive_bytes());
+    let by_command = keep.run(&["prove", &sha256]);
+    let aside = by_command.stderr.split_once("entry ").expect("it says which entry").1;
+    let entry = aside.split_once(':').expect("and what that is").0.to_owned();
+    let by_page = keep.curl().get(&format!("/ledger/entries/{entry}/proof"));
+    for text in [by_command.ok().into_bytes(), by_page.body] {
+        fs::write(&proof, &text).expect("a file can be written");
+        let proved = proved_elsewhere(&verifier, key.trim(), &proof).ok();
+        assert!(proved.contains(&sha256) && proved.contains(packages[3].url()), "{proved}");
+        let changed = String::from_utf8_lossy(&text).replace("index ", "index 1");
+        fs::write(&proof, changed).expect("a file can be written");
+        assert_ne!(proved_elsewhere(&verifier, key.trim(), &proof).code, 0);
+    }
+}
+
+#[test]
 fn g7_a_proof_is_checked_where_there_is_no_mirror() {
     let (_world, mut keep, packages) = mirror();
     fetch(&mut keep, &packages);
@@ -382,13 +410,18 @@ pub(crate) fn verifier(keep: &Keep) -> PathBuf {
     build
         .args(["build", "-o"])
         .arg(&program)
-        .arg("main.go")
+        .arg(".")
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verifier"))
         .env("GO111MODULE", "off")
         .env("GOPATH", GOCODE)
         .env("GOCACHE", keep.path("go-cache"));
     run(&mut build, Duration::from_secs(300)).ok();
     program
+}
+
+/// What it says of a proof.
+fn proved_elsewhere(verifier: &Path, key: &str, proof: &Path) -> Run {
+    run(Command::new(verifier).arg(key).arg(proof), Duration::from_secs(60))
 }
 
 /// What it says of the ledger, which only grew since those checkpoints.

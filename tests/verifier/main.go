@@ -3,8 +3,11 @@
 //
 // Usage: verifier VKEY LEDGER_DIR [OLD_CHECKPOINT]...
 //
-// It checks the checkpoint's signature, every entry against the hash tiles, the tree's root hash,
-// inclusion proofs, and, given older checkpoints, the proof that the ledger only grew since each.
+//	verifier VKEY PROOF
+//
+// Of a ledger it checks the checkpoint's signature, every entry against the hash tiles, the tree's
+// root hash, inclusion proofs, and, given older checkpoints, the proof that the ledger only grew since
+// each. Of a proof it prints the entry that is proved.
 package main
 
 import (
@@ -29,8 +32,17 @@ const provenInFull = 2000
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: verifier VKEY LEDGER_DIR [OLD_CHECKPOINT]...")
+		fmt.Fprintln(os.Stderr, "usage: verifier VKEY LEDGER_DIR [OLD_CHECKPOINT]...\n       verifier VKEY PROOF")
 		os.Exit(2)
+	}
+	if info, err := os.Stat(os.Args[2]); err == nil && info.Mode().IsRegular() {
+		entry, err := verifyProof(os.Args[1], os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Printf("%s\n", entry)
+		return
 	}
 	tree, err := verify(os.Args[1], os.Args[2], os.Args[3:])
 	if err != nil {
@@ -118,11 +130,15 @@ func verifyEntries(directory string, tree tlog.Tree, hashes tlog.HashReader) err
 }
 
 func readCheckpoint(path string, verifier note.Verifier) (tlog.Tree, error) {
-	var tree tlog.Tree
 	bytes, err := os.ReadFile(path)
 	if err != nil {
-		return tree, err
+		return tlog.Tree{}, err
 	}
+	return openCheckpoint(path, bytes, verifier)
+}
+
+func openCheckpoint(path string, bytes []byte, verifier note.Verifier) (tlog.Tree, error) {
+	var tree tlog.Tree
 	signed, err := note.Open(bytes, note.VerifierList(verifier))
 	if err != nil {
 		return tree, fmt.Errorf("%s: %v", path, err)
