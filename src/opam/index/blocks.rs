@@ -70,8 +70,7 @@ fn blocks(
     groups: &[Range<usize>],
     before: &Blocks,
 ) -> Result<Vec<(Sha256, Block)>, IndexError> {
-    let compressor = || Compress::new(Compression::new(LEVEL), false);
-    let block = |compress: &mut Compress, group: &Range<usize>| {
+    let block = |group: &Range<usize>| {
         let (earlier, group_files) = (earlier(&files[..group.start]), &files[group.clone()]);
         let is_last = group.end == files.len();
         let name = name(earlier, group_files, is_last);
@@ -82,12 +81,12 @@ fn blocks(
                 if is_last {
                     text.extend_from_slice(&END);
                 }
-                compressed(compress, &window[window.len().saturating_sub(WINDOW)..], &text)?
+                compressed(&window[window.len().saturating_sub(WINDOW)..], &text)?
             }
         };
         Ok((name, block))
     };
-    groups.par_iter().map_init(compressor, block).collect()
+    groups.par_iter().map(block).collect()
 }
 
 /// The last of these files, as many as it takes to fill the window.
@@ -117,9 +116,11 @@ fn name(earlier: &[IndexFile<'_>], files: &[IndexFile<'_>], is_last: bool) -> Sh
     Sha256::of(&text)
 }
 
-fn compressed(compress: &mut Compress, window: &[u8], text: &[u8]) -> Result<Block, IndexError> {
+fn compressed(window: &[u8], text: &[u8]) -> Result<Block, IndexError> {
     let failed = |error: &dyn std::fmt::Display| IndexError::Compression(error.to_string());
-    compress.reset();
+    // A new one each time: what it looks at just beyond the window is zero then, and not what it
+    // compressed before.
+    let mut compress = Compress::new(Compression::new(LEVEL), false);
     if !window.is_empty() {
         compress.set_dictionary(window).map_err(|error| failed(&error))?;
     }
@@ -190,6 +191,19 @@ mod tests {
         let mut read = Vec::new();
         flate2::read::GzDecoder::new(gz).read_to_end(&mut read).unwrap();
         read
+    }
+
+    #[test]
+    fn a_block_follows_from_nothing_that_was_compressed_before_it() {
+        // The library looks at one byte more than it was given to refer back to.
+        let (end, there) = (b"abc", b"abcX and so on");
+        let window = [&[b'.'; WINDOW - 40][..], there, &[b'-'; 40 - 14 - 3], end].concat();
+        let text = [&b"Q"[..], there].concat();
+        let after = |byte: u8| {
+            compressed(&[], &vec![byte; 2 * WINDOW]).unwrap();
+            compressed(&window, &text).unwrap().compressed
+        };
+        assert_eq!(after(b'X'), after(b'Y'));
     }
 
     proptest! {
