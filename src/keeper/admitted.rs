@@ -82,7 +82,8 @@ impl Admitted {
             gone.as_ref().map(|gone| gone.list.to_bytes()).filter(|list| !list.is_empty());
         let departed_name = departed.as_ref().map(|list| Sha256::of(list));
         let is_new = previous.is_none_or(|Previous { last, .. }| {
-            last.served.is_none()
+            last.is_behind
+                || last.served.is_none()
                 || last.snapshot.files != files_name
                 || last.snapshot.admitted != admitted_name
                 || last.snapshot.strengthened != strengthened_name

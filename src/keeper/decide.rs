@@ -208,7 +208,7 @@ fn outcomes(
     let mut current = Current::in_store(store);
     let Some(served) = repository.served() else { return Err(RefreshError::Retired) };
     let versions = Versions::of(read_list(store, &served.snapshot.admitted)?);
-    let Exceptions { refused, kept, .. } = repository.health().exceptions;
+    let Exceptions { refused, kept, whole, .. } = repository.health().exceptions;
     let why = |package: &String| {
         let find = |list: &[(String, String)]| {
             list.iter().find(|(it, _)| it == package).map(|(_, why)| why.clone())
@@ -227,7 +227,8 @@ fn outcomes(
         Ok(match why(package) {
             _ if versions.has(package, &after) => Outcome::Served,
             Some(why) => Outcome::Problem(why),
-            None => Outcome::Waiting(WAITING.to_owned()),
+            None if whole.is_some() => Outcome::Waiting(WAITING.to_owned()),
+            None => Outcome::Problem(TOLD_ANEW.to_owned()),
         })
     };
     let outcomes = accepted.iter().map(outcome).collect::<Result<_, _>>();
@@ -247,6 +248,8 @@ impl Decided {
 const AT_ONCE: usize = 8;
 const WAITING: &str = "all that is held of the same state as a whole has to be accepted too, and \
                        opam-keep divergences lists it";
+const TOLD_ANEW: &str = "it is not served: something else has been served in between, so a newer \
+                         divergence, which opam-keep divergences lists, tells of this edit";
 const OUTDATED: &str = "upstream says something else by now: it withdrew this, or edited it again, \
                         which is a divergence of its own";
 
@@ -254,13 +257,14 @@ const OUTDATED: &str = "upstream says something else by now: it withdrew this, o
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{self, Purpose};
+    use crate::config::{self, Config, Purpose};
     use crate::digest::Sha256;
     use crate::keeper::divergences::all;
     use crate::keeper::repository::read_list;
     use crate::store::layout::Layout;
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
     use std::time::Duration;
 
     /// Publishes versions of packages, each with a source.
@@ -280,6 +284,32 @@ mod tests {
         }
     }
 
+    /// A checkout, and the configuration of a mirror of it.
+    fn mirror(directory: &Path) -> (PathBuf, Config) {
+        let (checkout, file) = (directory.join("checkout"), directory.join("mirror.toml"));
+        let upstream = format!("file://{}", checkout.display());
+        let text = format!(
+            "[upstream]\noffline = true\n[[repository]]\nname = \"default\"\n\
+             upstream = \"{upstream}\"\n"
+        );
+        fs::write(&file, text).unwrap();
+        (checkout, config::load(Some(&file), std::iter::empty(), Purpose::Serving).unwrap())
+    }
+
+    async fn keeper(config: &Config, store: &Path) -> Arc<Keeper> {
+        let store = Store::open(Layout::new(store), 0, &Clock::system()).await.unwrap();
+        Keeper::open(config, store, Clock::system()).unwrap()
+    }
+
+    /// A version's opam file as it is served, and as upstream has it.
+    fn sides(keeper: &Keeper, opam: &str) -> [Option<Sha256>; 2] {
+        let snapshot = keeper.repositories[0].served().unwrap().snapshot.clone();
+        [snapshot.admitted, snapshot.files].map(|list| {
+            let list = read_list(&keeper.store, &list).unwrap();
+            list.0.get(opam).copied()
+        })
+    }
+
     async fn until(is_so: impl Fn() -> bool) {
         let turned = async {
             while !is_so() {
@@ -292,18 +322,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_refresh_under_way_does_not_make_the_next_one_pass_over_what_was_accepted() {
         let directory = tempfile::tempdir().unwrap();
-        let checkout = directory.path().join("checkout");
-        let file = directory.path().join("mirror.toml");
-        let upstream = format!("file://{}", checkout.display());
-        let text = format!(
-            "[upstream]\noffline = true\n[[repository]]\nname = \"default\"\n\
-             upstream = \"{upstream}\"\n"
-        );
-        fs::write(&file, text).unwrap();
-        let config = config::load(Some(&file), std::iter::empty(), Purpose::Serving).unwrap();
-        let layout = Layout::new(directory.path().join("store"));
-        let store = Store::open(layout, 0, &Clock::system()).await.unwrap();
-        let keeper = Keeper::open(&config, store, Clock::system()).unwrap();
+        let (checkout, config) = mirror(directory.path());
+        let keeper = keeper(&config, &directory.path().join("store")).await;
         let repository = Arc::clone(&keeper.repositories[0]);
         publish(&checkout, &[("a.1", "a.tgz")]);
         keeper.refresh(&repository).await.unwrap();
@@ -328,12 +348,57 @@ mod tests {
         drop(stopped);
         under_way.await.unwrap().unwrap();
         assert_eq!(deciding.await.unwrap().unwrap().problem, None);
-        let snapshot = repository.served().unwrap().snapshot.clone();
-        let opam = "packages/a/a.1/opam";
-        let [admitted, upstreams] = [snapshot.admitted, snapshot.files].map(|list| {
-            let list = read_list(&keeper.store, &list).unwrap();
-            list.0.get(opam).copied()
-        });
+        let [admitted, upstreams] = sides(&keeper, OPAM);
         assert_eq!(admitted, upstreams);
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_told_just_before_a_crash_and_withdrawn_is_let_through_by_no_decision() {
+        for action in [None, Some(Action::Acknowledge), Some(Action::Accept)] {
+            let directory = tempfile::tempdir().unwrap();
+            let (checkout, config) = mirror(directory.path());
+            let store = directory.path().join("store");
+            let crashing = keeper(&config, &store).await;
+            let repository = Arc::clone(&crashing.repositories[0]);
+            publish(&checkout, &[("a.1", "a.tgz")]);
+            crashing.refresh(&repository).await.unwrap();
+            // The edit is told, and its snapshot waits.
+            let admitting = repository.admitting.read().await;
+            publish(&checkout, &[("a.1", "evil.tgz")]);
+            let under_way = tokio::spawn({
+                let (keeper, repository) = (Arc::clone(&crashing), Arc::clone(&repository));
+                async move { keeper.refresh(&repository).await }
+            });
+            let log = crashing.store.log();
+            until(|| !all(log).unwrap().is_empty()).await;
+            let after = directory.path().join("after");
+            let copied = Command::new("cp").arg("-a").arg(&store).arg(&after).status();
+            assert!(copied.unwrap().success());
+            drop(admitting);
+            under_way.await.unwrap().unwrap();
+
+            publish(&checkout, &[("a.1", "a.tgz")]);
+            let keeper = keeper(&config, &after).await;
+            let id = all(keeper.store.log()).unwrap()[0].id;
+            if let Some(action) = action {
+                let decided = keeper.decide(id, action, "me".to_owned(), None).await.unwrap();
+                assert_eq!(decided.problem.is_some(), action == Action::Accept);
+            }
+            let repository = Arc::clone(&keeper.repositories[0]);
+            keeper.refresh(&repository).await.unwrap();
+            if action.is_none() {
+                let late = keeper.decide(id, Action::Accept, "me".to_owned(), None).await;
+                assert!(matches!(late, Err(DecideError::Outdated(_))), "{late:?}");
+            }
+            publish(&checkout, &[("a.1", "evil.tgz")]);
+            keeper.refresh(&repository).await.unwrap();
+            let [admitted, upstreams] = sides(&keeper, OPAM);
+            assert_ne!(admitted, upstreams, "{action:?}");
+            let told = all(keeper.store.log()).unwrap().len();
+            assert_eq!(told, if action.is_none() { 1 } else { 2 }, "{action:?}");
+            assert!(!keeper.refresh(&repository).await.is_err());
+        }
+    }
+
+    const OPAM: &str = "packages/a/a.1/opam";
 }

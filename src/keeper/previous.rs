@@ -23,6 +23,9 @@ pub(super) struct Last {
     pub snapshot: Snapshot,
     /// `None` where some of it can't be read back, so that it is not served.
     pub served: Option<Arc<Served>>,
+    /// Whether a divergence was told since, so that the state which said it has no snapshot: what
+    /// upstream says now has to get one.
+    pub is_behind: bool,
 }
 
 /// The same, and its files.

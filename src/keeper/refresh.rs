@@ -112,8 +112,9 @@ impl Repository {
             let looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
             !otherwise.is_subset(&looked_at)
         };
-        let known = match is_new {
-            // Upstream's state would be made into something else by now.
+        let is_behind = self.last(store)?.is_some_and(|last| last.is_behind);
+        let known = match is_new || is_behind {
+            // Upstream's state would be made into something else by now, or has no snapshot.
             true => None,
             false => self.known_revision(accepted),
         };
@@ -174,12 +175,18 @@ impl Repository {
     /// What was served last, with its place in the ledger; what can't be read back is no less to be
     /// compared with.
     pub(super) fn last(&self, store: &Store) -> Result<Option<Last>, IndexError> {
+        let told = store.lookup(|catalog| catalog.newest_of_metadata(self.name()))?;
+        let is_behind = |entry: u64| told.is_some_and(|told| told > entry);
         if let Some(served) = self.served() {
             let (entry, snapshot) = (served.entry, served.snapshot.clone());
-            return Ok(Some(Last { entry, snapshot, served: Some(served) }));
+            let is_behind = is_behind(entry);
+            return Ok(Some(Last { entry, snapshot, served: Some(served), is_behind }));
         }
         let last = store.lookup(|catalog| catalog.snapshot(self.name()))?;
-        Ok(last.map(|(entry, snapshot)| Last { entry, snapshot, served: None }))
+        Ok(last.map(|(entry, snapshot)| {
+            let is_behind = is_behind(entry);
+            Last { entry, snapshot, served: None, is_behind }
+        }))
     }
 
     async fn fetch_and_admit(

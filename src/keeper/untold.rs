@@ -8,7 +8,7 @@ use super::repository::{Repository, blocking};
 use super::said::{self, LetThrough, LookedAt};
 use crate::digest::Sha256;
 use crate::ledger::entry::{Divergence, DivergenceState, Entry};
-use crate::store::catalog::About;
+use crate::store::catalog::{About, IndexError};
 use crate::store::{AppendError, Appended, Store};
 use std::sync::{Mutex, PoisonError};
 
@@ -59,7 +59,10 @@ impl Untold {
                 let mut looked_at = looked_at.lock().unwrap_or_else(PoisonError::into_inner);
                 said::over(&let_through, waits, previous, &mut looked_at, store)?
             }
-            None => vec![false; let_through.len()],
+            None => let_through
+                .iter()
+                .map(|it| it.as_ref().map_or(Ok(false), |it| is_followed(it, store)))
+                .collect::<Result<_, _>>()?,
         };
         let mut accepted = Vec::with_capacity(questions.len());
         for (((mut divergence, _), (alike, decided)), is_over) in
@@ -81,6 +84,15 @@ impl Untold {
         }
         Ok(accepted)
     }
+}
+
+/// Whether something else was told of the same since. Before the first snapshot nothing else says what
+/// upstream had in between.
+fn is_followed(it: &LetThrough<'_>, store: &Store) -> Result<bool, IndexError> {
+    let package = it.divergence.packages.first().map_or("", String::as_str);
+    let told =
+        store.lookup(|catalog| catalog.divergences_about(&it.divergence.repository, package))?;
+    Ok(told.last().is_some_and(|newest| newest.index > it.since))
 }
 
 impl Repository {

@@ -5,6 +5,7 @@
 //! sink does not take gives way to those that were tried less often. A disk that can't be written
 //! keeps nobody from being told: memory goes ahead, and the disk follows once it can.
 
+use super::words::OVER;
 use super::{MAX_NOTICES, Notice, Words};
 use crate::clock::Clock;
 use crate::keeper::divergences;
@@ -125,7 +126,8 @@ impl Courier {
             return Ok(Turn::Wait(wait));
         }
         let is_due = |waiting: &&Waiting| waiting.next_at.is_none_or(|at| left(at, now).is_none());
-        let next = self.waiting.values().filter(is_due).min_by_key(|waiting| waiting.attempts);
+        let is_next = |waiting: &&Waiting| is_due(waiting) && !self.has_to_wait(waiting);
+        let next = self.waiting.values().filter(is_next).min_by_key(|waiting| waiting.attempts);
         let Some(next) = next.cloned() else {
             let waits = self.waiting.values().filter_map(|waiting| left(waiting.next_at?, now));
             return Ok(Turn::Wait(waits.min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)));
@@ -150,6 +152,12 @@ impl Courier {
         self.note(next, &alert, delivered);
         self.save().await;
         Ok(Turn::Again)
+    }
+
+    /// Whether it tells that something is over whose beginning was not told yet.
+    fn has_to_wait(&self, waiting: &Waiting) -> bool {
+        let name = waiting.file_name();
+        name.strip_suffix(OVER).is_some_and(|began| self.waiting.contains_key(began))
     }
 
     /// Queues what the ledger has gained, as far as there is room.

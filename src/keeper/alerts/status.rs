@@ -71,7 +71,12 @@ pub(super) fn of(name: &str, address: Option<&str>, outbox: &Outbox) -> SinkStat
         given_up: state.given_up,
         failures: state.failures,
         problem: unread.or(state.problem),
-        waiting: waiting.into_iter().map(WaitingStatus::from).collect(),
+        waiting: waiting
+            .into_iter()
+            // While the sink as a whole is left alone, so is each of these.
+            .map(|it| Waiting { next_at: it.next_at.max(state.quiet_until), ..it })
+            .map(WaitingStatus::from)
+            .collect(),
     }
 }
 

@@ -235,7 +235,7 @@ impl Words {
         };
         let title = format!("over since {at}: {}", began.title);
         let text = format!("This is over since {at}. It was told as:\n\n{}", began.text);
-        let id = format!("{}_over", began.id);
+        let id = format!("{}{OVER}", began.id);
         Alert { id, kind: kind.to_owned(), at, title, text, data: began.data.clone() }
     }
 
@@ -319,6 +319,8 @@ fn is_harmless(character: &char) -> bool {
 
 /// A line end and the way to where values begin.
 const INDENTED: &str = "\n             ";
+/// What the id of an alert that something is over ends with, after that of its beginning.
+pub(super) const OVER: &str = "_over";
 const MAX_DETAIL: usize = 4_000;
 const MAX_NAMED: usize = 8;
 const MAX_PACKAGES: usize = 100;

@@ -89,8 +89,8 @@ struct Pinned {
     own: Option<Kept>,
     /// That pin, or the one whose metadata declares the URL.
     pin: Pin,
-    /// Whether it gave what is pinned since it last gave something else.
-    is_mended: bool,
+    /// How many entries the ledger had when the URL last gave what is pinned.
+    good_at: u64,
 }
 
 impl Keeper {
@@ -127,8 +127,8 @@ impl Keeper {
         let (own, now) = known.map_err(|error: IndexError| error.to_string())?;
         let index = own.map_or(last.pin, |own| own.entry);
         // Someone else may have asked since it was chosen.
-        let is_mended = now.unwrap_or(last).is_mended;
-        Ok(Pinned { own, pin: self.pin_at(index).await?, is_mended })
+        let good_at = now.unwrap_or(last).good_at;
+        Ok(Pinned { own, pin: self.pin_at(index).await?, good_at })
     }
 
     /// Asks upstream once.
@@ -302,8 +302,7 @@ impl Keeper {
         });
         let packages = packages.map_err(|error| error.to_string())?;
         let pin = Pin { packages, ..pinned.pin.clone() };
-        let divergence =
-            self.record(subject, pinned.is_mended, &pin, expected, observation).await?;
+        let divergence = self.record(subject, pinned.good_at, &pin, expected, observation).await?;
         let expected = pinned.own.map_or(pinned.pin.sha256, |own| own.sha256);
         let store = self.store.clone();
         let explained = tokio::task::spawn_blocking(move || {
@@ -335,7 +334,7 @@ impl Keeper {
         };
         let expected = vec![format!("sha256={}", pinned.pin.sha256)];
         let divergence =
-            self.record(subject, pinned.is_mended, &pinned.pin, expected, observation).await?;
+            self.record(subject, pinned.good_at, &pinned.pin, expected, observation).await?;
         Ok(Seen { outcome, detail, divergence: Some(divergence) })
     }
 }

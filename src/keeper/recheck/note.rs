@@ -42,11 +42,11 @@ impl Keeper {
     }
 
     /// Writes a divergence unless it is known, and says where it is. One that somebody decided about
-    /// is told anew where upstream `is_mended` since.
+    /// is told anew where upstream gave what is pinned since, when the ledger had `good_at` entries.
     pub(super) async fn record(
         &self,
         subject: &Subject,
-        is_mended: bool,
+        good_at: u64,
         pin: &Pin,
         expected: Vec<String>,
         observation: Observation,
@@ -67,11 +67,15 @@ impl Keeper {
             evidence: None,
             detail: short(observation.detail),
         };
-        while let Some((known, is_decided)) = self.known(&divergence)? {
-            if !(is_mended && is_decided) {
-                return Ok(known);
-            }
-            divergence.again = Some(known);
+        let mut newest = None;
+        while let Some(known) = self.known(&divergence)? {
+            newest = Some(known);
+            divergence.again = Some(known.0);
+        }
+        if let Some((newest, is_decided)) = newest
+            && !(is_decided && newest < good_at)
+        {
+            return Ok(newest);
         }
         if let Some(evidence) = observation.evidence {
             divergence.evidence = self.keep_evidence(evidence).await;
@@ -140,10 +144,10 @@ impl Keeper {
                 true => (last.at, at.as_second(), last.outcome),
                 false => (at.as_second(), 0, Some(outcome)),
             };
-            let diverged = divergence.is_some();
-            let noted = |catalog: &Catalog| {
-                catalog.note_recheck(&subject, at, failed_at, outcome, diverged)
-            };
+            let size = self.store.log().size().map_err(|error| broken(&error))?;
+            let good_at = (!is_new && before.is_good()).then_some(size);
+            let noted =
+                |catalog: &Catalog| catalog.note_recheck(&subject, at, failed_at, outcome, good_at);
             let noted = self.store.lookup(noted);
             noted.map_err(|error| broken(&error))?;
         }

@@ -37,7 +37,7 @@ async fn said(store: &Store, opam: Option<&str>, revision: usize) -> Last {
         past: None,
     };
     store.append(Entry::Snapshot(snapshot.clone())).await.unwrap();
-    Last { entry: store.log().size().unwrap() - 1, snapshot, served: None }
+    Last { entry: store.log().size().unwrap() - 1, snapshot, served: None, is_behind: false }
 }
 
 fn edit() -> Divergence {
@@ -70,7 +70,12 @@ async fn what_was_withdrawn_just_now_is_over_however_long_it_was_said() {
         let after = FileList(files.into_iter().take(1).collect());
         let asked =
             LetThrough { since, divergence: &divergence, after: Some(&after), is_held: true };
-        let last = Last { entry: last.entry, snapshot: last.snapshot.clone(), served: None };
+        let last = Last {
+            entry: last.entry,
+            snapshot: last.snapshot.clone(),
+            served: None,
+            is_behind: false,
+        };
         let previous = Previous { last, before: Before::default() };
         over(&[Some(asked)], false, &previous, &mut LookedAt::new(), &store).unwrap()[0]
     };

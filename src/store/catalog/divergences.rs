@@ -50,6 +50,15 @@ impl Catalog {
         Ok(found)
     }
 
+    /// The ledger index of the newest divergence of a repository's metadata.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn newest_of_metadata(&self, repository: &str) -> Result<Option<u64>, IndexError> {
+        let value = self.get(Table::Meta, &newest_key(repository))?;
+        Ok(value.and_then(|value| number(&value)))
+    }
+
     /// The newest divergence of the same from the same to the same, however often it came.
     ///
     /// # Errors
@@ -182,6 +191,10 @@ fn kinds(edits: &[String]) -> u16 {
     kinds.fold(0, |kinds, (_, place)| kinds | (1 << place))
 }
 
+fn newest_key(repository: &str) -> Vec<u8> {
+    [META_NEWEST, repository.as_bytes()].concat()
+}
+
 /// Neither a repository's name nor a version has a NUL.
 fn about_prefix(repository: &str, package: &str) -> Vec<u8> {
     [repository.as_bytes(), &[0], package.as_bytes(), &[0]].concat()
@@ -199,6 +212,8 @@ pub(super) struct Counts {
     divergences: u64,
     decided: u64,
     accepted: u64,
+    /// The newest divergence of each repository's metadata in this batch.
+    newest: HashMap<String, u64>,
     /// What this batch has changed.
     states: HashMap<u64, Decided>,
 }
@@ -216,12 +231,16 @@ impl Counts {
             divergences: number_at(index, META_DIVERGENCES)?,
             decided: number_at(index, META_DECIDED)?,
             accepted: number_at(index, META_ACCEPTED)?,
+            newest: HashMap::new(),
             states: HashMap::new(),
         })
     }
 
     pub(super) fn take_in(&mut self, number: u64, divergence: &Divergence) -> Vec<Change> {
         self.divergences += 1;
+        if divergence.what.is_of_metadata() {
+            self.newest.insert(divergence.repository.clone(), number);
+        }
         let key = divergence_key(divergence);
         let mut changes = vec![put(Table::Divergence, key.as_bytes(), number.to_be_bytes().into())];
         let packages = divergence.packages.iter();
@@ -257,12 +276,16 @@ impl Counts {
         Ok(Some(put(Table::State, &divergence.to_be_bytes(), value)))
     }
 
-    pub(super) fn changes(&self) -> [Change; 3] {
-        [
+    pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
+        let counts = [
             put(Table::Meta, META_DIVERGENCES, self.divergences.to_be_bytes().into()),
             put(Table::Meta, META_DECIDED, self.decided.to_be_bytes().into()),
             put(Table::Meta, META_ACCEPTED, self.accepted.to_be_bytes().into()),
-        ]
+        ];
+        let newest = self.newest.iter();
+        counts.into_iter().chain(newest.map(|(repository, number)| {
+            put(Table::Meta, &newest_key(repository), number.to_be_bytes().into())
+        }))
     }
 }
 
@@ -307,3 +330,4 @@ pub const MAX_DIVERGENCES: usize = 16;
 const META_DIVERGENCES: &[u8] = b"divergences";
 const META_DECIDED: &[u8] = b"decided";
 const META_ACCEPTED: &[u8] = b"accepted";
+const META_NEWEST: &[u8] = b"newest-divergence:";

@@ -142,7 +142,7 @@ impl Catalog {
                     changes.extend(divergences.decide(&*index, number, decision)?);
                 }
                 Entry::History(history) => changes.push(first_declared::take_in(number, history)),
-                Entry::Recheck(recheck) => rechecks.note(&*index, recheck)?,
+                Entry::Recheck(recheck) => rechecks.note(&*index, number, recheck)?,
                 Entry::Import(_) | Entry::Key(_) | Entry::Other(_) => {}
             }
         }
@@ -283,7 +283,7 @@ fn put(table: Table, key: &[u8], value: Vec<u8>) -> Change {
 }
 
 /// Changes whenever the index's content or form does; another one is rebuilt.
-const FORMAT: &str = "17";
+const FORMAT: &str = "18";
 /// What says where the entries are found takes a fiftieth of the index, and so much of it by entry: a
 /// cache that holds it makes a question cost about the same however many pins there are.
 const CACHED_BY_ENTRY: u64 = 64;

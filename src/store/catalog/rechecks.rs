@@ -31,22 +31,14 @@ pub struct Last {
     /// What came of it; `None` before its first recheck, or when only a catalog before this one
     /// knew.
     pub outcome: Option<Outcome>,
-    /// Whether it gave what is pinned since it last gave something else.
-    pub is_mended: bool,
+    /// How many entries the ledger had when it last gave what is pinned; 0 when it never did.
+    pub good_at: u64,
 }
 
 impl Last {
     /// What had come of it before, where a first fetch counts as one that gave the same.
     pub fn outcome_before(&self) -> Outcome {
         self.outcome.unwrap_or(Outcome::Same)
-    }
-
-    /// The same once that came of it, as a divergence or not.
-    fn with(self, outcome: Option<Outcome>, diverged: bool) -> Self {
-        // What fails for the first time keeps its outcome from before.
-        let is_good = outcome.is_some_and(Outcome::is_good);
-        let is_mended = !diverged && (is_good || self.is_mended);
-        Self { outcome, is_mended, ..self }
     }
 }
 
@@ -153,7 +145,7 @@ impl Catalog {
     }
 
     /// Notes when a subject was fetched, and what came of it where the ledger has no entry of that;
-    /// and whether that was a divergence.
+    /// and how many entries that has, if it gave what is pinned.
     ///
     /// # Errors
     /// When the index fails.
@@ -163,14 +155,15 @@ impl Catalog {
         at: i64,
         failed_at: i64,
         outcome: Option<Outcome>,
-        diverged: bool,
+        good_at: Option<u64>,
     ) -> Result<(), IndexError> {
         let index = self.index();
         let key = key_of(subject);
         let Some(last) = index.get(Table::Recheck, &key)?.and_then(|value| last(&value)) else {
             return Ok(());
         };
-        let last = Last { at, failed_at, ..last.with(outcome, diverged) };
+        let good_at = good_at.unwrap_or(last.good_at);
+        let last = Last { at, failed_at, outcome, good_at, ..last };
         index.apply(vec![put(Table::Recheck, &key, value_of(&last))])
     }
 }
@@ -197,20 +190,28 @@ impl Rows {
             let key = key_of(&subject);
             if self.row(index, &key)?.is_none() {
                 let at = pin.at.as_second();
-                let last = Last { pin: number, at, failed_at: 0, outcome: None, is_mended: true };
+                let gave_it = *url == pin.url;
+                let good_at = if gave_it { number + 1 } else { 0 };
+                let last = Last { pin: number, at, failed_at: 0, outcome: None, good_at };
                 self.rows.insert(key, last);
             }
         }
         Ok(())
     }
 
-    pub(super) fn note(&mut self, index: &dyn Index, recheck: &Recheck) -> Result<(), IndexError> {
-        let Recheck { repository, url, outcome, at, divergence, .. } = recheck;
+    pub(super) fn note(
+        &mut self,
+        index: &dyn Index,
+        number: u64,
+        recheck: &Recheck,
+    ) -> Result<(), IndexError> {
+        let Recheck { repository, url, outcome, at, .. } = recheck;
         let key = key_of(&Subject { repository: repository.clone(), url: url.clone() });
         if let Some(last) = self.row(index, &key)? {
             let at = at.as_second();
-            let last = last.with(Some(*outcome), divergence.is_some());
-            self.rows.insert(key, Last { at, failed_at: 0, ..last });
+            let good_at = if outcome.is_good() { number + 1 } else { last.good_at };
+            let outcome = Some(*outcome);
+            self.rows.insert(key, Last { at, failed_at: 0, outcome, good_at, ..last });
         }
         Ok(())
     }
@@ -258,9 +259,10 @@ fn row(key: &[u8], value: &[u8]) -> Option<(Subject, Last)> {
 }
 
 fn value_of(last: &Last) -> Vec<u8> {
-    let Last { pin, at, failed_at, outcome, is_mended } = last;
-    let end = [u8::from(*is_mended), outcome.map_or(NO_OUTCOME, |outcome| outcome as u8)];
-    [&pin.to_be_bytes()[..], &at.to_be_bytes(), &failed_at.to_be_bytes(), &end].concat()
+    let Last { pin, at, failed_at, outcome, good_at } = last;
+    let (good_at, outcome) = (good_at.to_be_bytes(), outcome.map_or(NO_OUTCOME, |it| it as u8));
+    [&pin.to_be_bytes(), &at.to_be_bytes(), &failed_at.to_be_bytes(), &good_at, &[outcome][..]]
+        .concat()
 }
 
 /// `None` for values that are no row: those under [`known_key`] are shorter.
@@ -268,7 +270,7 @@ fn last(value: &[u8]) -> Option<Last> {
     let (pin, rest) = value.split_first_chunk()?;
     let (at, rest) = rest.split_first_chunk()?;
     let (failed_at, rest) = rest.split_first_chunk()?;
-    let ([is_mended], rest) = rest.split_first_chunk()?;
+    let (good_at, rest) = rest.split_first_chunk()?;
     let outcome = match rest {
         [NO_OUTCOME] => None,
         rest => Some(Outcome::ALL.into_iter().find(|outcome| [*outcome as u8] == rest)?),
@@ -278,7 +280,7 @@ fn last(value: &[u8]) -> Option<Last> {
         at: i64::from_be_bytes(*at),
         failed_at: i64::from_be_bytes(*failed_at),
         outcome,
-        is_mended: *is_mended != 0,
+        good_at: u64::from_be_bytes(*good_at),
     })
 }
 
@@ -321,7 +323,7 @@ mod tests {
         let due = |now| store.lookup(|catalog| catalog.rechecks(now, every, 1)).unwrap().all_due;
         for failed_at in [0, ahead] {
             let noted =
-                |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at, None, false);
+                |catalog: &Catalog| catalog.note_recheck(&subject, ahead, failed_at, None, None);
             store.lookup(noted).unwrap();
             assert_eq!(due(now), 0, "it counts as fetched now");
             assert_eq!(due(now + every), 1, "and its turn comes within a round");
@@ -329,40 +331,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_gives_the_pinned_bytes_is_mended() {
-        use Outcome::{Changed, Gone, Moved, Same, Unreachable};
-        let fresh = Last { pin: 7, at: 1, failed_at: 0, outcome: None, is_mended: true };
-        // What came, and whether as a divergence.
-        let (same, moved, gone, away) =
-            ((Same, false), (Moved, false), (Gone, false), (Unreachable, false));
-        let (changed, led_away) = ((Changed, true), (Unreachable, true));
-        for (came, is_mended) in [
-            (&[gone, away][..], true),
-            (&[changed], false),
-            (&[led_away, led_away], false),
-            (&[changed, gone, away], false),
-            (&[changed, same, gone], true),
-            (&[led_away, gone, moved], true),
-            (&[changed, same, changed], false),
-        ] {
-            let with = |last: Last, (outcome, diverged): &(Outcome, bool)| {
-                last.with(Some(*outcome), *diverged)
-            };
-            let last = came.iter().fold(fresh, with);
-            assert_eq!(last.is_mended, is_mended, "{came:?}");
-            assert_eq!(last.with(last.outcome, false).is_mended, is_mended);
-        }
-        let first_led_away = fresh.with(Some(Same), false).with(Some(Same), true);
-        assert!(!first_led_away.is_mended, "the outcome from before did not come again");
-    }
-
-    #[test]
     fn rows_read_back_and_other_values_are_none() {
         for outcome in [None].into_iter().chain(Outcome::ALL.map(Some)) {
-            for is_mended in [false, true] {
-                let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome, is_mended };
-                assert_eq!(last(&value_of(&last_one)), Some(last_one));
-            }
+            let last_one = Last { pin: 7, at: 1, failed_at: 2, outcome, good_at: 3 };
+            assert_eq!(last(&value_of(&last_one)), Some(last_one));
         }
         assert_eq!(last(&7u64.to_be_bytes()), None);
         assert_eq!(last(&[]), None);
