@@ -379,6 +379,32 @@ fn a_first_state_of_nothing_but_what_is_held_can_be_accepted() {
 }
 
 #[test]
+fn g4_what_comes_again_before_anything_is_served_is_told_again_whoever_acknowledged_it() {
+    let world = World::start();
+    let publish = |synopsis: &str| {
+        let opam = format!("synopsis: \"{synopsis}\"\n");
+        world.put(INDEX, index(&[("packages/a/a.1/opam", &opam)]));
+    };
+    publish("x");
+    let keep = start(&Mirror::of(&world));
+    let said = || keep.refresh().said();
+    within(Duration::from_secs(10), "a refusal", || said().contains("is held").then_some(()));
+    keep.run(&["divergences", "ack", &keep.divergence()]).ok();
+    for _ in 0..2 {
+        said();
+        assert!(keep.divergences().is_empty(), "it goes on, and somebody knows");
+    }
+    publish("y");
+    said();
+    keep.run(&["divergences", "ack", &keep.divergence()]).ok();
+    publish("x");
+    for _ in 0..2 {
+        said();
+        assert_eq!(keep.divergences().len(), 1, "it came again");
+    }
+}
+
+#[test]
 fn g5_a_file_of_a_version_that_becomes_a_directory_stays_what_it_was() {
     let patch = "packages/hello/hello.1.0/files/x";
     let below = format!("{patch}/y");

@@ -336,6 +336,48 @@ fn a_redirect_to_where_nobody_may_go_is_told_once_however_often_it_is_acknowledg
     }
 }
 
+#[test]
+fn what_upstream_mended_and_broke_otherwise_first_is_told_again_too() {
+    let first = package(1, "hello");
+    let [one, other] = ["hallo, 1\n", "salut, 1\n"].map(|content| archive("folder", content));
+    let world = World::start();
+    world.publish(&Repo::new([first.clone()]));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&first.cache_path(Kind::Sha256)).is_whole());
+    let breaks = |bytes: &Vec<u8>, is_told: bool| {
+        world.put(first.url(), bytes.clone());
+        assert_eq!(keep.run(&["recheck", "p1"]).code, 1);
+        match is_told {
+            true => drop(keep.run(&["divergences", "ack", &open(&keep)]).ok()),
+            false => assert!(keep.divergences().is_empty(), "somebody knows"),
+        }
+    };
+    breaks(&one, true);
+    world.put(first.url(), first.archive_bytes().to_vec());
+    assert_eq!(keep.run(&["recheck", "p1"]).ok().trim(), "1 URL: 1 same");
+    breaks(&other, true);
+    breaks(&one, true);
+    breaks(&other, false);
+    breaks(&one, false);
+}
+
+#[test]
+fn a_source_that_never_gave_what_is_pinned_is_told_of_once() {
+    let package = package(1, "hello").mirror("https://second.example/p1.tgz");
+    let world = World::start();
+    world.publish(&Repo::new([package.clone()]));
+    world.put(package.url(), archive("folder", "hallo, 1\n"));
+    let mut keep = start(&patient(&world));
+    keep.index();
+    assert!(keep.curl().get(&package.cache_path(Kind::Sha256)).is_whole());
+    keep.run(&["divergences", "ack", &open(&keep)]).ok();
+    for _ in 0..2 {
+        assert_eq!(keep.run(&["recheck", "--all"]).code, 1);
+        assert!(keep.divergences().is_empty(), "nothing was mended");
+    }
+}
+
 /// The id of the only divergence that is open.
 fn open(keep: &Keep) -> String {
     let open = keep.divergences();
