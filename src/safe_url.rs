@@ -49,7 +49,8 @@ impl<'de> Deserialize<'de> for SafeUrl {
         // The text itself stays out of the message: it may hold a password.
         text.parse().map_err(|error| {
             serde::de::Error::custom(format!(
-                "not a URL ({error}): it begins with its scheme, as https://host/path does"
+                "not a URL ({error}): write it with its scheme, as https://host/path, or \
+                 file:///path for a directory"
             ))
         })
     }

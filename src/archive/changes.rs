@@ -157,7 +157,7 @@ impl fmt::Display for Aspect {
         match self {
             Self::Format { was, is } => write!(f, "it was {was} and is {is}"),
             Self::TopFolder { was, is } => was_is(f, "the top folder", was, is),
-            Self::Comment { was, is } => was_is(f, "the comment", was, is),
+            Self::Comment { was, is } => was_is(f, "the archive's comment", was, is),
             Self::Order => f.write_str("the order differs"),
             Self::Times => f.write_str("times differ"),
             Self::Owners => f.write_str("owners differ"),

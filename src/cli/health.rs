@@ -22,7 +22,8 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let Some(parts) = of_running(&layout)? else {
         let root = layout.root().display();
         return Err(Failure::Failed(format!(
-            "no server runs on {root}: start one with opam-keep serve"
+            "no server runs on {root}: start one with opam-keep serve, or name the store of one that \
+             runs with --store"
         )));
     };
     Ok(tell(&parts, arguments, context.json))

@@ -215,7 +215,9 @@ fn print_verified(verified: &Verified) {
         0 => say!("verified     {good}sound{good:#} at {}", verified.at),
         problems => {
             say!("verified     {bad}{problems} wrong{bad:#} at {}", verified.at);
-            say!("             opam-keep verify says what, opam-keep repair has blobs again");
+            say!(
+                "             opam-keep verify says what, and opam-keep repair fetches blobs again"
+            );
         }
     }
 }

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 pub(super) struct Arguments {
     #[command(flatten)]
     selecting: Selecting,
-    /// Only say how many archives there are to fetch, and from whose hosts
+    /// Only say how many archives there are to fetch, and from whose hosts; the repository is looked
+    /// at all the same
     #[arg(long)]
     dry_run: bool,
     /// Show no progress

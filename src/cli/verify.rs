@@ -4,14 +4,17 @@ use super::output::say;
 use super::{Context, Failure, admin_client, named_file, output};
 use crate::clock::Clock;
 use crate::digest::Sha256;
-use crate::keeper::proof;
+use crate::keeper::proof::{self, GrowthError};
 use crate::keeper::verified::Verified;
-use crate::keeper::verify::{self, Problem, Report, Step};
-use crate::ledger::note::MAX_NOTE;
+use crate::keeper::verify::{self, Report, Step};
+use crate::ledger::checkpoint::CheckpointError;
+use crate::ledger::note::{MAX_NOTE, NoteError};
 use crate::store::layout::Layout;
+use crate::store::log::LogReader;
 use clap::Args;
 use http::Method;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,18 +33,13 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
     let layout = context.layout()?;
     // A store that is not there is a mistake in the call, not a store with a problem.
     let log = verify::reader(&layout).map_err(Failure::Usage)?;
-    let since: Vec<_> = arguments.since.iter().map(|it| earlier(it)).collect::<Result<_, _>>()?;
-    let mut report = check(&layout, arguments.quiet);
-    for (path, checkpoint) in since {
-        if let Err(error) = proof::grown_since(&log, &checkpoint) {
-            let subject = path.display().to_string();
-            report.problems.push(Problem { subject, problem: error.to_string() });
-        }
-    }
+    let since: Vec<Since> =
+        arguments.since.iter().map(|it| Since::of(it, &log)).collect::<Result<_, _>>()?;
+    let report = check(&layout, arguments.quiet);
     tell_server(&layout, &report.damaged);
     let sound = report.problems.is_empty();
     if context.json {
-        output::json(&report);
+        output::json(&Told { report: &report, since: &since });
     } else {
         for problem in &report.problems {
             let (bad, subject) = (output::BAD, &problem.subject);
@@ -55,14 +53,59 @@ pub(super) fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode, 
             false => say!("{} wrong of {counts}", report.problems.len()),
         }
         if !report.damaged.is_empty() {
-            say!("opam-keep repair has damaged blobs again from who has the same bytes");
+            say!("opam-keep repair fetches damaged blobs again, from whoever has the same bytes");
         }
+        since.iter().for_each(Since::print);
     }
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let has_grown = since.iter().all(|since| since.problem.is_none());
+    Ok(if sound && has_grown { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn earlier(path: &Path) -> Result<(&Path, Vec<u8>), Failure> {
-    Ok((path, named_file::read(path, MAX_NOTE)?))
+/// The report, and what earlier checkpoints say of the ledger.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    since: &'a [Since],
+}
+
+/// What an earlier checkpoint says of the ledger.
+#[derive(Serialize)]
+struct Since {
+    checkpoint: String,
+    /// How many entries there were, all of which are the same.
+    entries: Option<u64>,
+    problem: Option<String>,
+}
+
+impl Since {
+    fn of(path: &Path, log: &LogReader) -> Result<Self, Failure> {
+        let note = named_file::read(path, MAX_NOTE)?;
+        let checkpoint = path.display().to_string();
+        Ok(match proof::grown_since(log, &note) {
+            Ok(entries) => Self { checkpoint, entries: Some(entries), problem: None },
+            Err(GrowthError::Checkpoint(CheckpointError::Note(NoteError::Malformed))) => {
+                let sentence = "no checkpoint: name a copy of ledger/checkpoint";
+                return Err(Failure::Usage(format!("{checkpoint}: {sentence}")));
+            }
+            Err(error) => Self { checkpoint, entries: None, problem: Some(error.to_string()) },
+        })
+    }
+
+    fn print(&self) {
+        let Self { checkpoint, entries, problem } = self;
+        let (good, bad) = (output::GOOD, output::BAD);
+        match (entries, problem) {
+            (Some(entries), _) => {
+                let entries = output::count(*entries, "entry", "entries");
+                say!("{good}grown{good:#} since {checkpoint}, from {entries}");
+            }
+            (None, problem) => {
+                say!("{bad}{checkpoint}{bad:#}: {}", problem.as_deref().unwrap_or_default());
+            }
+        }
+    }
 }
 
 /// Looks the whole store over, showing how far that has come, and leaves in it what was found.

@@ -12,7 +12,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("{path}: {source}: check the path given with --config or OPAM_KEEP_CONFIG")]
+    #[error("{path}: {source}: {}", way_out(source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -47,6 +47,14 @@ pub enum ConfigError {
         /// What is wrong and what to write instead.
         message: String,
     },
+}
+
+/// What to do where a file can't be read.
+fn way_out(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "let this user read it, or run this as one who may",
+        _ => "check the path given with --config or OPAM_KEEP_CONFIG",
+    }
 }
 
 /// What a configuration is read for.

@@ -61,11 +61,11 @@ impl Keeper {
         match (self.alerts.damaged_blobs().len(), Verified::last(self.store.layout())) {
             (0, Some(Verified { problems: 1.., at, .. })) => Some(format!(
                 "not sound when it was verified at {at}: opam-keep verify says what is wrong, and \
-                 opam-keep repair has damaged blobs again"
+                 opam-keep repair fetches damaged blobs again"
             )),
             (0, _) => None,
             (count, _) => Some(format!(
-                "{count} damaged: opam-keep repair has the same bytes again from who has them"
+                "{count} damaged: opam-keep repair fetches the same bytes again, from whoever has them"
             )),
         }
     }

@@ -34,7 +34,7 @@ pub enum NoteError {
     #[error("not a signed note")]
     Malformed,
     /// A note without a good signature of the key.
-    #[error("not signed by the expected key")]
+    #[error("not signed by the expected key, or changed since it was")]
     Unsigned,
 }
 

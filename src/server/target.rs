@@ -238,7 +238,7 @@ fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
 fn parse_tile<'a>(segments: &[&str]) -> Result<Target<'a>, Refusal> {
     let path = segments.join("/");
     path.parse().map(Target::Tile).map_err(|_| {
-        Refusal::not_found("the ledger has checkpoint, key, tile/<L>/<N> and tile/entries/<N>")
+        Refusal::not_found("below ledger/ there are checkpoint, key, tile/<L>/<N>, tile/entries/<N> and, as pages, entries/<N>")
     })
 }
 

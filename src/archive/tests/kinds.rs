@@ -115,7 +115,7 @@ fn the_commit_that_git_archive_notes_is_said() {
     };
     assert_eq!(
         said(&with("aaaaaaa"), &with("bbbbbbb")),
-        "repacked: the same file; the comment was aaaaaaa and is bbbbbbb"
+        "repacked: the same file; the archive's comment was aaaaaaa and is bbbbbbb"
     );
 }
 

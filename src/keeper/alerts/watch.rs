@@ -115,7 +115,7 @@ impl Keeper {
         }
         let path = self.store.layout().freshness();
         if let Err(error) = outbox::write(&path, &*fresh) {
-            tracing::error!(%error, "when upstreams were fresh can't be kept");
+            tracing::error!(%error, "when upstreams were last fresh can't be written down");
         }
     }
 
