@@ -23,7 +23,7 @@ impl<'a> Recipe<'a> {
     pub(super) fn new(repository: &'a str, snapshot: &Snapshot, rewrite: Option<&Rewrite>) -> Self {
         let strengthened = snapshot.strengthened.map(|list| list.to_string()).unwrap_or_default();
         let base = rewrite.map_or("", Rewrite::base);
-        let text = format!("{}\n{strengthened}\n{base}\n", snapshot.admitted);
+        let text = format!("{FORM}\n{}\n{strengthened}\n{base}\n", snapshot.admitted);
         Self { repository, id: Sha256::of(text.as_bytes()), is_rewritten: rewrite.is_some() }
     }
 
@@ -31,6 +31,9 @@ impl<'a> Recipe<'a> {
         format!("{} {} {which} ", self.repository, self.id)
     }
 }
+
+/// Changes whenever the same files are written as other bytes.
+const FORM: u32 = 2;
 
 /// Keeps the indexes of what is served, in place of older ones of the same repository.
 pub(super) fn keep(store: &Store, recipe: &Recipe<'_>, served: &Served) {

@@ -126,8 +126,9 @@ impl Courier {
             return Ok(Turn::Wait(wait));
         }
         let is_due = |waiting: &&Waiting| waiting.next_at.is_none_or(|at| left(at, now).is_none());
-        let is_next = |waiting: &&Waiting| is_due(waiting) && !self.has_to_wait(waiting);
-        let next = self.waiting.values().filter(is_next).min_by_key(|waiting| waiting.attempts);
+        let is_next = |waiting: &&Waiting| is_due(waiting) && !self.has_to_wait(waiting, now);
+        let order = |waiting: &&Waiting| (waiting.attempts, waiting.queued_at);
+        let next = self.waiting.values().filter(is_next).min_by_key(order);
         let Some(next) = next.cloned() else {
             let waits = self.waiting.values().filter_map(|waiting| left(waiting.next_at?, now));
             return Ok(Turn::Wait(waits.min().unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)));
@@ -154,10 +155,12 @@ impl Courier {
         Ok(Turn::Again)
     }
 
-    /// Whether it tells that something is over whose beginning was not told yet.
-    fn has_to_wait(&self, waiting: &Waiting) -> bool {
+    /// Whether it tells that something is over whose beginning was not told yet, as far as that is not
+    /// an alert that this sink never takes.
+    fn has_to_wait(&self, waiting: &Waiting, now: Timestamp) -> bool {
         let name = waiting.file_name();
-        name.strip_suffix(OVER).is_some_and(|began| self.waiting.contains_key(began))
+        let began = name.strip_suffix(OVER).and_then(|began| self.waiting.get(began));
+        began.is_some_and(|began| !has_waited_long(began, now))
     }
 
     /// Queues what the ledger has gained, as far as there is room.

@@ -1,7 +1,7 @@
 //! Which URLs are to be fetched again, when that was done last, and what came of it.
 //!
 //! Outcomes that changed are in the ledger. When a URL was last fetched, and that it gave the same, is
-//! known here alone: a catalog that is rebuilt begins the round anew, and nothing else is lost.
+//! known here alone: a catalog that is rebuilt begins the round anew.
 
 use super::index::{Change, Index, IndexError, Table};
 use super::{Catalog, number, number_at, put};
