@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::str::FromStr;
+use thiserror::Error;
 use url::Url;
 
 /// A URL whose `Display` and `Debug` leave out user name and password.
@@ -35,11 +36,27 @@ impl From<Url> for SafeUrl {
     }
 }
 
+/// Why text is no URL that can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SafeUrlError {
+    /// It is none.
+    #[error(transparent)]
+    Malformed(#[from] url::ParseError),
+    /// As it is printed it is another one.
+    #[error("it can be read in two ways")]
+    Ambiguous,
+}
+
 impl FromStr for SafeUrl {
-    type Err = url::ParseError;
+    type Err = SafeUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Url::parse(text).map(Self)
+        let url = Url::parse(text)?;
+        // The ledger has it as it is printed, so that has to be the same.
+        match Url::parse(url.as_str()) {
+            Ok(again) if again == url => Ok(Self(url)),
+            _ => Err(SafeUrlError::Ambiguous),
+        }
     }
 }
 
@@ -77,5 +94,16 @@ mod tests {
         let url: SafeUrl = "https://user:secret@host.example/path".parse().unwrap();
         assert_eq!(format!("{url} {url:?}"), "https://host.example/path https://host.example/path");
         assert_eq!(url.expose().password(), Some("secret"));
+    }
+
+    #[test]
+    fn what_is_another_url_once_it_is_printed_is_refused() {
+        for text in ["file:\ne:\n.", "fil\n\ne:\ne:\n\n."] {
+            let refused = text.parse::<SafeUrl>().unwrap_err();
+            assert_eq!(refused, SafeUrlError::Ambiguous, "{text:?}");
+        }
+        for text in ["file:///srv/opam", "https://me:secret@host.example/a?b#c", "git+file:///a"] {
+            assert!(text.parse::<SafeUrl>().is_ok(), "{text}");
+        }
     }
 }
