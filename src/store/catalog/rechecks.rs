@@ -293,6 +293,7 @@ const META_SINCE: &[u8] = b"rechecks-since";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::entry::Entry;
 
     #[test]
     fn every_subject_has_one_turn_a_round() {
@@ -327,6 +328,50 @@ mod tests {
             store.lookup(noted).unwrap();
             assert_eq!(due(now), 0, "it counts as fetched now");
             assert_eq!(due(now + every), 1, "and its turn comes within a round");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_url_is_good_as_of_the_entry_or_look_in_which_it_gave_what_is_pinned() {
+        use Outcome::{Changed, Gone, Moved, Same, Unreachable};
+        let directory = tempfile::tempdir().unwrap();
+        let layout = crate::store::layout::Layout::new(directory.path());
+        let clock = crate::clock::Clock::system();
+        let store = crate::store::Store::open(layout, 0, &clock).await.unwrap();
+        let [url, src] = ["a", "b"].map(|name| format!("https://host.example/{name}"));
+        let Entry::Pin(pin) = crate::store::tests::pin(&url, b"a") else { panic!("no pin") };
+        let pin = Pin { src: Some(src.clone()), ..pin };
+        store.append(Entry::Pin(pin.clone())).await.unwrap();
+        let subject = |url: &String| Subject { repository: "default".to_owned(), url: url.clone() };
+        let good_at = |url: &String| {
+            let last = store.lookup(|catalog| catalog.last_recheck(&subject(url)));
+            last.unwrap().unwrap().good_at
+        };
+        let size = || store.log().size().unwrap();
+        assert_eq!((good_at(&url), good_at(&src)), (size(), 0), "the declared one never gave it");
+        for outcome in [Changed, Same, Gone, Moved, Unreachable, Same] {
+            let before = good_at(&url);
+            let recheck = Recheck {
+                at: clock.now(),
+                repository: "default".to_owned(),
+                packages: pin.packages.clone(),
+                url: url.clone(),
+                sha256: pin.sha256,
+                outcome,
+                before: Same,
+                divergence: None,
+                detail: String::new(),
+            };
+            store.append(Entry::Recheck(recheck)).await.unwrap();
+            let expected = if outcome.is_good() { size() } else { before };
+            assert_eq!(good_at(&url), expected, "{outcome}");
+        }
+        let before = good_at(&url);
+        for (came, expected) in [(None, before), (Some(before + 5), before + 5)] {
+            let noted =
+                |catalog: &Catalog| catalog.note_recheck(&subject(&url), 1, 0, Some(Same), came);
+            store.lookup(noted).unwrap();
+            assert_eq!(good_at(&url), expected);
         }
     }
 
