@@ -66,8 +66,8 @@ impl Tree {
     /// Reads the `index.tar.gz` of an upstream repository.
     ///
     /// Refused as a whole: anything but regular files and directories, what readers of tar
-    /// understand differently, unsafe names, those that come twice, what is not at the root, one
-    /// without `repo` or without any package. Other things at the root (`version`, `urls.txt`, …)
+    /// understand differently, names that are unsafe or come twice, a repository that is not at the
+    /// root, and an index without `repo` or without any package. Other things at the root (`version`, `urls.txt`, …)
     /// are ignored. Empty files are left out, as opam up to 2.3 can't update them.
     ///
     /// The contents are slices of one buffer, which lives as long as any of them.
